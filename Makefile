@@ -1,0 +1,86 @@
+# One command does everything on a fresh clone: `make studies`, or `make test`. `make help` lists the rest.
+# A Debian or Ubuntu machine with Python 3.11 to 3.13, make and pip is enough.
+
+SEEDS   ?= 1
+PYTHONS ?= python3 python3.13 python3.12 python3.11
+UV      ?= uv
+
+BIN       := .venv/bin
+PYTHON    := $(BIN)/python
+PACKAGES  := .venv/.packages-stamp
+INSTALLED := .venv/.installed-stamp
+SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data studies test check ui report lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
+
+setup: $(INSTALLED) data ## virtual environment in .venv, locked packages, bytecode, data set
+
+studies: setup ## train and record the five studies (SEEDS=10; SMOKE=1 for seconds; ARGS="..." for any option)
+	@$(BIN)/fashion-cnn run --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
+
+test: setup check ## set up, check and run the tests (ARGS="-k ..." for some of them)
+	@$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED) ## lint, format, types and the import contracts
+	@echo "check: ruff, mypy, import-linter"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+ui: $(INSTALLED) ## serve the recorded runs in the MLflow UI (STUDY=filter_study)
+	@$(BIN)/fashion-cnn ui $(STUDY)
+
+report: $(INSTALLED) ## write the report of all recorded studies
+	@$(BIN)/fashion-cnn report
+
+lock: ## pin every package again in requirements.lock (needs uv; ARGS=--upgrade for newer ones)
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --custom-compile-command "make lock" --group dev pyproject.toml -o requirements.lock $(ARGS)
+
+clean: ## remove the virtual environment and caches; recorded runs stay
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A set-up that was interrupted has no stamp and is done again from an empty environment.
+# compileall compiles on every core what pip would compile on one; some packages ship files that are no Python 3.
+$(PACKAGES): requirements.lock
+	@found= lacks=; for python in $(PYTHONS); do \
+	    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	    $$python -c 'import ensurepip, venv' 2>/dev/null && found=$$python && break; \
+	    : $${lacks:=$$($$python -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')}; \
+	done; \
+	if [ -n "$$found" ]; then \
+	    echo "setup: virtual environment in .venv, $$($$found --version)"; \
+	    $$found -m venv --clear .venv; \
+	elif [ -n "$$lacks" ]; then \
+	    echo "setup: this Python cannot make a virtual environment: apt-get install $$lacks" >&2; exit 2; \
+	else \
+	    echo "setup: Python 3.11, 3.12 or 3.13 is needed; none is among: $(PYTHONS)" >&2; exit 2; \
+	fi
+	@echo "setup: locked packages (one to three minutes)"
+	@$(PYTHON) -m pip install -q --no-compile --require-hashes -r requirements.lock
+	@echo "setup: bytecode"
+	@$(PYTHON) -m compileall -qq -j 0 .venv/lib/python3*/site-packages || true
+	@touch $@
+
+$(INSTALLED): $(PACKAGES) pyproject.toml
+	@echo "setup: fashion-cnn itself"
+	@$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Where the download reaches no host, the package of Debian and Ubuntu has the same data.
+data: $(INSTALLED)
+	@echo "setup: data set"
+	@$(PYTHON) -m fashion_cnn.data && exit; \
+	[ -z "$$FASHION_MNIST_DIR" ] && command -v apt-get >/dev/null && [ -n "$(SUDO)" -o "$$(id -u)" = 0 ] || exit 2; \
+	echo "setup: data set, from the package dataset-fashion-mnist"; \
+	$(SUDO) apt-get update -qq; \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dataset-fashion-mnist >/dev/null && \
+	    $(PYTHON) -m fashion_cnn.data

@@ -1,0 +1,20 @@
+"""The experiments: one script a study. `STUDIES` holds them in order."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fashion_cnn.study import Study
+
+    STUDIES: tuple[Study, ...]
+
+SCRIPTS = ("baseline_study", "epochs_study", "filter_study", "depth_study", "callback_study")
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for, so that `python -m experiments.filter_study` does not import itself twice.
+    if name == "STUDIES":
+        return tuple(import_module(f"experiments.{script}").STUDY for script in SCRIPTS)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Dense and small convolutional networks on Fashion-MNIST, recorded so that any run can be replayed."""

@@ -1,0 +1,172 @@
+"""What code, packages and machine a run used.
+
+The fingerprint holds what can change bits and nothing that cannot: TensorFlow promises the same bits for the same
+hardware and software only. Variables are read by an allow-list, so that no secret ever gets into a record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).resolve().parent
+REPOSITORY = PACKAGE.parent
+NUMBER_MODULES = ("config.py", "data.py", "models.py", "training.py")
+LIBRARIES = ("tensorflow", "keras", "numpy")
+# Variables by which TensorFlow, oneDNN, XLA or CUDA choose other kernels, precisions or devices.
+VARIABLES = (
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "KERAS_BACKEND",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_CUDNN_DETERMINISTIC",
+    "TF_CUDNN_USE_AUTOTUNE",
+    "TF_DETERMINISTIC_OPS",
+    "TF_DISABLE_MKL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_ENABLE_TENSOR_FLOAT_32_EXECUTION",
+    "TF_ENABLE_WINOGRAD_NONFUSED",
+    "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS",
+    "TF_XLA_FLAGS",
+    "XLA_FLAGS",
+)
+VECTOR_FLAGS = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
+
+
+class EnvironmentFault(RuntimeError):
+    """The environment lacks what was asked for: one line that says what."""
+
+
+def code_sha256(package: Path = PACKAGE) -> str:
+    """Hex SHA-256 over the source of the modules that decide numbers.
+
+    Of the lines "sha256  name", one a module in sorted order: what `sha256sum config.py … | sha256sum` prints.
+    """
+    lines = (f"{hashlib.sha256((package / name).read_bytes()).hexdigest()}  {name}\n" for name in NUMBER_MODULES)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def worker_variables(variables: Mapping[str, str], device: str) -> dict[str, str]:
+    """The variables of a worker's process: the caller's, with the back end fixed and unasked GPUs hidden."""
+    hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
+    return {**variables, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def fingerprint(threads: int, device: str = "cpu", variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What can change a run's bits, besides config, seed, data and code; without importing TensorFlow.
+
+    Args:
+        threads: of one run.
+        device: `cpu` or `gpu`.
+        variables: of the worker's process; by default this process's.
+
+    Returns:
+        JSON values: versions of Python, the libraries and the C library, the processor and its vector flags, the
+        threads, the allow-listed variables, and for `gpu` the device and its driver.
+
+    Raises:
+        EnvironmentFault: device is gpu and none answers.
+    """
+    given = worker_variables(os.environ if variables is None else variables, device)
+    model, flags = _processor()
+    return {
+        "python": platform.python_version(),
+        **{library: _version(library) for library in LIBRARIES},
+        "c_library": " ".join(platform.libc_ver()).strip() or platform.system(),
+        "machine": platform.machine(),
+        "processor": model,
+        "vector_flags": flags,
+        "threads": threads,
+        "device": device if device == "cpu" else _gpu(),
+        "variables": {name: given[name] for name in VARIABLES if name in given},
+    }
+
+
+def fingerprint_sha256(values: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of a fingerprint's canonical JSON."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> tuple[str, list[str]]:
+    """The processor's model and its vector flags, sorted; Linux tells both, elsewhere the model must do."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    fields: dict[str, str] = {}
+    for line in text.split("\n\n", 1)[0].splitlines():
+        name, _, value = line.partition(":")
+        fields[name.strip()] = value.strip()
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    names = [fields.get(name, "") for name in ("vendor_id", "cpu family", "model", "model name")]
+    return " ".join(name for name in names if name), sorted({flag for flag in flags if VECTOR_FLAGS.match(flag)})
+
+
+def _gpu() -> str:
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        cuda = re.search(
+            r"CUDA Version: *([\d.]+)",
+            subprocess.run(["nvidia-smi"], capture_output=True, text=True, timeout=30, check=True).stdout,
+        )
+    except (OSError, subprocess.SubprocessError):
+        raise EnvironmentFault("device is gpu, but nvidia-smi finds none here; use --device cpu") from None
+    return f"{answer.splitlines()[0]}, CUDA {cuda.group(1) if cuda else 'unknown'}"
+
+
+def packages() -> list[str]:
+    """Every installed distribution as `name==version`, sorted."""
+    found = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
+    return [f"{name}=={version}" for name, version in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The repository's state: which commit, and what differs from it."""
+
+    commit: str
+    """Hex, or `unknown` outside a git checkout."""
+    dirty: bool
+    """Whether the package, the scripts or the lock differ from the commit."""
+    diff: str
+    """Of tracked files among these; empty where clean."""
+
+
+def checkout(repository: Path = REPOSITORY) -> Checkout:
+    """What git says of the repository; untracked files count as dirty but are not shown."""
+    paths = ["fashion_cnn", "experiments", "requirements.lock", ":(exclude)experiments/results"]
+    commit = _git(repository, "rev-parse", "HEAD")
+    if commit is None:
+        return Checkout("unknown", dirty=False, diff="")
+    status = _git(repository, "status", "--porcelain", "--", *paths)
+    diff = _git(repository, "diff", "HEAD", "--no-ext-diff", "--", *paths) if status else ""
+    return Checkout(commit.strip(), dirty=bool(status), diff=diff or "")
+
+
+def _git(repository: Path, *arguments: str) -> str | None:
+    # A checkout made by another user is refused by git unless it is named safe.
+    command = ["git", "-c", f"safe.directory={repository}", "-C", str(repository), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,137 @@
+"""What passes between the runner and a worker, as plain data: a job in, a stream of events out.
+
+Nothing here imports TensorFlow, so the process that records never has to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """A state of a trajectory: all that the next epoch depends on, besides the data and (seed, epoch)."""
+
+    epoch: int
+    """Epochs trained so far; 0 is the untrained network."""
+    weights: Arrays
+    """By name such as `hidden/kernel`, float32, in the order of the layers."""
+    optimizer: Arrays
+    """By name, in the optimizer's own order."""
+
+    def weights_sha256(self) -> str:
+        """Hex SHA-256 of the weights alone: what a record and a replay compare."""
+        return arrays_sha256(self.weights)
+
+    def sha256(self) -> str:
+        """Hex SHA-256 of the whole state."""
+        parts = (str(self.epoch), arrays_sha256(self.weights), arrays_sha256(self.optimizer))
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def arrays_sha256(arrays: Arrays) -> str:
+    """Hex SHA-256 of named arrays in their order.
+
+    For each array the line "name dtype shape", then its bytes, C order, little-endian.
+    """
+    digest = hashlib.sha256()
+    for name, array in arrays.items():
+        values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        digest.update(f"{name} {values.dtype.str} {array.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The three hashes that a trajectory's states were trained under."""
+
+    data_sha256: str
+    code_sha256: str
+    environment_sha256: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is to do: extend one trajectory until every stopping rule has its cut."""
+
+    settings: Mapping[str, Any]
+    """The canonical form of a `RunConfig`; its stopping rule plays no part."""
+    rules: tuple[Mapping[str, Any], ...]
+    """Canonical configs that differ in their stopping rules only: one cut is made for each."""
+    seed: int
+    data_dir: str
+    images: tuple[int, int] | None
+    """Training and test images to use, counted from the first (a smoke run), or None for all."""
+    state: State | None = None
+    """Where to go on from; None starts at epoch 0."""
+    losses: tuple[float, ...] = ()
+    """Training loss of each epoch known so far; may reach beyond `state`."""
+    past_cuts: tuple[State, ...] = ()
+    """States (their optimizer empty) before `state` that are still to be evaluated."""
+    done_cuts: frozenset[int] = frozenset()
+    """Epochs whose cut is already recorded."""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Started:
+    """The worker has loaded its data and compiled its network."""
+
+    identity: Identity
+    node: str
+    parameters: int
+    """Trainable parameters."""
+    model_summary: str
+    trace_seconds: float
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One epoch was trained and the state after it evaluated on the test images."""
+
+    state: State
+    weights_sha256: str
+    metrics: Mapping[str, float]
+    """`loss`, `accuracy`, `test_loss`, `test_accuracy`, `epoch_seconds`, `epoch_cpu_seconds`, `images_per_second`."""
+    ended_at: int
+    """Milliseconds since 1970, for the time axis only; durations come from monotonic clocks."""
+    identity: Identity
+
+    @property
+    def epoch(self) -> int:
+        """The epoch trained, counted from 1."""
+        return self.state.epoch
+
+
+@dataclass(frozen=True)
+class CutDone:
+    """What a run that ends at this epoch leaves behind."""
+
+    epoch: int
+    weights_sha256: str
+    evaluate_seconds: float
+    peak_memory_mib: float
+    """The worker's highest resident memory so far."""
+    files: Mapping[str, bytes] = field(repr=False)
+    """By name: `model.keras`, `per_class.json`, `activations.npz` (cnn only)."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker could not go on."""
+
+    reason: str
+    """One line."""
+    traceback: str = ""
+
+
+Event = Started | EpochDone | CutDone | Failed

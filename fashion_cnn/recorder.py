@@ -1,0 +1,206 @@
+"""The one writer: appends each event to the trajectory's folder, and a thread sends the folder to the store.
+
+Training never waits for the store: what it does not take now is sent again later, from the folder, by the same code.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fashion_cnn.events import CutDone, EpochDone, Event, Failed, Started
+from fashion_cnn.tracking import Store, StoreError
+from fashion_cnn.trajectories import RunRecord, RunStatus, Trajectory, TrajectoryError
+
+HEARTBEAT = 15.0  # seconds
+RETRY = 5.0  # seconds after a send that failed
+
+
+class Recorder:
+    """Writes what workers say into trajectories' folders and has it sent. Use it as a context manager."""
+
+    def __init__(self, store: Store) -> None:
+        """A recorder for one store."""
+        self._sender = _Sender(store)
+        self._store = store
+
+    def __enter__(self) -> Recorder:
+        """Start sending."""
+        self._sender.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send what is left, if the store takes it."""
+        self._sender.close()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the latest send failed, or None where it did not."""
+        return self._sender.trouble
+
+    def begin(self, trajectory: Trajectory, runs: Sequence[RunRecord]) -> list[RunRecord]:
+        """Note runs as running and start sending; those whose cut is made already are finished at once.
+
+        Returns:
+            The runs that are finished now.
+        """
+        for run in runs:
+            trajectory.save_run(run)
+        finished = self._settle(trajectory)
+        self._sender.watch(trajectory)
+        return finished
+
+    def take(self, trajectory: Trajectory, event: Event) -> list[RunRecord]:
+        """Write an event.
+
+        Returns:
+            The runs that it finished or failed.
+
+        Raises:
+            TrajectoryError: the event does not continue this trajectory.
+            OSError: it could not be written.
+        """
+        ended: list[RunRecord] = []
+        match event:
+            case Started():
+                if event.identity != trajectory.header.identity:
+                    raise TrajectoryError(
+                        "the worker found other code, data or environment than the plan was made for; start again"
+                    )
+                trajectory.save_started(event)
+            case EpochDone():
+                trajectory.append(event)
+            case CutDone():
+                trajectory.save_cut(event)
+                ended = self._settle(trajectory)
+            case Failed():
+                ended = self.end(trajectory, "failed", "error", event.traceback or event.reason)
+        self._sender.notify(trajectory)
+        return ended
+
+    def end(self, trajectory: Trajectory, status: RunStatus, stop_reason: str, error: str | None) -> list[RunRecord]:
+        """Mark the runs that are still running as failed or killed; returns them."""
+        runs = [run for run in trajectory.runs(self._store.address.name) if run.status == "running"]
+        ended = [replace(run, status=status, stop_reason=stop_reason, error=error) for run in runs]
+        for run in ended:
+            trajectory.save_run(run)
+        self._sender.notify(trajectory)
+        return ended
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Let go of a trajectory; its lock is given up when it has been sent, so that nobody sends it as well."""
+        self._sender.leave(trajectory)
+
+    def _settle(self, trajectory: Trajectory) -> list[RunRecord]:
+        runs = trajectory.runs(self._store.address.name)
+        losses = [line.metrics["loss"] for line in trajectory.epochs()]
+        made = trajectory.cuts()
+        cuts = {run.record: run.run_config().cut(losses) for run in runs if run.status == "running"}
+        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in made]
+        finished: list[RunRecord] = []
+        # The shortest first, so that each epoch is counted as trained for one run and as reused for the others.
+        for run in sorted(ready, key=lambda run: cuts[run.record] or ()):
+            cut = cuts[run.record]
+            assert cut is not None
+            carried = max((other.cut or 0 for other in (*runs, *finished) if other.status == "finished"), default=0)
+            finished.append(
+                replace(
+                    run,
+                    status="finished",
+                    stop_reason=cut.reason,
+                    cut=cut.epoch,
+                    reused_epochs=min(cut.epoch, carried),
+                    error=None,
+                )
+            )
+            trajectory.save_run(finished[-1])
+        return finished
+
+
+class _Sender(threading.Thread):
+    """Sends folders, one after another, whenever they changed, and beats for those that are watched."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="sender", daemon=True)
+        self._store = store
+        self._changed = threading.Condition()
+        self._due: dict[Trajectory, float] = {}
+        self._watched: set[Trajectory] = set()
+        self._leaving: set[Trajectory] = set()
+        self._closing = False
+        self.trouble: str | None = None
+
+    def notify(self, trajectory: Trajectory) -> None:
+        """The folder changed."""
+        with self._changed:
+            self._due[trajectory] = 0.0
+            self._changed.notify()
+
+    def watch(self, trajectory: Trajectory) -> None:
+        """Its runs are alive from now on."""
+        with self._changed:
+            self._watched.add(trajectory)
+        self.notify(trajectory)
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Its runs are not this process's any more, once they are sent."""
+        with self._changed:
+            self._watched.discard(trajectory)
+            self._leaving.add(trajectory)
+        self.notify(trajectory)
+
+    def close(self) -> None:
+        """Send what is due, trying each folder once more, then stop."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self.join()
+        for trajectory in self._leaving:
+            trajectory.release()
+
+    def run(self) -> None:
+        """Send and beat until closed."""
+        beaten = time.monotonic()
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                ready = [one for one, due in self._due.items() if due <= now or self._closing]
+                if not ready and self._closing:
+                    return
+                if not ready and now - beaten < HEARTBEAT:
+                    self._changed.wait(min([*(due - now for due in self._due.values()), HEARTBEAT - (now - beaten)]))
+                    continue
+                watched = list(self._watched)
+                for trajectory in ready:
+                    del self._due[trajectory]
+            for trajectory in ready:
+                self._send(trajectory)
+            if time.monotonic() - beaten >= HEARTBEAT:
+                beaten = time.monotonic()
+                self._beat(watched)
+
+    def _send(self, trajectory: Trajectory) -> None:
+        try:
+            leaving = trajectory in self._leaving
+            self._store.send(trajectory)
+            self.trouble = None
+            if leaving:
+                self._leaving.discard(trajectory)
+                trajectory.release()
+        except (StoreError, TrajectoryError, OSError) as error:
+            self.trouble = str(error)
+            with self._changed:
+                if not self._closing:
+                    self._due.setdefault(trajectory, time.monotonic() + RETRY)
+
+    def _beat(self, watched: Sequence[Trajectory]) -> None:
+        try:
+            for trajectory in watched:
+                for run in trajectory.runs(self._store.address.name):
+                    sent = trajectory.sent(run)
+                    if run.status == "running" and "run_id" in sent and not sent.get("done"):
+                        self._store.beat([sent["run_id"]])
+        except (StoreError, TrajectoryError, OSError) as error:
+            self.trouble = str(error)

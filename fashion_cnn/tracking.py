@@ -1,0 +1,660 @@
+"""The only module that imports MLflow: send a record to the tracking store, read records as tidy frames.
+
+Sending brings the store up to date with a trajectory's folder, whatever it has already: run, params, metrics,
+artifacts, model, end. Each step is noted beside the run once the store has taken it, and each is harmless when
+repeated, so a send that was cut off at any point is simply done again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from fashion_cnn.config import FIELDS, RunConfig
+from fashion_cnn.trajectories import CutFiles, EpochLine, RunRecord, Trajectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+EPOCH_METRICS = (
+    *("loss", "accuracy", "test_loss", "test_accuracy"),
+    *("epoch_seconds", "epoch_cpu_seconds", "images_per_second"),
+)
+RUN_METRICS = (
+    *("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds"),
+    *("epochs_trained", "reused_epochs", "peak_memory_mib"),
+)
+TAGS = (
+    *(
+        "study",
+        "arm",
+        "seed",
+        "smoke",
+        "reuse",
+        "record",
+        "config_sha256",
+        "trajectory_sha256",
+        "data_sha256",
+    ),
+    *("code_sha256", "environment_sha256", "weights_sha256", "git_commit", "git_dirty", "workers", "node"),
+    *("heartbeat", "stop_reason", "error", "published"),
+)
+TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+SERVER_TIMEOUT = 10  # seconds
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
+
+
+class StoreError(RuntimeError):
+    """The tracking store cannot be used: one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a tracking store and what belongs to it are."""
+
+    uri: str
+    artifacts: str | None
+    """Where a new experiment's artifacts go; None leaves it to the server."""
+    trajectories: Path
+
+    @property
+    def name(self) -> str:
+        """The address without credentials."""
+        parts = urlsplit(self.uri)
+        if "@" not in parts.netloc:
+            return self.uri
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def resolve(uri: str | None, repository: Path) -> Address:
+    """The store of an address, of MLFLOW_TRACKING_URI, or the repository's own `mlruns/mlflow.db`.
+
+    The trajectories of a sqlite store lie beside its file, those of any other in the repository's `mlruns`.
+
+    Raises:
+        StoreError: not an address of a database or a tracking server.
+    """
+    home = repository / "mlruns"
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"
+    scheme = uri.partition(":")[0].partition("+")[0].lower()
+    if scheme == "sqlite":
+        home = Path(uri.partition(":///")[2]).absolute().parent
+        return Address(f"sqlite:///{_sqlite_path(uri)}", (home / "artifacts").as_uri(), home / "trajectories")
+    if scheme in ("http", "https"):
+        return Address(uri.rstrip("/"), None, home / "trajectories")
+    if scheme in DATABASES:
+        return Address(uri, (home / "artifacts").as_uri(), home / "trajectories")
+    raise StoreError(
+        f"{uri!r} is no tracking store; allowed: sqlite:///PATH, postgresql://…, or http(s)://… of a tracking server "
+        "(MLflow gave up its old folder of files)"
+    )
+
+
+def _sqlite_path(uri: str) -> Path:
+    path = Path(uri.partition(":///")[2]).absolute()
+    if not uri.partition(":///")[2] or path.is_dir():
+        raise StoreError(f"{uri!r} names no file; write sqlite:///PATH/mlflow.db")
+    return path
+
+
+class Store:
+    """A tracking store that answers."""
+
+    def __init__(self, address: Address, *, create: bool = True) -> None:
+        """Open a store; a database that is not there yet is created, once, however many start together.
+
+        Args:
+            address: from `resolve`.
+            create: whether to create a database; without, a missing one is an error.
+
+        Raises:
+            StoreError: it does not answer, cannot be written, or is something else.
+        """
+        self.address = address
+        self._experiments: dict[str, str] = {}
+        if address.uri.startswith("sqlite:"):
+            _check_sqlite(_sqlite_path(address.uri), create)
+        elif address.uri.startswith("http"):
+            _check_server(address)
+        _check_writable(address.trajectories)
+        self.client = _client(address)
+
+    # -- sending -------------------------------------------------------------------------------------------
+
+    def send(self, trajectory: Trajectory) -> None:
+        """Bring the store up to date with a trajectory's folder.
+
+        Raises:
+            StoreError: the store did not take all of it; what it took is noted.
+        """
+        lines: list[EpochLine] | None = None
+        for record in trajectory.runs(self.address.name):
+            sent = trajectory.sent(record)
+            if sent.get("done") == record.status:
+                continue
+            lines = trajectory.epochs() if lines is None else lines
+            with _store_errors(self.address):
+                self._send_run(trajectory, record, lines, sent)
+
+    def unsent(self, trajectory: Trajectory) -> list[RunRecord]:
+        """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
+        records = trajectory.runs(self.address.name)
+        return [one for one in records if one.status != "running" and trajectory.sent(one).get("done") != one.status]
+
+    def holds(self, sent: Mapping[str, Any]) -> bool:
+        """Whether a finished run that was (or is still to be) sent is in the store, as far as can be told."""
+        from mlflow.exceptions import MlflowException
+
+        if not sent.get("done"):
+            return True
+        try:
+            info = self.client.get_run(sent["run_id"]).info
+        except MlflowException as error:
+            return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
+        return bool(info.lifecycle_stage == "active")
+
+    def beat(self, run_ids: Sequence[str]) -> None:
+        """Tell that these runs are alive."""
+        with _store_errors(self.address):
+            for run_id in run_ids:
+                self.client.set_tag(run_id, "heartbeat", _now_text())
+
+    def _send_run(
+        self, trajectory: Trajectory, record: RunRecord, lines: Sequence[EpochLine], sent: dict[str, Any]
+    ) -> None:
+        def note(**values: Any) -> None:
+            sent.update(values)
+            trajectory.save_sent(record, sent)
+
+        if "run_id" not in sent:
+            note(run_id=self._create(trajectory, record), epochs=0)
+        run_id = sent["run_id"]
+        if sent.get("done"):  # it was killed or failed, and goes on
+            self.client.update_run(run_id, status="RUNNING")
+            note(done=None)
+        started = trajectory.started()
+        if started is not None and not sent.get("started"):
+            self._log(run_id, params={"parameters": str(started.parameters)}, tags={"node": started.node})
+            note(started=True)
+        carried = lines[sent["epochs"] : record.cut]
+        if carried:
+            metrics = [
+                _metric(name, line.metrics[name], line.ended_at, line.epoch)
+                for line in carried
+                for name in EPOCH_METRICS
+            ]
+            self._log(run_id, metrics=metrics, tags={"heartbeat": _now_text()})
+            note(epochs=carried[-1].epoch)
+        if record.status == "finished":
+            self._finish(trajectory, record, lines[: record.cut], sent, note)
+        elif record.status != "running":
+            tags = {"stop_reason": record.stop_reason or "error", "error": (record.error or "")[:5000]}
+            self._log(run_id, tags=tags)
+            self.client.set_terminated(run_id, TERMINATED[record.status], end_time=_now())
+        if record.status != "running":
+            note(done=record.status)
+
+    def _create(self, trajectory: Trajectory, record: RunRecord) -> str:
+        """The MLflow run of a record: the one that an earlier, cut off send made, or a new one."""
+        experiment = self.experiment(record.study, record.question)
+        made = self.client.search_runs([experiment], f"tags.record = '{record.record}'", max_results=1)
+        if made:
+            return str(made[0].info.run_id)
+        header = trajectory.header
+        config = record.run_config()
+        tags = {
+            "study": record.study,
+            "arm": record.arm,
+            "seed": str(record.seed),
+            "smoke": str(record.smoke).lower(),
+            "reuse": "on" if record.reuse else "off",
+            "record": record.record,
+            "config_sha256": config.sha256(),
+            "trajectory_sha256": header.trajectory_sha256,
+            "data_sha256": header.identity.data_sha256,
+            "code_sha256": header.identity.code_sha256,
+            "environment_sha256": header.identity.environment_sha256,
+            "heartbeat": _now_text(),
+            "mlflow.note.content": _description(record, None),
+            "mlflow.source.name": record.command,
+            "mlflow.source.type": "LOCAL",
+            "mlflow.user": _user(),
+            **record.tags,
+        }
+        if record.tags.get("git_commit", "unknown") != "unknown":
+            tags["mlflow.source.git.commit"] = record.tags["git_commit"]
+        run = self.client.create_run(
+            experiment, start_time=record.start_time, tags=tags, run_name=f"{record.arm} · seed {record.seed}"
+        )
+        run_id = str(run.info.run_id)
+        self._log(run_id, params={**config.params(), "seed": str(record.seed)})
+        self._log_data_set(run_id, header.identity.data_sha256, header.images)
+        return run_id
+
+    def _finish(
+        self,
+        trajectory: Trajectory,
+        record: RunRecord,
+        lines: Sequence[EpochLine],
+        sent: Mapping[str, Any],
+        note: Callable[..., None],
+    ) -> None:
+        assert record.cut is not None
+        cut, started, run_id = trajectory.cut(record.cut), trajectory.started(), sent["run_id"]
+        if cut is None or started is None:
+            raise StoreError(f"{trajectory.folder.name} lacks what its cut at epoch {record.cut} left behind")
+        if not sent.get("artifacts"):
+            with tempfile.TemporaryDirectory() as folder:
+                _write_artifacts(Path(folder), trajectory, record, lines, cut, started.model_summary)
+                self.client.log_artifacts(run_id, folder)
+            table = json.dumps([{"path": "per_class.json", "type": "table"}])
+            self._log(run_id, tags={"mlflow.loggedArtifacts": table})
+            note(artifacts=True)
+        if "model_id" not in sent:
+            note(model_id=self._model(run_id, record, cut))
+        values = {
+            "fit_seconds": sum(line.metrics["epoch_seconds"] for line in lines),
+            "fit_cpu_seconds": sum(line.metrics["epoch_cpu_seconds"] for line in lines),
+            "trace_seconds": started.trace_seconds,
+            "evaluate_seconds": cut.evaluate_seconds,
+            "epochs_trained": float(record.cut),
+            "reused_epochs": float(record.reused_epochs),
+            "peak_memory_mib": cut.peak_memory_mib,
+        }
+        at = lines[-1].ended_at
+        tags = {
+            "weights_sha256": cut.weights_sha256,
+            "stop_reason": str(record.stop_reason),
+            "error": "",
+            "heartbeat": _now_text(),
+            "mlflow.note.content": _description(record, lines[-1]),
+        }
+        metrics = [_metric(name, value, at, record.cut) for name, value in values.items()]
+        # Logged once more with the model's id, these stand on the model's own page, too.
+        metrics += [
+            _metric(name, lines[-1].metrics[name], at, record.cut, sent["model_id"])
+            for name in ("test_loss", "test_accuracy")
+        ]
+        self._log(run_id, metrics=metrics, tags=tags)
+        spent = round(1000 * (values["fit_seconds"] + values["evaluate_seconds"]))
+        self.client.set_terminated(run_id, "FINISHED", end_time=record.start_time + spent)
+
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        from mlflow.entities import Param, RunTag
+
+        self.client.log_batch(
+            run_id,
+            metrics=metrics[:1000],
+            params=[Param(name, value) for name, value in (params or {}).items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+        )
+        for start in range(1000, len(metrics), 1000):
+            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+    def _log_data_set(self, run_id: str, sha256: str, images: tuple[int, int] | None) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = {"uri": "https://github.com/zalandoresearch/fashion-mnist"}
+        profile = {"sha256": sha256, **({"first_images": list(images)} if images else {})}
+        data = Dataset(
+            name="fashion-mnist",
+            digest=sha256[:DIGEST_LENGTH],
+            source_type="http",
+            source=json.dumps(source),
+            profile=json.dumps(profile),
+        )
+        tag = InputTag("mlflow.data.context", "training")
+        self.client.log_inputs(run_id, datasets=[DatasetInput(dataset=data, tags=[tag])])
+
+    def _model(self, run_id: str, record: RunRecord, cut: CutFiles) -> str:
+        """Log the run's network as an MLflow model that holds the native `.keras` file; returns its id."""
+        from mlflow.entities import LoggedModelOutput
+
+        experiment = self.experiment(record.study, record.question)
+        found = self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'", max_results=1)
+        if found:
+            model_id = found[0].model_id
+        else:
+            config = record.run_config()
+            made = self.client.create_logged_model(
+                experiment,
+                name=config.model,
+                source_run_id=run_id,
+                params={**config.params(), "seed": str(record.seed)},
+                tags={"study": record.study, "arm": record.arm, "weights_sha256": cut.weights_sha256},
+                model_type="keras",
+            )
+            model_id = made.model_id
+        with tempfile.TemporaryDirectory() as folder:
+            _write_model(Path(folder), run_id, model_id, cut.files["model.keras"])
+            self.client.log_model_artifacts(model_id, folder)
+        self.client.log_outputs(run_id, [LoggedModelOutput(model_id, cut.epoch)])
+        self.client.finalize_logged_model(model_id, "READY")
+        return str(model_id)
+
+    def experiment(self, study: str, question: str) -> str:
+        """The id of a study's experiment, made where it is missing."""
+        from mlflow.exceptions import MlflowException
+
+        if study not in self._experiments:
+            experiment = self.client.get_experiment_by_name(study)
+            if experiment is None:
+                # Without this tag a new experiment opens in MLflow's view for language models.
+                tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": question}
+                place = self.address.artifacts and f"{self.address.artifacts}/{quote(study)}"
+                try:
+                    self.client.create_experiment(study, place, tags)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else somebody was faster
+                        raise
+                experiment = self.client.get_experiment_by_name(study)
+            if experiment is None or experiment.lifecycle_stage != "active":
+                raise StoreError(f"the experiment {study} is in the store's bin; restore it there, or empty the bin")
+            self._experiments[study] = experiment.experiment_id
+        return self._experiments[study]
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def runs(self, studies: Sequence[str] | None = None) -> pd.DataFrame:
+        """One row a run of these studies (or of all), oldest first.
+
+        Returns:
+            `run_id`, `name`, `status` (MLflow's), `start_time`, `end_time` (ms), the params as text, the last value
+            of each metric (float, NaN where missing), the tags as text.
+        """
+        import pandas as pd
+
+        with _store_errors(self.address):
+            rows = [_row(run) for run in self._search(studies)]
+        names = ["run_id", "experiment_id", "name", "status", "start_time", "end_time"]
+        columns = [*names, *TAGS, *FIELDS, "parameters", *EPOCH_METRICS, *RUN_METRICS]
+        frame = pd.DataFrame(rows, columns=columns)
+        return frame.astype(dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), float))
+
+    def epochs(self, run_ids: Sequence[str]) -> pd.DataFrame:
+        """One row an epoch of these runs: `run_id`, `epoch` (from 1), and the epoch metrics (float)."""
+        import pandas as pd
+
+        with _store_errors(self.address):
+            values = [
+                (run_id, metric.step, name, metric.value)
+                for name in EPOCH_METRICS
+                for run_id, metric in self._histories(run_ids, name)
+            ]
+        if not values:
+            return pd.DataFrame(columns=["run_id", "epoch", *EPOCH_METRICS])
+        long = pd.DataFrame(values, columns=["run_id", "epoch", "metric", "value"])
+        wide = long.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
+        wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
+        return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
+
+    def _search(self, studies: Sequence[str] | None) -> Iterator[Run]:
+        experiments = self.client.search_experiments()
+        ids = [one.experiment_id for one in experiments if studies is None or one.name in studies]
+        token: str | None = None
+        while ids:
+            page = self.client.search_runs(
+                ids,
+                "tags.study != ''",
+                max_results=1000,
+                order_by=["attributes.start_time"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _histories(self, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, Metric]]:
+        """Every value of a metric: one query for 100 runs at a database, one a run through a server."""
+        bulk = getattr(self.client._tracking_client.store, "get_metric_history_bulk", None)
+        if bulk is None:
+            for run_id in run_ids:
+                yield from ((run_id, metric) for metric in self.client.get_metric_history(run_id, name))
+            return
+        for start in range(0, len(run_ids), 100):
+            for found in bulk(list(run_ids[start : start + 100]), name, 1_000_000):
+                yield found.run_id, found
+
+
+def _row(run: Run) -> dict[str, Any]:
+    info = run.info
+    return {
+        **run.data.params,
+        **run.data.metrics,
+        **run.data.tags,
+        "run_id": info.run_id,
+        "experiment_id": info.experiment_id,
+        "name": info.run_name,
+        "status": info.status,
+        "start_time": info.start_time,
+        "end_time": info.end_time,
+    }
+
+
+def _client(address: Address) -> MlflowClient:
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    if not address.uri.startswith("sqlite:"):
+        with _store_errors(address):
+            return _connected(address)
+    from filelock import FileLock
+
+    # MLflow takes no lock when it creates or migrates a database, so that two first starts would collide.
+    with _store_errors(address), FileLock(f"{_sqlite_path(address.uri)}.lock"):
+        return _connected(address)
+
+
+def _connected(address: Address) -> MlflowClient:
+    import logging
+
+    # Alembic and MLflow tell each step of a first creation.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _check_sqlite(path: Path, create: bool) -> None:
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                start = file.read(16)
+        except OSError as error:
+            raise StoreError(f"the store {path} cannot be read: {error.strerror}") from None
+        if start not in (b"", b"SQLite format 3\0"):
+            raise StoreError(f"the store {path} is no SQLite database; name another file, or move this one away")
+    elif not create:
+        raise StoreError(f"there is no store at {path} yet; record a run first (make studies)")
+    _check_writable(path.parent)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise StoreError(
+            f"{folder} cannot be written ({error.strerror}); make it writable or name another store with --tracking-uri"
+        ) from None
+
+
+def _check_server(address: Address) -> None:
+    try:
+        with urllib.request.urlopen(f"{address.uri}/health", timeout=SERVER_TIMEOUT) as answer:
+            answer.read(100)
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise StoreError(f"{address.name} is no MLflow tracking server (it answers {error.code})") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise StoreError(
+            f"the tracking server {address.name} does not answer ({reason}); start it, or name another store with "
+            "--tracking-uri"
+        ) from None
+
+
+class _store_errors:
+    """Turns MLflow's and the database's errors into a StoreError of one line."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, StoreError) or not isinstance(error, Exception):
+            return
+        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        raise StoreError(f"the tracking store {self.address.name} did not answer as it should: {first}") from error
+
+
+def _metric(name: str, value: float, timestamp: int, step: int, model_id: str | None = None) -> Metric:
+    from mlflow.entities import Metric
+
+    return Metric(name, value, timestamp, step, model_id=model_id)
+
+
+def _description(record: RunRecord, last: EpochLine | None) -> str:
+    result = (
+        "still running"
+        if last is None
+        else (
+            f"after {last.epoch} epochs: test accuracy {last.metrics['test_accuracy']:.4f}, "
+            f"test loss {last.metrics['test_loss']:.4f}"
+        )
+    )
+    lines = (
+        record.question,
+        f"Arm **{record.arm}**, seed {record.seed}: {result}.",
+        f"Again: `{record.command}`",
+    )
+    return "\n\n".join(line for line in lines if line)
+
+
+def _write_artifacts(
+    folder: Path,
+    trajectory: Trajectory,
+    record: RunRecord,
+    lines: Sequence[EpochLine],
+    cut: CutFiles,
+    summary: str,
+) -> None:
+    header = trajectory.header
+
+    def save(name: str, value: Any) -> None:
+        (folder / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+    save("config.json", {**record.config, "seed": record.seed})
+    save("environment.json", {"fingerprint": header.environment, "sha256": header.identity.environment_sha256})
+    save(
+        "trajectory.json",
+        {
+            "trajectory_sha256": header.trajectory_sha256,
+            "settings": header.settings,
+            "seed": record.seed,
+            "data_sha256": header.identity.data_sha256,
+            "code_sha256": header.identity.code_sha256,
+            "environment_sha256": header.identity.environment_sha256,
+            "epochs": [
+                {
+                    "epoch": line.epoch,
+                    **line.metrics,
+                    "weights_sha256": line.weights_sha256,
+                    "ended_at": line.ended_at,
+                }
+                for line in lines
+            ],
+        },
+    )
+    table = json.loads(cut.files["per_class.json"].read_bytes())
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    save("per_class.json", {"columns": list(table), "data": rows})  # as MLflow's own log_table writes it
+    (folder / "requirements.txt").write_text("\n".join(record.packages) + "\n", encoding="utf-8")
+    (folder / "model_summary.txt").write_text(summary, encoding="utf-8")
+    if record.code_diff:
+        (folder / "code.diff").write_text(record.code_diff, encoding="utf-8")
+    if "activations.npz" in cut.files:
+        (folder / "activations.npz").write_bytes(cut.files["activations.npz"].read_bytes())
+
+
+def _write_model(folder: Path, run_id: str, model_id: str, native: Path) -> None:
+    """The folder that `mlflow.keras.save_model` would write, made without importing Keras."""
+    from importlib.metadata import version
+
+    import numpy as np
+    from mlflow import pyfunc
+    from mlflow.models import Model
+    from mlflow.models.signature import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    (folder / "data").mkdir()
+    (folder / "data" / "model.keras").write_bytes(native.read_bytes())
+    (folder / "data" / "keras_module.txt").write_text("keras", encoding="utf-8")
+    float32 = np.dtype(np.float32)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(float32, (-1, 28, 28, 1))]), outputs=Schema([TensorSpec(float32, (-1, 10))])
+    )
+    model = Model(run_id=run_id, model_uuid=model_id, model_id=model_id, signature=signature)
+    model.add_flavor(
+        "keras",
+        data="data",
+        keras_version=version("keras"),
+        keras_backend="tensorflow",
+        save_exported_model=False,
+    )
+    pyfunc.add_to_model(model, loader_module="mlflow.keras", python_env="python_env.yaml")
+    model.save(str(folder / "MLmodel"))
+    needed = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy")]
+    (folder / "requirements.txt").write_text("\n".join(needed) + "\n", encoding="utf-8")
+    python = f"python: {platform.python_version()}\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n"
+    (folder / "python_env.yaml").write_text(python, encoding="utf-8")
+
+
+def config_of(row: Mapping[str, Any]) -> RunConfig:
+    """The config of a row of `Store.runs`, from its params."""
+    from fashion_cnn.config import parse
+
+    return RunConfig.from_mapping({name: parse(name, str(row[name])) for name in FIELDS})
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _now_text() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

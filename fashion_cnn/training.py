@@ -1,0 +1,350 @@
+"""The trajectory: one compiled call an epoch, keyed order, states in and out, and the stop at a training loss.
+
+State e is a pure function of state e-1, the data and (seed, e): the order of epoch e is drawn from
+`numpy.random.default_rng([seed, e])`, the initial weights from (seed, layer index), and no global generator is
+asked for anything. TensorFlow promises the same bits for the same hardware and software only, with its ops made
+deterministic and the same number of threads.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from fashion_cnn.config import RunConfig
+from fashion_cnn.events import State
+from fashion_cnn.models import build
+from fashion_cnn.timing import Timer
+
+EVALUATION_BATCH = 500  # fixed, because another batch size may round otherwise
+BATCH_HOOKS = (
+    *("on_batch_begin", "on_batch_end"),
+    *("on_train_batch_begin", "on_train_batch_end"),
+    *("on_test_batch_begin", "on_test_batch_end"),
+    *("on_predict_batch_begin", "on_predict_batch_end"),
+)
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start or go on as asked: one line that says why."""
+
+
+def set_up_process(threads: int, device: str = "cpu") -> None:
+    """Fix what is process-wide and decides bits: threads, determinism, Keras' number format. Call it first.
+
+    Args:
+        threads: of TensorFlow's kernels.
+        device: `cpu` hides every GPU; `gpu` asks for one.
+
+    Raises:
+        TrainingError: TensorFlow is already initialised otherwise, or no GPU was found where one was asked for.
+    """
+    # A user's keras.json may say otherwise.
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:
+        raise TrainingError(
+            "TensorFlow was already initialised in this process with other threads or devices"
+        ) from None
+    if device == "gpu" and not tf.config.list_physical_devices("GPU"):
+        raise TrainingError("device is gpu, but TensorFlow finds none here; use --device cpu")
+    tf.config.experimental.enable_op_determinism()
+
+
+def epoch_order(seed: int, epoch: int, images: int, order: str) -> NDArray[np.int32]:
+    """The order in which an epoch goes through the training images.
+
+    Args:
+        seed: of the run.
+        epoch: counted from 1.
+        images: how many there are.
+        order: `fresh`, or `frozen` for epoch 1's in every epoch.
+
+    Returns:
+        A permutation of 0..images-1, int32, shape (images,).
+    """
+    generator = np.random.default_rng([seed, 1 if order == "frozen" else epoch])
+    return generator.permutation(images).astype(np.int32)
+
+
+def as_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Images as the networks take them: (n, 28, 28, 1), float32 in 0..1.
+
+    Args:
+        images: (n, 28, 28) or (n, 28, 28, 1); whole numbers are divided by 255, floats are taken as they are.
+
+    Raises:
+        TrainingError: another shape, or floats outside 0..1.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.shape[1:] != (28, 28, 1) or not len(images):
+        raise TrainingError(f"images have shape {images.shape}; allowed: (n, 28, 28) or (n, 28, 28, 1)")
+    if np.issubdtype(images.dtype, np.integer):
+        return images.astype(np.float32) / np.float32(255)
+    pixels = images.astype(np.float32)
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise TrainingError("floating-point images must lie in 0..1; divide them by 255")
+    return pixels
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One trained epoch."""
+
+    epoch: int
+    """Counted from 1."""
+    loss: float
+    """Training loss, averaged over the epoch's images while the weights changed, as Keras reports it."""
+    accuracy: float
+    """Training accuracy, averaged likewise."""
+    seconds: float
+    """Wall time of training alone."""
+    cpu_seconds: float
+    """Processor time of training alone."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A state's answers to labelled images."""
+
+    loss: float
+    """Mean sparse categorical cross-entropy."""
+    accuracy: float
+    probabilities: NDArray[np.float32]
+    """(n, 10)."""
+    seconds: float
+    """Wall time."""
+
+
+class Trainer:
+    """A network of one config and seed with its training images, at some state of its trajectory."""
+
+    def __init__(
+        self, config: RunConfig, seed: int, images: NDArray[Any], labels: NDArray[Any], model: Any = None
+    ) -> None:
+        """Build the network at state 0 and compile the epoch, so that no epoch's time holds that.
+
+        Args:
+            config: its stopping rule plays no part.
+            seed: of the run.
+            images: (n, 28, 28) or (n, 28, 28, 1), integers in 0..255 or floats in 0..1.
+            labels: (n,), whole numbers in 0..9.
+            model: a compiled model to train in place of a new one.
+
+        Raises:
+            TrainingError: images of another shape or range, or not as many labels.
+        """
+        pixels, labels = as_pixels(images), np.asarray(labels)
+        if labels.shape != (len(pixels),):
+            raise TrainingError(f"labels have shape {labels.shape}; allowed: ({len(pixels)},), one an image")
+        self.config, self.seed, self.epoch = config, seed, 0
+        self.model = build(config, seed) if model is None else model
+        self.model.optimizer.build(self.model.trainable_variables)
+        self._images = len(pixels)
+        with Timer(emit=None) as timer:
+            self._train = _compiled_epoch(self.model, tf.constant(pixels), tf.constant(labels, tf.int32), config)
+            self._predict = tf.function(
+                lambda batch: self.model(batch, training=False),
+                input_signature=[tf.TensorSpec((None, 28, 28, 1), tf.float32)],
+            )
+            self._predict(tf.constant(pixels[:1]))
+        self.trace_seconds = timer.seconds
+
+    def train_epoch(self) -> Epoch:
+        """Train the next epoch, in its keyed order.
+
+        Raises:
+            TrainingError: the training loss is not a finite number any more.
+        """
+        order = tf.constant(epoch_order(self.seed, self.epoch + 1, self._images, self.config.order))
+        with Timer(emit=None) as timer:
+            loss, correct = (float(total) for total in self._train(order))
+        self.epoch += 1
+        loss, accuracy = loss / self._images, correct / self._images
+        if not math.isfinite(loss):
+            raise TrainingError(f"the training loss became {loss} in epoch {self.epoch}")
+        return Epoch(self.epoch, loss, accuracy, timer.seconds, timer.cpu_seconds)
+
+    def evaluate(self, images: NDArray[Any], labels: NDArray[Any]) -> Evaluation:
+        """The present state's loss and accuracy on other images, shaped as those it was made with."""
+        pixels = as_pixels(images)
+        with Timer(emit=None) as timer:
+            probabilities = np.concatenate(
+                [
+                    self._predict(tf.constant(pixels[start : start + EVALUATION_BATCH])).numpy()
+                    for start in range(0, len(pixels), EVALUATION_BATCH)
+                ]
+            )
+            # Keras clips to its epsilon before the logarithm, so that a sure mistake costs 16.1, not infinity.
+            epsilon = keras.config.epsilon()
+            told = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), epsilon, 1 - epsilon)
+            loss = float(-np.log(told).mean())
+            accuracy = float((probabilities.argmax(axis=1) == labels).mean())
+        return Evaluation(loss, accuracy, probabilities, timer.seconds)
+
+    def state(self) -> State:
+        """A copy of the present state."""
+        return State(
+            self.epoch,
+            {name: np.array(variable) for name, variable in self._weights().items()},
+            {variable.path: np.array(variable) for variable in self.model.optimizer.variables},
+        )
+
+    def restore(self, state: State) -> None:
+        """Continue from a state; one with an empty optimizer can be evaluated only.
+
+        Raises:
+            TrainingError: the state is of another network.
+        """
+        weights = self._weights()
+        shapes = {name: tuple(variable.shape) for name, variable in weights.items()}
+        if shapes != {name: array.shape for name, array in state.weights.items()}:
+            raise TrainingError("the state is of another network: its weights have other names or shapes")
+        for name, variable in weights.items():
+            variable.assign(state.weights[name])
+        for variable in self.model.optimizer.variables if state.optimizer else ():
+            variable.assign(state.optimizer[variable.path])
+        self.epoch = state.epoch
+
+    def _weights(self) -> dict[str, Any]:
+        return {f"{layer.name}/{variable.name}": variable for layer in self.model.layers for variable in layer.weights}
+
+    def native_model(self) -> bytes:
+        """The network as a native `.keras` file: these weights, compiled with an optimizer at its start.
+
+        The optimizer's moments, two thirds of the state, are zero in it and pressed to nothing.
+        """
+        copy = build(self.config, self.seed)
+        copy.set_weights(self.model.get_weights())
+        copy.optimizer.build(copy.trainable_variables)
+        packed = io.BytesIO()
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model.keras")
+            copy.save(path)
+            with (
+                zipfile.ZipFile(path) as plain,
+                zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as pressed,
+            ):
+                for name in plain.namelist():
+                    pressed.writestr(name, plain.read(name))
+        return packed.getvalue()
+
+    def activations(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """What each convolution and pooling layer makes of some images.
+
+        Returns:
+            By layer name, in order: (n, height, width, channels), float32. Empty for the dense network.
+        """
+        layers = [layer for layer in self.model.layers if layer.name.startswith(("convolution", "pooling"))]
+        if not layers:
+            return {}
+        view = keras.Model(self.model.inputs, [layer.output for layer in layers])
+        outputs = view(tf.constant(as_pixels(images)), training=False)
+        return {layer.name: output.numpy() for layer, output in zip(layers, outputs, strict=True)}
+
+
+def _compiled_epoch(model: Any, pixels: Any, labels: Any, config: RunConfig) -> Any:
+    """The function (order, int32, (n,)) -> (sum of losses, number right), traced and warmed up on no images."""
+    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
+    variables = model.trainable_variables
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])
+    def epoch(order: Any) -> tuple[Any, Any]:
+        images = tf.shape(order)[0]
+        loss_sum, correct = tf.zeros((), tf.float64), tf.zeros((), tf.int32)
+        for start in tf.range(0, images, config.batch_size):
+            chosen = order[start : tf.minimum(start + config.batch_size, images)]
+            truth = tf.gather(labels, chosen)
+            with tf.GradientTape() as tape:
+                probabilities = model(tf.gather(pixels, chosen), training=True)
+                loss = cross_entropy(truth, probabilities)
+            gradients = tape.gradient(loss, [variable.value for variable in variables])
+            model.optimizer.apply(gradients, variables)
+            loss_sum += tf.cast(loss, tf.float64) * tf.cast(tf.size(chosen), tf.float64)
+            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
+            correct += tf.reduce_sum(tf.cast(answers == truth, tf.int32))
+        return loss_sum, correct
+
+    epoch(tf.zeros((0,), tf.int32))
+    return epoch
+
+
+def train(trainer: Trainer, epochs: int, callbacks: Sequence[Any] = ()) -> Iterator[Epoch]:
+    """Train epoch by epoch, from the trainer's state up to an epoch, calling Keras callbacks in between.
+
+    Args:
+        trainer: its state moves on.
+        epochs: the last epoch, counted from 1.
+        callbacks: Keras callbacks. Their train and epoch hooks are called, with `loss` and `accuracy`; setting
+            `model.stop_training` ends the training.
+
+    Yields:
+        Each epoch, after the callbacks have seen it.
+
+    Raises:
+        TrainingError: a callback has batch hooks, which a compiled epoch cannot call.
+    """
+    for callback in callbacks:
+        for hook in BATCH_HOOKS:
+            if getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook):
+                raise TrainingError(
+                    f"{type(callback).__name__}.{hook} cannot be called: an epoch is one compiled call. "
+                    "Use epoch hooks, or Keras' own model.fit"
+                )
+    hooks = keras.callbacks.CallbackList(list(callbacks), model=trainer.model, epochs=epochs)
+    trainer.model.stop_training = False
+    hooks.on_train_begin()
+    logs: dict[str, float] = {}
+    while trainer.epoch < epochs and not trainer.model.stop_training:
+        hooks.on_epoch_begin(trainer.epoch)
+        epoch = trainer.train_epoch()
+        logs = {"loss": epoch.loss, "accuracy": epoch.accuracy}
+        hooks.on_epoch_end(epoch.epoch - 1, logs)
+        yield epoch
+    hooks.on_train_end(logs)
+
+
+class StopAtLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Stops after the first epoch whose training loss is below a value, and says so; works in `model.fit`, too.
+
+    Attributes:
+        loss: the value to fall below.
+        stopped_epoch: the last epoch trained, counted from 1, where it stopped; else None.
+    """
+
+    def __init__(self, loss: float) -> None:
+        """Stop below this training loss."""
+        super().__init__()
+        self.loss = loss
+        self.stopped_epoch: int | None = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Forget an earlier training's stop."""
+        self.stopped_epoch = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Stop if the loss is below the value. Keras counts this epoch from 0."""
+        loss = (logs or {}).get("loss", math.inf)
+        if loss < self.loss:
+            self.stopped_epoch = epoch + 1
+            self.model.stop_training = True
+            print(f"Stopped after {epoch + 1} epochs: training loss {loss:.4f} is below {self.loss:g}")
