@@ -15,7 +15,7 @@ from fashion_cnn.study import AD_HOC, Study, StudyError, changes, select_studies
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fashion_cnn.runner import Options
+    from fashion_cnn.session import Options
     from fashion_cnn.tracking import Store
 
 DONE, FAILED, WRONG = 0, 1, 2
@@ -189,7 +189,7 @@ def _guarded(action: Callable[[], int], debug: bool) -> int:
 
 
 def _options(given: argparse.Namespace) -> Options:
-    from fashion_cnn.runner import Options
+    from fashion_cnn.session import Options
 
     return Options(
         workers=given.workers,
@@ -215,7 +215,8 @@ def _train(given: argparse.Namespace) -> int:
 
 def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], given: argparse.Namespace) -> int:
     from fashion_cnn import console as tables
-    from fashion_cnn.runner import BYTES_PER_RUN, Session
+    from fashion_cnn.runner import run
+    from fashion_cnn.session import BYTES_PER_RUN, Session
 
     session = Session(_options(given))
     todo = session.plan(studies, arms, seeds)
@@ -229,9 +230,9 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
             bytes_per_run=BYTES_PER_RUN,
         )
         return DONE
-    outcome = session.run(todo)
-    tables.show_outcome(session.rows(outcome), session.notes(outcome, [study.name for study in studies]))
-    return FAILED if any(record.status != "finished" for record in outcome.runs) else DONE
+    outcome = run(session, todo)
+    tables.show_outcome(outcome, studies)
+    return FAILED if outcome.failed else DONE
 
 
 def _store(given: argparse.Namespace) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -15,15 +15,22 @@ from fashion_cnn.study import PlannedTrajectory, expected_epochs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fashion_cnn.study import Plan
+    from fashion_cnn.session import Outcome
+    from fashion_cnn.study import Plan, Study
 
 LOG_WIDTH = 150  # columns where there is no terminal to ask
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller end quietly, where Rich would end with status 1."""
+        raise BrokenPipeError
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console on standard output or error that does not break lines early in a file."""
     file = sys.stderr if stderr else sys.stdout
-    return Console(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
+    return _Console(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
 
 
 def table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
@@ -69,31 +76,34 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
         out.print(f"A run that stops at a loss is taken to need {longest} epochs.")
 
 
-def show_outcome(rows: Sequence[dict[str, Any]], notes: Sequence[str]) -> None:
-    """Print the closing table.
-
-    Args:
-        rows: `study`, `arm`, `seed`, `status`, `epochs`, `loss`, `accuracy`, `test_loss`, `test_accuracy`, `seconds`.
-        notes: lines below it.
-    """
+def show_outcome(outcome: Outcome, studies: Sequence[Study]) -> None:
+    """Print the closing table and how to go on."""
+    order = [(study.name, arm) for study in studies for arm in study.arms]
+    results = sorted(outcome.results, key=lambda result: (order.index((result.study, result.arm)), result.seed))
     out = console()
     numbers = ("seed", "epochs", "loss", "accuracy", "test loss", "test accuracy", "seconds")
     made = table("", ("study", "arm", "status"), numbers)
-    for row in rows:
-        values = [row[name] for name in ("loss", "accuracy", "test_loss", "test_accuracy")]
+    for result in results:
+        values = [result.metrics.get(name) for name in ("loss", "accuracy", "test_loss", "test_accuracy")]
         made.add_row(
-            row["study"],
-            row["arm"],
-            row["status"],
-            str(row["seed"]),
-            _whole(row["epochs"]),
+            *(result.study, result.arm, result.status, str(result.seed), str(result.epochs)),
             *(_number(value, 4) for value in values),
-            _number(row["seconds"], 1),
+            _number(result.seconds, 1),
         )
-    if rows:
+    if results:
         out.print(made)
-    for note in notes:
-        out.print(note)
+    spent = sum(result.seconds for result in results if result.status != "recorded")
+    out.print(
+        f"{outcome.made} runs made in {duration(outcome.seconds)}; trained one after another, each from the start, "
+        f"they would have taken {duration(spent)}."
+    )
+    if outcome.failed:
+        out.print(f"{outcome.failed} of them did not finish; the same command goes on with them.")
+    if skipped := len(results) - outcome.made:
+        out.print(f"{skipped} runs were recorded already.")
+    if outcome.unsent:
+        out.print(f"{outcome.unsent} runs are not in the store yet ({outcome.trouble}): fashion-cnn sync sends them.")
+    out.print(f"Compare them: fashion-cnn ui {studies[0].name if len(studies) == 1 else ''}".rstrip())
 
 
 def show_runs(runs: pd.DataFrame, *, as_json: bool) -> None:

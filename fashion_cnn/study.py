@@ -26,6 +26,9 @@ LONGEST_NAME = 120
 TRAINING_IMAGES = 60_000
 
 
+RunKey = tuple[str, str, int, str]  # study, arm, seed, config_sha256
+
+
 class StudyError(ValueError):
     """A study, arm or seed that there is not: one line that says what there is."""
 
@@ -64,7 +67,7 @@ class Run:
     seed: int
     config: RunConfig
 
-    def key(self) -> tuple[str, str, int, str]:
+    def key(self) -> RunKey:
         """What tells it from any other run."""
         return self.study.name, self.arm, self.seed, self.config.sha256()
 
@@ -158,7 +161,7 @@ def smoke_config(config: RunConfig) -> RunConfig:
     return replace(config, epochs=min(config.epochs, SMOKE_EPOCHS))
 
 
-def plan(runs: Sequence[Run], recorded: Collection[tuple[str, str, int, str]] = (), *, reuse: bool = True) -> Plan:
+def plan(runs: Sequence[Run], recorded: Collection[RunKey] = (), *, reuse: bool = True) -> Plan:
     """The trajectories that some runs need, longest first, minus what is recorded.
 
     Args:

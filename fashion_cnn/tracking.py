@@ -185,7 +185,11 @@ class Store:
         run_id = sent["run_id"]
         if sent.get("done"):  # it was killed or failed, and goes on
             self.client.update_run(run_id, status="RUNNING")
+            self._log(run_id, tags={"stop_reason": "", "error": ""})
             note(done=None)
+        if sent.get("tags") != record.tags:
+            self._log(run_id, tags=record.tags)
+            note(tags=dict(record.tags))
         started = trajectory.started()
         if started is not None and not sent.get("started"):
             self._log(run_id, params={"parameters": str(started.parameters)}, tags={"node": started.node})
@@ -348,7 +352,9 @@ class Store:
         with tempfile.TemporaryDirectory() as folder:
             _write_model(Path(folder), run_id, model_id, cut.files["model.keras"])
             self.client.log_model_artifacts(model_id, folder)
-        self.client.log_outputs(run_id, [LoggedModelOutput(model_id, cut.epoch)])
+        outputs = self.client.get_run(run_id).outputs
+        if outputs is None or model_id not in {one.model_id for one in outputs.model_outputs}:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, cut.epoch)])
         self.client.finalize_logged_model(model_id, "READY")
         return str(model_id)
 

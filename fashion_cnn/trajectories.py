@@ -438,7 +438,8 @@ def _packed(arrays: Arrays) -> bytes:
 
 
 def _read_arrays(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
+    # From memory, because NumPy leaves a damaged file open.
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return {str(name): file[f"{index:03d}"] for index, name in enumerate(file["names"])}
 
 

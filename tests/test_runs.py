@@ -1,0 +1,354 @@
+"""Runs from end to end: real processes, a real store, a made-up data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import STUDIES
+from fashion_cnn.config import RunConfig
+from fashion_cnn.tracking import EPOCH_METRICS, RUN_METRICS, config_of
+from tests.command import Lab
+from tests.made_up import write_made_up
+
+LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about half a second an epoch on `slow_data`
+ARTIFACTS = {
+    *("config.json", "environment.json", "requirements.txt", "trajectory.json", "model_summary.txt"),
+    "per_class.json",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)
+
+
+@pytest.fixture(scope="module")
+def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_made_up(tmp_path_factory.mktemp("slow"), train=6000, test=64)
+
+
+@pytest.fixture(scope="module")
+def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Lab, str]:
+    """A lab in which all studies were run once, and what was printed."""
+    lab = Lab(tmp_path_factory.mktemp("studies"), data)
+    return lab, lab.call_process("run", "--smoke", "--seeds", 1)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> dict[tuple[str, str, str], str]:
+    """The weights of the long run where nothing happens to it."""
+    lab = Lab(tmp_path_factory.mktemp("undisturbed"), slow_data)
+    lab.call(*LONG)
+    return lab.weights()
+
+
+def wait_for_epochs(lab: Lab, epochs: int, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not any(len(trajectory.epochs()) >= epochs for trajectory in lab.trajectories()):
+        assert process.poll() is None and time.monotonic() < until, "it did not get so far"
+        time.sleep(0.05)
+
+
+def worker_ids(parent: int) -> list[int]:
+    """The processes that a process started."""
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+class TestTheFiveStudies:
+    def test_sixteen_runs_are_recorded_and_finished(self, studies: tuple[Lab, str]) -> None:
+        runs = studies[0].runs()
+        assert len(runs) == sum(len(study.arms) for study in STUDIES) == 16
+        assert set(runs["status"]) == {"FINISHED"}
+
+    def test_each_study_is_an_experiment_that_opens_in_the_model_training_view(self, studies: tuple[Lab, str]) -> None:
+        experiments = {one.name: one for one in studies[0].store().client.search_experiments()}
+        for study in STUDIES:
+            assert experiments[study.name].tags["mlflow.experimentKind"] == "custom_model_development"
+            assert experiments[study.name].tags["mlflow.note.content"] == study.question
+
+    def test_params_give_the_config_back(self, studies: tuple[Lab, str]) -> None:
+        for row in studies[0].runs().to_dict("records"):
+            assert config_of(row).sha256() == row["config_sha256"]
+            assert int(row["parameters"]) > 0
+
+    def test_every_epoch_has_every_metric_from_step_one_on(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        runs = lab.runs()
+        epochs = lab.store().epochs(list(runs["run_id"]))
+        assert not epochs[list(EPOCH_METRICS)].isna().any().any()
+        for row in runs.to_dict("records"):
+            mine = epochs[epochs["run_id"] == row["run_id"]]
+            assert list(mine["epoch"]) == list(range(1, int(row["epochs_trained"]) + 1))
+        assert not runs[list(RUN_METRICS)].isna().any().any()
+
+    def test_the_store_holds_what_the_trajectory_file_holds(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        row = lab.runs("baseline_study").iloc[0]
+        kept = lab.json_artifact(row["run_id"], "trajectory.json")
+        epochs = lab.store().epochs([row["run_id"]])
+        for epoch, values in zip(epochs.to_dict("records"), kept["epochs"], strict=True):
+            assert all(epoch[name] == values[name] for name in EPOCH_METRICS)
+        assert kept["epochs"][-1]["weights_sha256"] == row["weights_sha256"]
+
+    def test_duration_is_the_time_of_training_and_evaluation(self, studies: tuple[Lab, str]) -> None:
+        for row in studies[0].runs().to_dict("records"):
+            shown = (row["end_time"] - row["start_time"]) / 1000
+            assert shown == pytest.approx(row["fit_seconds"] + row["evaluate_seconds"], abs=0.002)
+
+    def test_runs_of_one_trajectory_share_it_and_count_each_epoch_once(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        for _, shared in lab.runs().groupby("trajectory_sha256"):
+            trained = shared["epochs_trained"].max()
+            assert (shared["epochs_trained"] - shared["reused_epochs"]).sum() == trained
+        default = lab.runs()[lambda runs: runs["trajectory_sha256"].duplicated(keep=False)]
+        assert len(default) == 9 and default["weights_sha256"].nunique() == 1
+
+    def test_tags_tell_everything_of_the_contract(self, studies: tuple[Lab, str]) -> None:
+        runs = studies[0].runs()
+        hashes = ("config", "trajectory", "data", "code", "weights", "environment")
+        for name in hashes:
+            assert runs[f"{name}_sha256"].str.fullmatch("[0-9a-f]{64}").all()
+        for name in ("git_commit", "git_dirty", "workers", "node", "heartbeat"):
+            assert runs[name].notna().all()
+        assert set(runs["smoke"]) == {"true"} and set(runs["reuse"]) == {"on"}
+        assert set(runs["stop_reason"]) == {"epochs"}
+        assert (runs["name"] == runs["arm"] + " · seed " + runs["seed"]).all()
+
+    def test_artifacts_are_those_of_the_contract(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        for row in lab.runs("baseline_study").to_dict("records"):
+            names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
+            expected = ARTIFACTS | ({"activations.npz"} if row["model"] == "cnn" else set())
+            assert names - {"code.diff"} == expected
+
+    def test_the_table_per_class_adds_up(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        row = lab.runs("baseline_study").iloc[0]
+        saved = lab.json_artifact(row["run_id"], "per_class.json")
+        table = pd.DataFrame(saved["data"], columns=saved["columns"])
+        answered = table[[name for name in table if name.startswith("answered")]].to_numpy()
+        assert table["images"].sum() == answered.sum() == 64
+        assert np.trace(answered) / 64 == pytest.approx(row["test_accuracy"])
+
+    def test_the_logged_model_loads_with_mlflow_and_answers_as_recorded(
+        self, studies: tuple[Lab, str], data: Path
+    ) -> None:
+        import mlflow
+
+        from fashion_cnn.data import load
+
+        lab, _ = studies
+        row = lab.runs("baseline_study").iloc[0]
+        outputs = lab.store().client.get_run(row["run_id"]).outputs
+        assert outputs is not None
+        mlflow.set_tracking_uri(lab.uri)
+        model = mlflow.keras.load_model(f"models:/{outputs.model_outputs[0].model_id}")
+        images = load(data)
+        answers = model.predict(images.test_images[..., None] / 255, verbose=0).argmax(axis=1)
+        assert (answers == images.test_labels).mean() == pytest.approx(row["test_accuracy"])
+
+    def test_a_second_call_trains_nothing(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        before = lab.runs()
+        printed = lab.call("run", "--smoke")
+        assert "16 runs were recorded already" in printed
+        pd.testing.assert_frame_equal(before, lab.runs())
+
+    def test_the_closing_table_lists_each_run(self, studies: tuple[Lab, str]) -> None:
+        for study in STUDIES:
+            for arm in study.arms:
+                assert any(study.name in line and arm in line for line in studies[1].splitlines())
+
+    def test_without_reuse_and_with_one_worker_the_weights_are_the_same(
+        self, studies: tuple[Lab, str], tmp_path: Path, data: Path
+    ) -> None:
+        lab = Lab(tmp_path, data)
+        lab.call("run", "baseline_study", "epochs_study", "--smoke", "--no-reuse", "--workers", 1)
+        runs = lab.runs()
+        assert len(runs) == 6 and set(runs["reuse"]) == {"off"} and (runs["reused_epochs"] == 0).all()
+        shared = studies[0].weights()
+        assert all(shared[key] == weights for key, weights in lab.weights().items())
+
+    def test_sending_everything_again_changes_nothing(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        ids = list(lab.runs()["run_id"])
+        before, epochs = lab.runs(), lab.store().epochs(ids)
+        for trajectory in lab.trajectories():
+            for record in trajectory.runs():
+                kept = trajectory.sent(record)
+                trajectory.save_sent(record, {"run_id": kept["run_id"], "epochs": 0})
+        assert "16 runs sent" in lab.call("sync")
+        changing = ["heartbeat"]
+        pd.testing.assert_frame_equal(before.drop(columns=changing), lab.runs().drop(columns=changing))
+        pd.testing.assert_frame_equal(epochs, lab.store().epochs(ids))
+        histories = [len(lab.store().client.get_metric_history(run_id, "loss")) for run_id in ids]
+        assert histories == list(before["epochs_trained"].astype(int))
+
+    def test_a_send_that_lost_its_note_finds_the_run_it_made(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        before = set(lab.runs()["run_id"])
+        trajectory = lab.trajectories()[0]
+        for path in (trajectory.folder / "runs").glob("*.sent.json"):
+            path.unlink()
+        lab.call("sync")
+        assert set(lab.runs()["run_id"]) == before
+
+    def test_list_and_export_tell_every_run(self, studies: tuple[Lab, str], tmp_path: Path) -> None:
+        lab, _ = studies
+        assert {row["run_id"] for row in json.loads(lab.call("list", "--json"))} == set(lab.runs()["run_id"])
+        lab.call("export", "filter_study", "--output", tmp_path)
+        assert len(pd.read_csv(tmp_path / "runs.csv")) == 3
+        assert len(pd.read_csv(tmp_path / "epochs.csv")) == 6
+
+
+class TestReuse:
+    def test_a_longer_run_continues_a_shorter_one_and_cleaning_keeps_that(self, tmp_path: Path, data: Path) -> None:
+        lab, straight = Lab(tmp_path / "lab", data), Lab(tmp_path / "straight", data)
+        dense = ("train", "--model", "dense")
+        lab.call(*dense, "--epochs", 3, "--name", "three")
+        freed = lab.call("gc")
+        assert "MiB freed; 0 trajectories left alone" in freed
+        lab.call(*dense, "--epochs", 5, "--name", "five")
+        lab.call(*dense, "--epochs", 2, "--name", "two")  # its weights were cleaned away: trained again
+        straight.call(*dense, "--epochs", 5, "--name", "five")
+        runs = lab.runs().set_index("arm")
+        assert runs.loc["five", "weights_sha256"] == straight.runs().set_index("arm").loc["five", "weights_sha256"]
+        assert runs.loc["five", "reused_epochs"] == 3
+        assert runs.loc["two", "reused_epochs"] == 2
+        kept = lab.json_artifact(runs.loc["five", "run_id"], "trajectory.json")["epochs"]
+        assert runs.loc["two", "weights_sha256"] == kept[1]["weights_sha256"]
+
+    def test_stopping_at_a_loss_is_a_prefix_of_the_same_trajectory(self, tmp_path: Path, data: Path) -> None:
+        lab = Lab(tmp_path, data)
+        lab.call("train", "--model", "dense", "--epochs", 6, "--name", "six")
+        six = lab.runs().iloc[0]
+        losses = [e["loss"] for e in lab.json_artifact(six["run_id"], "trajectory.json")["epochs"]]
+        threshold = (losses[2] + losses[3]) / 2
+        lab.call("train", "--model", "dense", "--epochs", 100, "--callback-loss", threshold, "--name", "stop")
+        stopped = lab.runs().set_index("arm").loc["stop"]
+        assert (stopped["stop_reason"], stopped["epochs_trained"]) == ("callback", 4)
+        assert stopped["reused_epochs"] == 4 and stopped["trajectory_sha256"] == six["trajectory_sha256"]
+
+
+class TestInterruption:
+    def test_killed_in_mid_epoch_and_started_again_it_ends_with_the_same_weights(
+        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
+    ) -> None:
+        lab = Lab(tmp_path, slow_data)
+        process = lab.start(*LONG)
+        wait_for_epochs(lab, 3, process)
+        workers = worker_ids(process.pid)
+        time.sleep(0.2)
+        process.kill()
+        process.communicate()
+        assert workers
+        until = time.monotonic() + 10
+        while any(is_alive(number) for number in workers):
+            assert time.monotonic() < until, "a worker outlives its runner"
+            time.sleep(0.05)
+        done = len(lab.trajectories()[0].epochs())
+        assert 3 <= done < 12
+        lab.call(*LONG)
+        runs = lab.runs()
+        assert len(runs) == 1 and runs["status"].iloc[0] == "FINISHED"
+        assert lab.weights() == undisturbed
+
+    def test_a_killed_worker_fails_its_runs_and_the_next_call_goes_on(
+        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
+    ) -> None:
+        lab = Lab(tmp_path, slow_data)
+        process = lab.start(*LONG)
+        wait_for_epochs(lab, 2, process)
+        for number in worker_ids(process.pid):
+            os.kill(number, signal.SIGKILL)
+        process.communicate(timeout=60)
+        assert process.returncode == 1
+        failed = lab.runs().iloc[0]
+        assert failed["status"] == "FAILED" and failed["stop_reason"] == "error" and "SIGKILL" in failed["error"]
+        lab.call(*LONG)
+        finished = lab.runs().iloc[0]
+        assert finished["run_id"] == failed["run_id"] and finished["status"] == "FINISHED"
+        assert lab.weights() == undisturbed
+
+    def test_ctrl_c_marks_its_runs_killed_and_the_next_call_goes_on(
+        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
+    ) -> None:
+        lab = Lab(tmp_path, slow_data)
+        process = lab.start(*LONG)
+        wait_for_epochs(lab, 2, process)
+        workers = worker_ids(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130 and "Traceback" not in errors
+        assert not any(is_alive(number) for number in workers)
+        killed = lab.runs().iloc[0]
+        assert (killed["status"], killed["stop_reason"]) == ("KILLED", "killed")
+        assert "starting after epoch" in lab.call(*LONG)
+        finished = lab.runs().iloc[0]
+        assert finished["run_id"] == killed["run_id"] and finished["status"] == "FINISHED"
+        assert lab.weights() == undisturbed
+
+    def test_of_two_calls_that_want_the_same_trajectory_one_waits_and_each_run_is_recorded_once(
+        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
+    ) -> None:
+        lab = Lab(tmp_path, slow_data)
+        lab.store()
+        both = [lab.start(*LONG), lab.start(*LONG)]
+        for process in both:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+        assert len(lab.runs()) == 1 and len(lab.trajectories()) == 1
+        assert lab.weights() == undisturbed
+
+
+class TestWhatIsRecordedAlready:
+    def test_another_seed_or_arm_is_not(self, tmp_path: Path, data: Path) -> None:
+        lab = Lab(tmp_path, data)
+        lab.call("train", "--model", "dense", "--epochs", 1, "--name", "a")
+        assert "0 are recorded" in lab.call("train", "--model", "dense", "--epochs", 1, "--name", "b", "--dry-run")
+        assert "0 are recorded" in lab.call(
+            "train", "--model", "dense", "--epochs", 1, "--name", "a", "--seed", 1, "--dry-run"
+        )
+        assert "1 are recorded" in lab.call("train", "--model", "dense", "--epochs", 1, "--name", "a", "--dry-run")
+
+    def test_a_made_up_data_set_never_counts_as_real(self, tmp_path: Path, data: Path) -> None:
+        lab = Lab(tmp_path, data)
+        lab.call("train", "--model", "dense", "--epochs", 1)
+        assert set(lab.runs()["smoke"]) == {"true"}
+
+    def test_a_dry_run_records_nothing(self, tmp_path: Path, data: Path) -> None:
+        lab = Lab(tmp_path, data)
+        printed = lab.call("run", "--dry-run")
+        assert "16 runs to record from 8 trajectories; 0 are recorded already." in printed
+        assert lab.runs().empty and not lab.trajectories()
+
+
+@pytest.mark.real_data
+def test_real_images_give_the_same_weights_alone_and_side_by_side(tmp_path: Path) -> None:
+    from fashion_cnn.data import find
+
+    folder = find()
+    assert folder is not None, "the real data set is missing: make setup"
+    together, alone = Lab(tmp_path / "together", folder), Lab(tmp_path / "alone", folder)
+    together.call("run", "baseline_study", "callback_study", "--smoke")
+    alone.call("run", "baseline_study", "callback_study", "--smoke", "--workers", 1, "--no-reuse")
+    assert len(together.weights()) == 4 and together.weights() == alone.weights()
+    assert {RunConfig.from_mapping(r.config).epochs for t in together.trajectories() for r in t.runs()} == {2}
