@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 IMAGE_SIZE = 28  # pixels a side, of Fashion-MNIST
@@ -149,9 +150,13 @@ def _checked(name: str, value: Any) -> Any:
             raise ConfigError(f"{name} is {value!r}; allowed: {allowed(name)}")
         return value
     number: type = kind(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or (number is int and not isinstance(value, int)):
+    # NumPy's numbers count as well: a study may loop over an array.
+    if isinstance(value, bool) or not isinstance(value, Integral if number is int else Real):
         raise ConfigError(f"{name} is {value!r}; allowed: {allowed(name)}")
-    value = number(value)
+    try:
+        value = number(value) + 0  # -0.0 and 0.0 are one value and must have one hash
+    except OverflowError:
+        value = math.inf
     if not setting.metadata["low"] <= value <= setting.metadata["high"] or math.isinf(value):
         raise ConfigError(f"{name} is {value!r}; allowed: {allowed(name)}")
     return value

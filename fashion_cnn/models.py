@@ -55,7 +55,8 @@ def build(config: RunConfig, seed: int) -> keras.Sequential:
     )
     model.add(keras.layers.Dense(CLASSES, activation="softmax", kernel_initializer=initializer(), name="output"))
     model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
+        # Keras would number unnamed ones, and a state holds the variables by their names.
+        optimizer=keras.optimizers.Adam(config.learning_rate, name="adam"),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

@@ -91,7 +91,7 @@ def as_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
         images: (n, 28, 28) or (n, 28, 28, 1); whole numbers are divided by 255, floats are taken as they are.
 
     Raises:
-        TrainingError: another shape, or floats outside 0..1.
+        TrainingError: another shape, whole numbers outside 0..255, or floats outside 0..1.
     """
     images = np.asarray(images)
     if images.ndim == 3:
@@ -99,6 +99,8 @@ def as_pixels(images: NDArray[Any]) -> NDArray[np.float32]:
     if images.ndim != 4 or images.shape[1:] != (28, 28, 1) or not len(images):
         raise TrainingError(f"images have shape {images.shape}; allowed: (n, 28, 28) or (n, 28, 28, 1)")
     if np.issubdtype(images.dtype, np.integer):
+        if images.min() < 0 or images.max() > 255:
+            raise TrainingError("images of whole numbers must lie in 0..255")
         return images.astype(np.float32) / np.float32(255)
     pixels = images.astype(np.float32)
     if not (pixels.min() >= 0 and pixels.max() <= 1):
@@ -305,7 +307,8 @@ def train(trainer: Trainer, epochs: int, callbacks: Sequence[Any] = ()) -> Itera
     """
     for callback in callbacks:
         for hook in BATCH_HOOKS:
-            if getattr(type(callback), hook, None) is not getattr(keras.callbacks.Callback, hook):
+            method = getattr(callback, hook, None)  # its class' or, as LambdaCallback has it, its own
+            if getattr(method, "__func__", method) is not getattr(keras.callbacks.Callback, hook):
                 raise TrainingError(
                     f"{type(callback).__name__}.{hook} cannot be called: an epoch is one compiled call. "
                     "Use epoch hooks, or Keras' own model.fit"
@@ -347,4 +350,5 @@ class StopAtLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships
         if loss < self.loss:
             self.stopped_epoch = epoch + 1
             self.model.stop_training = True
-            print(f"Stopped after {epoch + 1} epochs: training loss {loss:.4f} is below {self.loss:g}")
+            epochs = "1 epoch" if epoch == 0 else f"{epoch + 1} epochs"
+            print(f"Stopped after {epochs}: training loss {loss:.4f} is below {self.loss:g}")

@@ -1,0 +1,89 @@
+"""What several test files share. TensorFlow is imported only where it is asked for, so that light tests stay fast."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fashion_cnn.data import Dataset, load
+from fashion_cnn.events import arrays_sha256
+from tests.made_up import write_made_up
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a made-up data set: 250 training images, no multiple of 32, and 96 test images."""
+    return write_made_up(tmp_path_factory.mktemp("made-up"), train=250)
+
+
+@pytest.fixture(scope="session")
+def made_up_data(made_up: Path) -> Dataset:
+    return load(made_up)
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """TensorFlow in this process on one thread and deterministic. Whatever runs an operation must ask for this."""
+    from fashion_cnn.training import set_up_process
+
+    set_up_process(threads=1)
+
+
+def weights_sha256(model: Any) -> str:
+    """What a record calls `weights_sha256`, of any Keras model."""
+    variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
+    return arrays_sha256({name: np.array(variable) for name, variable in variables.items()})
+
+
+def python(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a fresh process; `answer` takes what it prints."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def answer(process: subprocess.Popen[str]) -> Any:
+    """The JSON value in the last line that a process prints."""
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return json.loads(output.splitlines()[-1])
+
+
+FRESH = """
+import json, sys
+import keras
+from fashion_cnn.builder import ModelBuilder
+from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.data import load
+from fashion_cnn.models import build
+from fashion_cnn.training import set_up_process
+from tests.conftest import weights_sha256
+
+set_up_process(threads=1)
+keras.utils.set_random_seed(int(sys.argv[2]))  # of python, numpy, tensorflow and keras
+data = load(sys.argv[1])
+built = {"cnn": weights_sha256(build(CNN, 0)), "dense": weights_sha256(build(DENSE, 0))}
+builder = ModelBuilder(
+    data.train_images, data.train_labels, data.test_images, data.test_labels, epochs=2, filters=4, seed=7
+)
+builder.fit()
+print(json.dumps(built | {"trained": weights_sha256(builder.model), "tested": builder.test()}))
+"""
+
+
+@pytest.fixture(scope="session")
+def fresh(made_up: Path) -> list[dict[str, Any]]:
+    """What two fresh processes with different global seeds build (`cnn`, `dense`) and train (`trained`, `tested`)."""
+    processes = [python(FRESH, made_up, seed) for seed in (1, 2)]
+    return [answer(process) for process in processes]
