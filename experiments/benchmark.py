@@ -1,0 +1,432 @@
+"""Speed side by side, measured in turn in one call: `python -m experiments.benchmark`. Prints ratios, asserts nothing.
+
+Each side is a fresh process, because TensorFlow's threads are process-wide, and trains one epoch before the one that is
+timed: imports, tracing and first calls are in nobody's epoch. The parts:
+
+epoch: one epoch of the default CNN on one thread by Keras' `model.fit`, by our compiled epoch, and where PyTorch is
+    installed by its equivalent network in a plain eager loop. All of them add up loss and accuracy.
+suite: all runs of the studies for one seed. The post's way trains each run from scratch, one after another, by plain
+    `fit` on default threads: measured epochs times the runs' epochs; start-up, tracing and tests are left out, in its
+    favour. Ours is the plan's trajectories, longest first, on a worker a core: each with its start-up, epochs (timed
+    with all cores busy), their test evaluations, and cuts; or, with --suite-seconds, a real run's wall time.
+recording: what the recording process spends on a real run against what its training takes, the worker's peak memory,
+    and the disk that a run needs before and after `gc`. Always on all images.
+startup: the wall time of `fashion-cnn --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fashion_cnn.config import CNN, STOPPING_RULE, RunConfig, nearest
+from fashion_cnn.console import console, duration, table
+from fashion_cnn.data import DataError, Dataset, find, load, load_dataset
+from fashion_cnn.environment import LIBRARIES, fingerprint, worker_variables
+from fashion_cnn.study import Run, Study, changes, plan, select_runs
+from fashion_cnn.timing import Timer
+
+POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
+RECORDED_EPOCHS = 2
+HELP_CALLS = 5
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a side is to measure, as it goes to the side's process."""
+
+    folder: str
+    images: Sequence[int]
+    """How many training and test images."""
+    settings: Mapping[str, Any]
+    """The canonical form of a config."""
+    threads: int | None = 1
+    """Of `fit`; None is TensorFlow's default."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The config."""
+        return RunConfig.from_mapping(self.settings)
+
+    def data(self) -> Dataset:
+        """The images."""
+        return load(self.folder).first(*self.images)
+
+
+# -- the sides: each is the whole of a process ---------------------------------------------------------------------
+
+
+def _fit(task: Task) -> Figures:
+    import keras
+    import tensorflow as tf
+
+    from fashion_cnn.models import build
+    from fashion_cnn.training import as_pixels
+
+    if task.threads is not None:
+        tf.config.threading.set_intra_op_parallelism_threads(task.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(task.threads)
+    data, timer = task.data(), Timer(emit=None)
+    clock = keras.callbacks.LambdaCallback(  # a timer starts anew each time: what it holds in the end is epoch 2
+        on_epoch_begin=lambda epoch, logs: timer.__enter__(), on_epoch_end=lambda epoch, logs: timer.__exit__()
+    )
+    pixels, batch = as_pixels(data.train_images), task.config.batch_size
+    model = build(task.config, seed=0)
+    model.fit(pixels, data.train_labels, batch_size=batch, epochs=2, verbose=0, callbacks=[clock])
+    return {"cpu_seconds": timer.cpu_seconds, "seconds": timer.seconds}
+
+
+def _ours(task: Task) -> Figures:
+    from fashion_cnn.training import Trainer, set_up_process
+
+    set_up_process(threads=1)
+    data = task.data()
+    trainer = Trainer(task.config, 0, data.train_images, data.train_labels)
+    trainer.train_epoch()
+    epoch = trainer.train_epoch()
+    return {"cpu_seconds": epoch.cpu_seconds, "seconds": epoch.seconds}
+
+
+def _torch(task: Task) -> Figures:
+    torch: Any = import_module("torch")
+    torch.set_num_threads(1)
+    data, nn = task.data(), torch.nn
+    pixels = torch.from_numpy(data.train_images[:, np.newaxis].astype(np.float32) / np.float32(255))
+    labels = torch.from_numpy(data.train_labels.astype(np.int64))
+    convolutions = [nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    model = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(800, 128), nn.ReLU(), nn.Linear(128, 10))
+    optimizer = torch.optim.Adam(model.parameters(), lr=task.config.learning_rate)
+    timer = Timer(emit=None)
+    for _ in range(2):
+        with timer:
+            loss_sum, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+            for chosen in torch.randperm(len(labels)).split(task.config.batch_size):
+                truth = labels[chosen]
+                answers = model(pixels[chosen])
+                loss = nn.functional.cross_entropy(answers, truth)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss_sum += loss.detach() * len(chosen)
+                correct += (answers.argmax(1) == truth).sum()
+    return {"cpu_seconds": timer.cpu_seconds, "seconds": timer.seconds}
+
+
+def _worker(task: Task) -> Figures:
+    from fashion_cnn.events import Job
+    from fashion_cnn.worker import work
+
+    rule = replace(task.config, epochs=2, callback_loss=None).canonical()
+    job = Job(rule, (rule,), seed=0, data_dir=task.folder, images=(task.images[0], task.images[1]))
+    events: list[tuple[Any, float]] = [(event, time.perf_counter()) for event in work(job)]
+    (_, started), (_, first), (epoch, second), (cut, ended) = events
+    seconds = epoch.metrics["epoch_seconds"]
+    return {
+        "epoch_seconds": seconds,
+        "evaluate_seconds": second - first - seconds,  # and the state copied and hashed
+        "cut_seconds": ended - second,
+        "working_seconds": ended - started,
+        "peak_memory_mib": cut.peak_memory_mib,
+    }
+
+
+def _recording(task: Task) -> Figures:
+    from fashion_cnn.runner import run
+    from fashion_cnn.session import Options, Session
+    from fashion_cnn.upkeep import clean
+
+    study = Study("benchmark", "What does recording cost?", {"cnn": replace(task.config, epochs=RECORDED_EPOCHS)})
+    with tempfile.TemporaryDirectory() as home:
+        cpu, disk = [time.process_time()], [0]
+        session = Session(Options(workers=1, data_dir=task.folder, tracking_uri=f"sqlite:///{home}/mlflow.db"))
+        for seed in (0, 1):  # the first pays for what is imported and created once; the second shows what a run costs
+            outcome = run(session, session.plan([study], (), [seed]))
+            if outcome.failed or outcome.unsent:
+                raise RuntimeError(f"a run was not recorded: {outcome}")
+            cpu.append(time.process_time())
+            disk.append(sum(path.stat().st_size for path in Path(home).rglob("*") if path.is_file()))
+        recorded = session.store.runs().iloc[-1]
+        freed, _ = clean(session.store)
+    training, spent, size = float(recorded["fit_cpu_seconds"]), cpu[2] - cpu[1], disk[2] - disk[1]
+    return {
+        "epochs": RECORDED_EPOCHS,
+        "training_cpu_seconds": training,
+        "first_cpu_seconds": cpu[1] - cpu[0],
+        "cpu_seconds": spent,
+        "share": spent / training,
+        "peak_memory_mib": float(recorded["peak_memory_mib"]),
+        "run_bytes": size,
+        "run_bytes_after_gc": size - freed // 2,
+    }
+
+
+SIDES = {"fit": _fit, "ours": _ours, "torch": _torch, "worker": _worker, "recording": _recording}
+
+
+def run_side(side: str, task: Task) -> Figures:
+    """Run a side in a fresh process.
+
+    Returns:
+        What it measured, and `process_seconds`, the wall time of the whole process.
+
+    Raises:
+        CalledProcessError: it ended with an error.
+    """
+    command = [sys.executable, "-m", "experiments.benchmark", "--side", side, json.dumps(asdict(task))]
+    variables = worker_variables(os.environ, "cpu")
+    with Timer(emit=None) as timer:
+        done = subprocess.run(command, capture_output=True, text=True, env=variables, check=True)
+    return {**json.loads(done.stdout.splitlines()[-1]), "process_seconds": timer.seconds}
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
+    """The sides in turn, again and again: medians, spreads, and the ratios of medians."""
+    sides, clocks = ["fit", "ours", *(["torch"] if find_spec("torch") else [])], ("cpu_seconds", "seconds")
+    taken: dict[str, list[Figures]] = {side: [] for side in sides}
+    for number in range(options.repeats):
+        for side in sides:
+            _tell(f"epoch: {side}, {number + 1} of {options.repeats}")
+            taken[side].append(run_side(side, task))
+    found = {side: {clock: _spread([one[clock] for one in taken[side]]) for clock in clocks} for side in sides}
+    for values in found.values():
+        values["ratio_to_fit"] = {clock: values[clock]["median"] / found["fit"][clock]["median"] for clock in clocks}
+    return {"images": task.images[0], "repeats": options.repeats, "sides": found}
+
+
+def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
+    """An epoch of each distinct network, both ways, and what all runs of one seed take by that."""
+    from experiments import STUDIES
+    from fashion_cnn.session import default_workers
+
+    workers, networks = default_workers(threads=1), []
+    for planned in plan(select_runs(STUDIES)).trajectories:
+        settings = {name: value for name, value in changes(planned.config).items() if name not in STOPPING_RULE}
+        name = ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
+        cuts, one = [run_epochs(run) for run in planned.runs], replace(task, settings=planned.config.canonical())
+        _tell(f"suite: {name}")
+        fit = options.scale * run_side("fit", replace(one, threads=None))["seconds"]
+        row = {"network": name, "run_epochs": cuts, "fit_epoch_seconds": fit, "fit_seconds": sum(cuts) * fit}
+        networks.append(row | ({} if options.suite_seconds else _trajectory(one, cuts, workers, options.scale)))
+    fit_seconds = sum(row["fit_seconds"] for row in networks)
+    our_seconds = options.suite_seconds or makespan([row["our_seconds"] for row in networks], workers)
+    return {
+        "images": task.images[0],
+        "scaled_by": options.scale,
+        "workers": workers,
+        "networks": networks,
+        "fit_seconds": fit_seconds,
+        "our_seconds": our_seconds,
+        "our_seconds_given": options.suite_seconds is not None,
+        "ratio": fit_seconds / our_seconds,
+    }
+
+
+def _trajectory(task: Task, cuts: Sequence[int], workers: int, scale: float) -> Figures:
+    """What a trajectory that is cut at these epochs takes while each core has one like it."""
+    with ThreadPoolExecutor(workers) as threads:
+        taken = list(threads.map(lambda _: run_side("worker", task), range(workers)))
+    mean = {name: statistics.mean(one[name] for one in taken) for name in taken[0]}
+    start, cut = mean["process_seconds"] - mean["working_seconds"], mean["cut_seconds"]
+    epoch = scale * mean["epoch_seconds"] + mean["evaluate_seconds"]
+    return {
+        "our_start_seconds": start,
+        "our_epoch_seconds": epoch,
+        "our_cut_seconds": cut,
+        "our_seconds": start + max(cuts) * epoch + len(set(cuts)) * cut,
+        "peak_memory_mib": mean["peak_memory_mib"],
+    }
+
+
+def run_epochs(run: Run) -> int:
+    """The epochs of a run; the post's where it stops at a loss."""
+    return run.config.epochs if run.config.callback_loss is None else min(run.config.epochs, POST_STOP)
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """When the last trajectory ends, if each in turn goes to the worker that is free first."""
+    free = [0.0] * workers
+    for one in seconds:
+        heapq.heapreplace(free, free[0] + one)
+    return max(free)
+
+
+def measure_recording(task: Task, _: argparse.Namespace) -> Figures:
+    """Two real runs through the runner, into a store that is thrown away."""
+    _tell(f"recording: two runs of {RECORDED_EPOCHS} epochs")
+    return run_side("recording", task)
+
+
+def measure_startup(*_unused: object) -> Figures:
+    """A call that prints its help, again and again."""
+    command, timer, taken = [str(Path(sysconfig.get_path("scripts"), "fashion-cnn")), "--help"], Timer(emit=None), []
+    for _ in range(HELP_CALLS):
+        with timer:
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        taken.append(timer.seconds)
+    return {"calls": HELP_CALLS, "seconds": _spread(taken)}
+
+
+PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
+    "epoch": measure_epoch,
+    "suite": measure_suite,
+    "recording": measure_recording,
+    "startup": measure_startup,
+}
+
+
+def _spread(values: Sequence[float]) -> Figures:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+# -- what is printed -----------------------------------------------------------------------------------------------
+
+
+def show(figures: Figures) -> None:
+    """Print what was measured."""
+    out = console()
+    out.print(figures["date"], " · ".join(f"{name} {value}" for name, value in figures["machine"].items()), sep="\n")
+    if part := figures.get("epoch"):
+        title = f"\nOne epoch of the default CNN: {part['images']:,} images, one thread, median of {part['repeats']}"
+        made = table(title, ("side",), ("CPU s", "wall s", "images/s", "CPU to fit's", "wall to fit's"))
+        for side, one in part["sides"].items():
+            rate, ratios = part["images"] / one["seconds"]["median"], one["ratio_to_fit"].values()
+            cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{rate:,.0f}"]
+            made.add_row(side, *cells, *(f"{ratio:.2f}" for ratio in ratios))
+        out.print(made)
+        if "torch" not in part["sides"]:
+            out.print("torch: skipped, PyTorch is not installed here")
+    if part := figures.get("suite"):
+        columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
+        heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
+        made = table("\nAll runs of one seed, from one epoch of each network; seconds", ("network",), heads)
+        for row in part["networks"]:
+            numbers = [f"{row[name]:.1f}" if name in row else "-" for name in columns]
+            made.add_row(row["network"], " ".join(map(str, row["run_epochs"])), *numbers)
+        how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
+        out.print(
+            made,
+            f"Measured: an epoch on {part['images']:,} images, times {part['scaled_by']:.3g}; fit alone, on default "
+            f"threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
+            f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {POST_STOP} epochs)",
+            f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
+            f"Ratio: {part['ratio']:.2f}",
+            sep="\n",
+        )
+    if part := figures.get("recording"):
+        out.print(
+            f"\nRecording a run of {part['epochs']} epochs: {part['share']:.1%} of its training's CPU time "
+            f"({part['cpu_seconds']:.2f} of {part['training_cpu_seconds']:.1f} s); a call's first run, with all that "
+            f"is imported and created once: {part['first_cpu_seconds']:.1f} s",
+            f"Peak memory of its worker: {part['peak_memory_mib']:.0f} MiB",
+            f"Disk: {part['run_bytes'] / 2**20:.2f} MiB, after gc {part['run_bytes_after_gc'] / 2**20:.2f} MiB",
+            sep="\n",
+        )
+    if part := figures.get("startup"):
+        out.print(f"\nfashion-cnn --help: {_told(part['seconds'])} s, median of {part['calls']}")
+
+
+def _told(spread: Figures) -> str:
+    return f"{spread['median']:.2f} ({spread['least']:.2f} to {spread['most']:.2f})"
+
+
+# -- the command line ----------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print.
+
+    Args:
+        arguments: in place of those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 a side failed, 2 no such data; wrong use exits with 2.
+    """
+    # Without a usage an error is one line.
+    parser = argparse.ArgumentParser("benchmark", argparse.SUPPRESS, "Speed side by side; nothing is asserted.")
+    parser.add_argument("--only", default=",".join(PARTS), metavar="PART,...", help="(default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of the part epoch (default: 3)")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
+    size.add_argument("--quick", action="store_true", help="a tenth of the training images")
+    parser.add_argument("--suite-seconds", type=float, metavar="S", help="wall time of a real run of all studies")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.side:
+        side, task = options.side
+        print(json.dumps(SIDES[side](Task(**json.loads(task)))))
+        return 0
+    asked = options.only.split(",")
+    for part in asked:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}{nearest(part, PARTS)}; there are: {', '.join(PARTS)}")
+    for name in ("repeats", "images", "suite_seconds"):
+        if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
+            parser.error(f"--{name.replace('_', '-')} is {value}; give a number above 0")
+    try:
+        figures = measure([part for part in PARTS if part in asked], options)
+    except DataError as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or "").strip().splitlines()[-1:]
+        print(f"benchmark: a measured process ended with status {error.returncode}: {''.join(last)}", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps(figures, indent=1, allow_nan=False))
+    else:
+        show(figures)
+    return 0
+
+
+def measure(parts: Sequence[str], options: argparse.Namespace) -> Figures:
+    """The date, the machine, and what the parts measured.
+
+    Raises:
+        DataError: there is no such data.
+        CalledProcessError: a side failed.
+    """
+    data = load_dataset(options.data_dir)
+    train, test = len(data.train_labels), len(data.test_labels)
+    used = options.images or (max(1, train // 10) if options.quick else train)
+    data.first(used, test)  # refuses more than there are
+    options.scale = train / used
+    task = Task(str(find(options.data_dir)), (used, test), CNN.canonical())
+    found = fingerprint(threads=1)
+    machine = {name: found[name] for name in ("processor", "python", *LIBRARIES)}
+    machine |= {"cores": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+    date = datetime.now().astimezone().isoformat(timespec="seconds")
+    return {"date": date, "machine": machine, **{part: PARTS[part](task, options) for part in parts}}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
