@@ -37,6 +37,11 @@ class State:
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
+def is_drawn(epoch: int) -> bool:
+    """Whether feature maps are drawn after this epoch in any case: 1, 2, 5, 10, 15, 20 and so on."""
+    return epoch in (1, 2) or epoch % 5 == 0
+
+
 def arrays_sha256(arrays: Arrays) -> str:
     """Hex SHA-256 of named arrays in their order.
 
@@ -73,8 +78,8 @@ class Job:
     """Training and test images to use, counted from the first (a smoke run), or None for all."""
     state: State | None = None
     """Where to go on from; None starts at epoch 0."""
-    losses: tuple[float, ...] = ()
-    """Training loss of each epoch known so far; may reach beyond `state`."""
+    history: tuple[Mapping[str, float], ...] = ()
+    """The metrics of each epoch known so far; may reach beyond `state`."""
     past_cuts: tuple[State, ...] = ()
     """States (their optimizer empty) before `state` that are still to be evaluated."""
     done_cuts: frozenset[int] = frozenset()
@@ -113,6 +118,15 @@ class EpochDone:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What the layers make of one test image after an epoch."""
+
+    epoch: int
+    sheets: Mapping[str, bytes] = field(repr=False)
+    """By layer: a PNG of all its channels."""
+
+
+@dataclass(frozen=True)
 class CutDone:
     """What a run that ends at this epoch leaves behind."""
 
@@ -122,7 +136,9 @@ class CutDone:
     peak_memory_mib: float
     """The worker's highest resident memory so far."""
     files: Mapping[str, bytes] = field(repr=False)
-    """By name: `model.keras`, `per_class.json`, `activations.npz` (cnn only)."""
+    """By name: `model.keras`, `per_class.json`, `activations.npz` (cnn only), and the figures as PNG."""
+    drawing_error: str = ""
+    """Why figures are missing, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -134,4 +150,4 @@ class Failed:
     traceback: str = ""
 
 
-Event = Started | EpochDone | CutDone | Failed
+Event = Started | EpochDone | Drawn | CutDone | Failed

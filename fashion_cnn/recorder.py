@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fashion_cnn.events import CutDone, EpochDone, Event, Failed, Started
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
 from fashion_cnn.tracking import Store, StoreError
 from fashion_cnn.trajectories import RunRecord, RunStatus, Trajectory, TrajectoryError
 
@@ -72,6 +72,8 @@ class Recorder:
                 trajectory.save_started(event)
             case EpochDone():
                 trajectory.append(event)
+            case Drawn():
+                trajectory.save_sheets(event)
             case CutDone():
                 trajectory.save_cut(event)
                 ended = self._settle(trajectory)

@@ -193,7 +193,8 @@ class _Execution:
         state = trajectory.latest_state(refused)
         for reason in refused:
             self._bars.tell(f"{_name(planned)}: {reason}; going on from the one before")
-        losses = tuple(line.metrics["loss"] for line in trajectory.epochs())
+        history = tuple(line.metrics for line in trajectory.epochs())
+        losses = [metrics["loss"] for metrics in history]
         cuts = {cut.epoch for record in running if (cut := record.run_config().cut(losses))} - trajectory.cuts()
         past: list[State] = []
         for epoch in sorted(cuts):
@@ -211,7 +212,7 @@ class _Execution:
             data_dir=str(self._session.data_dir),
             images=self._session.images,
             state=state,
-            losses=losses,
+            history=history,
             past_cuts=tuple(past),
             done_cuts=trajectory.cuts(),
             device=self._session.options.device,

@@ -11,6 +11,8 @@ import getpass
 import json
 import os
 import platform
+import re
+import shutil
 import tempfile
 import time
 import urllib.error
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from fashion_cnn.config import FIELDS, RunConfig
+from fashion_cnn.events import is_drawn
 from fashion_cnn.trajectories import CutFiles, EpochLine, RunRecord, Trajectory
 
 if TYPE_CHECKING:
@@ -50,8 +53,9 @@ TAGS = (
         "data_sha256",
     ),
     *("code_sha256", "environment_sha256", "weights_sha256", "git_commit", "git_dirty", "workers", "node"),
-    *("heartbeat", "stop_reason", "error", "published"),
+    *("heartbeat", "stop_reason", "error", "drawing_error", "published"),
 )
+FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
 TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 SERVER_TIMEOUT = 10  # seconds
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -203,6 +207,7 @@ class Store:
             ]
             self._log(run_id, metrics=metrics, tags={"heartbeat": _now_text()})
             note(epochs=carried[-1].epoch)
+        self._send_sheets(trajectory, record, lines, sent, note)
         if record.status == "finished":
             self._finish(trajectory, record, lines[: record.cut], sent, note)
         elif record.status != "running":
@@ -211,6 +216,43 @@ class Store:
             self.client.set_terminated(run_id, TERMINATED[record.status], end_time=_now())
         if record.status != "running":
             note(done=record.status)
+
+    def _send_sheets(
+        self,
+        trajectory: Trajectory,
+        record: RunRecord,
+        lines: Sequence[EpochLine],
+        sent: Mapping[str, Any],
+        note: Callable[..., None],
+    ) -> None:
+        """Send feature maps for the image grid; each key and step once, for MLflow would show it twice."""
+        done = list(sent.get("sheets", ()))
+        last = record.cut or sent["epochs"]
+        due = {
+            epoch: paths
+            for epoch, paths in trajectory.sheets().items()
+            if epoch not in done and epoch <= last and (is_drawn(epoch) or epoch == record.cut)
+        }
+        if not due:
+            return
+        from PIL import Image
+
+        there = {_image_key(item.path) for item in self.client.list_artifacts(sent["run_id"], "images")}
+        for epoch, paths in due.items():
+            for path in paths:
+                if (path.stem, epoch) in there:
+                    continue
+                with Image.open(path) as image:
+                    self.client.log_image(
+                        sent["run_id"],
+                        image,
+                        key=f"feature_maps/{path.stem}",
+                        step=epoch,
+                        timestamp=lines[epoch - 1].ended_at,
+                        synchronous=True,
+                    )
+            done.append(epoch)
+            note(sheets=done)
 
     def _create(self, trajectory: Trajectory, record: RunRecord) -> str:
         """The MLflow run of a record: the one that an earlier, cut off send made, or a new one."""
@@ -284,6 +326,7 @@ class Store:
             "weights_sha256": cut.weights_sha256,
             "stop_reason": str(record.stop_reason),
             "error": "",
+            "drawing_error": cut.drawing_error[:5000],
             "heartbeat": _now_text(),
             "mlflow.note.content": _description(record, lines[-1]),
         }
@@ -548,6 +591,12 @@ def _metric(name: str, value: float, timestamp: int, step: int, model_id: str | 
     return Metric(name, value, timestamp, step, model_id=model_id)
 
 
+def _image_key(path: str) -> tuple[str, int] | None:
+    """The layer and epoch of an image that `log_image` saved; None for its thumbnail and for others."""
+    found = re.fullmatch(r"images/feature_maps~(.+?)\+step\+(\d+)\+timestamp\+\d+\+[^+]*\.png", path)
+    return (found[1], int(found[2])) if found else None
+
+
 def _description(record: RunRecord, last: EpochLine | None) -> str:
     result = (
         "still running"
@@ -608,7 +657,11 @@ def _write_artifacts(
     if record.code_diff:
         (folder / "code.diff").write_text(record.code_diff, encoding="utf-8")
     if "activations.npz" in cut.files:
-        (folder / "activations.npz").write_bytes(cut.files["activations.npz"].read_bytes())
+        shutil.copyfile(cut.files["activations.npz"], folder / "activations.npz")
+    (folder / "figures").mkdir()
+    for name in (*FIGURES, f"learning_curves.{record.stop_reason}.png"):
+        if name in cut.files:
+            shutil.copyfile(cut.files[name], folder / "figures" / name.replace(f".{record.stop_reason}", ""))
 
 
 def _write_model(folder: Path, run_id: str, model_id: str, native: Path) -> None:

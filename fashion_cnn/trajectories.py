@@ -6,6 +6,7 @@
         epochs.jsonl            a line an epoch, appended after its state is safe
         states/000010.npz       the full state: the last two epochs
         weights/000010.npz      the weights of every epoch
+        sheets/000010/          feature maps, a PNG a layer
         cuts/000010/            what a run that ends here leaves behind; cut.json is written last
         runs/<record>.json      a run: its config, tags and fate; the recorder writes it
         runs/<record>.sent.json what of it the tracking store has; the sender writes it
@@ -32,7 +33,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
-from fashion_cnn.events import Arrays, CutDone, EpochDone, Identity, Started, State, arrays_sha256
+from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
 
 KEPT_STATES = 2
 RunStatus = Literal["running", "finished", "failed", "killed"]
@@ -63,6 +64,7 @@ class CutFiles:
     evaluate_seconds: float
     peak_memory_mib: float
     files: Mapping[str, Path]
+    drawing_error: str
 
 
 @dataclass(frozen=True)
@@ -305,9 +307,8 @@ class Trajectory:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in event.files.items():
             write_bytes(folder / name, content)
-        values = {
-            name: getattr(event, name) for name in ("epoch", "weights_sha256", "evaluate_seconds", "peak_memory_mib")
-        }
+        names = ("epoch", "weights_sha256", "evaluate_seconds", "peak_memory_mib", "drawing_error")
+        values = {name: getattr(event, name) for name in names}
         write_json(folder / "cut.json", {**values, "files": sorted(event.files)})
 
     def cut(self, epoch: int) -> CutFiles | None:
@@ -322,6 +323,25 @@ class Trajectory:
     def cuts(self) -> frozenset[int]:
         """The epochs whose cut is kept."""
         return frozenset(int(path.parent.name) for path in (self.folder / "cuts").glob("*/cut.json"))
+
+    # -- feature maps ----------------------------------------------------------------------------------------
+
+    def save_sheets(self, event: Drawn) -> None:
+        """Keep the feature maps of an epoch."""
+        folder = self.folder / "sheets" / f"{event.epoch:06d}"
+        if folder.exists():
+            return
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")  # the sender must never see a part of it
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for layer, content in event.sheets.items():
+            write_bytes(aside / f"{layer}.png", content)
+        aside.rename(folder)
+
+    def sheets(self) -> dict[int, list[Path]]:
+        """The feature maps that are kept, by epoch: a PNG a layer, in the order of the layers' names."""
+        folders = sorted((self.folder / "sheets").glob("[0-9]*"))
+        return {int(folder.name): sorted(folder.glob("*.png")) for folder in folders}
 
     # -- runs ----------------------------------------------------------------------------------------------
 
@@ -367,7 +387,7 @@ class Trajectory:
         for path in (*(self.folder / "weights").glob("*.npz"), *(self.folder / "states").glob("*.npz")):
             if path != self._arrays("states", len(epochs)):
                 path.unlink()
-        for folder in (self.folder / "cuts").iterdir():
+        for folder in (*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")):
             shutil.rmtree(folder)
         return before - self.size()
 

@@ -16,17 +16,17 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_cnn.config import RunConfig
+from fashion_cnn.config import Cut, RunConfig
 from fashion_cnn.data import CLASS_NAMES, Dataset, load
 from fashion_cnn.environment import code_sha256, fingerprint, fingerprint_sha256
-from fashion_cnn.events import CutDone, EpochDone, Event, Failed, Identity, Job, Started
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Identity, Job, Started, is_drawn
 
 if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
@@ -68,61 +68,141 @@ def work(job: Job) -> Iterator[Event]:
         trace_seconds=trainer.trace_seconds,
     )
     done = set(job.done_cuts)
+    history = list(job.history)
     for past in job.past_cuts:
         trainer.restore(past)
         done.add(past.epoch)
-        yield _cut(trainer, data, trainer.evaluate(data.test_images, data.test_labels))
-    losses = list(job.losses)
+        evaluation = trainer.evaluate(data.test_images, data.test_labels)
+        yield from _cut(trainer, data, evaluation, rules, history[: past.epoch])
     if job.state is not None:
         trainer.restore(job.state)
     elif job.past_cuts:
         trainer = training.Trainer(config, job.seed, data.train_images, data.train_labels)
-    while any(rule.cut(losses) is None for rule in rules) or any(
-        cut.epoch > trainer.epoch and cut.epoch not in done for rule in rules if (cut := rule.cut(losses))
-    ):
+    while any(cut is None or (cut.epoch > trainer.epoch and cut.epoch not in done) for cut in _cuts(rules, history)):
         epoch = next(training.train(trainer, trainer.epoch + 1))
         evaluation = trainer.evaluate(data.test_images, data.test_labels)
         state = trainer.state()
-        yield EpochDone(
-            state=state,
-            weights_sha256=state.weights_sha256(),
-            metrics={
-                "loss": epoch.loss,
-                "accuracy": epoch.accuracy,
-                "test_loss": evaluation.loss,
-                "test_accuracy": evaluation.accuracy,
-                "epoch_seconds": epoch.seconds,
-                "epoch_cpu_seconds": epoch.cpu_seconds,
-                "images_per_second": len(data.train_images) / epoch.seconds,
-            },
-            ended_at=time.time_ns() // 1_000_000,
-            identity=identity,
-        )
-        if epoch.epoch > len(losses):
-            losses.append(epoch.loss)
-        cuts = {cut.epoch for rule in rules if (cut := rule.cut(losses))}
-        if epoch.epoch in cuts - done:
+        metrics = {
+            "loss": epoch.loss,
+            "accuracy": epoch.accuracy,
+            "test_loss": evaluation.loss,
+            "test_accuracy": evaluation.accuracy,
+            "epoch_seconds": epoch.seconds,
+            "epoch_cpu_seconds": epoch.cpu_seconds,
+            "images_per_second": len(data.train_images) / epoch.seconds,
+        }
+        ended_at = time.time_ns() // 1_000_000
+        yield EpochDone(state, state.weights_sha256(), metrics, ended_at, identity)
+        if epoch.epoch > len(history):
+            history.append(metrics)
+        if epoch.epoch in {cut.epoch for cut in _cuts(rules, history) if cut} - done:
             done.add(epoch.epoch)
-            yield _cut(trainer, data, evaluation)
+            yield from _cut(trainer, data, evaluation, rules, history[: epoch.epoch])
+        elif is_drawn(epoch.epoch) and (sheets := _sheets(trainer, data)[0]):
+            yield Drawn(epoch.epoch, sheets)
 
 
-def _cut(trainer: Trainer, data: Dataset, evaluation: Evaluation) -> CutDone:
+def _cuts(rules: Sequence[RunConfig], history: Sequence[Mapping[str, float]]) -> list[Cut | None]:
+    losses = [metrics["loss"] for metrics in history]
+    return [rule.cut(losses) for rule in rules]
+
+
+def _cut(
+    trainer: Trainer,
+    data: Dataset,
+    evaluation: Evaluation,
+    rules: Sequence[RunConfig],
+    history: Sequence[Mapping[str, float]],
+) -> Iterator[Event]:
+    """What runs that end at the trainer's state leave behind; `history` ends with it, too."""
     files = {
         "model.keras": trainer.native_model(),
         "per_class.json": json.dumps(per_class(evaluation.probabilities, data.test_labels)).encode(),
     }
     shown = [index for index in SHOWN_IMAGES if index < len(data.test_images)]
-    if maps := trainer.activations(data.test_images[shown]):
+    activations = trainer.activations(data.test_images[shown])
+    if activations:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=np.array(shown), **maps)  # type: ignore[arg-type]  # of numpy's stub
+        np.savez_compressed(buffer, images=np.array(shown), **activations)  # type: ignore[arg-type]  # of numpy's stub
         files["activations.npz"] = buffer.getvalue()
-    return CutDone(
+    sheets, error = _sheets(trainer, data)
+    if sheets:
+        yield Drawn(trainer.epoch, sheets)
+    # A picture is not worth a run: what cannot be drawn is told and left out.
+    try:
+        stops = {cut for cut in _cuts(rules, history) if cut and cut.epoch == trainer.epoch}
+        files |= _figures(data, evaluation, activations, shown, stops, history)
+    except Exception as fault:
+        error = f"{type(fault).__name__}: {fault}"
+    yield CutDone(
         epoch=trainer.epoch,
         weights_sha256=trainer.state().weights_sha256(),
         evaluate_seconds=evaluation.seconds,
         peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         files=files,
+        drawing_error=error,
     )
+
+
+def _sheets(trainer: Trainer, data: Dataset) -> tuple[dict[str, bytes], str]:
+    """A sheet of all channels for each layer and the first shown image, and why there is none."""
+    try:
+        from fashion_cnn import figures
+
+        activations = trainer.activations(data.test_images[:1])
+        scale = figures.layer_scale([activations])
+        sheets = {
+            layer: figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1])
+            for layer, maps in activations.items()
+        }
+        return {layer: _png(sheet) for layer, sheet in sheets.items()}, ""
+    except Exception as fault:
+        return {}, f"{type(fault).__name__}: {fault}"
+
+
+def _figures(
+    data: Dataset,
+    evaluation: Evaluation,
+    activations: Mapping[str, NDArray[np.float32]],
+    shown: Sequence[int],
+    stops: Iterable[Cut],
+    history: Sequence[Mapping[str, float]],
+) -> dict[str, bytes]:
+    """The figures of a cut, as PNG by file name."""
+    import pandas as pd
+
+    from fashion_cnn import figures
+
+    drawn = {}
+    if activations:
+        images, boot = data.test_images[list(shown)], CLASS_NAMES[data.test_labels[shown[0]]]
+        drawn["feature_maps.png"] = figures.feature_maps(images, activations, class_name=boot, indices=shown)
+        first = {layer: values[0] for layer, values in activations.items()}
+        drawn["all_channels.png"] = figures.all_channels(first, title=f"Every channel: {boot}, test image {shown[0]}")
+    frame = pd.DataFrame(history).assign(epoch=range(1, len(history) + 1))
+    for stop in stops:
+        drawn[f"learning_curves.{stop.reason}.png"] = figures.learning_curves(frame, stop=stop)
+    answers, truths = evaluation.probabilities.argmax(axis=1), data.test_labels
+    counts = confusion(evaluation.probabilities, truths)
+    drawn["confusion_matrix.png"] = figures.confusion_matrix(counts, CLASS_NAMES)
+    confidences = evaluation.probabilities.max(axis=1)
+    drawn["mistakes.png"] = figures.mistakes(data.test_images, truths, answers, confidences, CLASS_NAMES)
+    return {name: figures.png(figure) for name, figure in drawn.items()}
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def confusion(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """How often each class (row) was answered as each (column): (10, 10), of (n, 10) and (n,)."""
+    counts = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
+    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
+    return counts
 
 
 def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> dict[str, list[Any]]:
@@ -136,16 +216,14 @@ def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> 
         `class`, `images` (of that class), `recall` (share of them answered so), `precision` (share of such answers
         that are right; 0 where there is none), and `answered <class>` counts: the rows of the confusion matrix.
     """
-    answers = probabilities.argmax(axis=1)
-    confusion = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=int)
-    np.add.at(confusion, (labels, answers), 1)
-    right = np.diag(confusion)
+    counts = confusion(probabilities, labels)
+    right = np.diag(counts)
     return {
         "class": list(CLASS_NAMES),
-        "images": confusion.sum(axis=1).tolist(),
-        "recall": (right / np.maximum(confusion.sum(axis=1), 1)).tolist(),
-        "precision": (right / np.maximum(confusion.sum(axis=0), 1)).tolist(),
-        **{f"answered {name}": confusion[:, index].tolist() for index, name in enumerate(CLASS_NAMES)},
+        "images": counts.sum(axis=1).tolist(),
+        "recall": (right / np.maximum(counts.sum(axis=1), 1)).tolist(),
+        "precision": (right / np.maximum(counts.sum(axis=0), 1)).tolist(),
+        **{f"answered {name}": counts[:, index].tolist() for index, name in enumerate(CLASS_NAMES)},
     }
 
 
