@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
     STUDIES: tuple[Study, ...]
 
+POST_RESULTS = Path(__file__).parent / "post_results.csv"  # what the post printed
 SCRIPTS = ("baseline_study", "epochs_study", "filter_study", "depth_study", "callback_study")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiments import STUDIES
+from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.cli import console
 
 
 def run() -> None:
     """Run the command line and exit with its status."""
-    raise SystemExit(console(STUDIES))
+    raise SystemExit(console(STUDIES, POST_RESULTS))
 
 
 if __name__ == "__main__":

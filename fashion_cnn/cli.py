@@ -36,11 +36,12 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
     raise SystemExit(_guarded(lambda: _run([study], options), options.debug))
 
 
-def console(studies: Sequence[Study], arguments: Sequence[str] | None = None) -> int:
+def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | None = None) -> int:
     """The command line `fashion-cnn`.
 
     Args:
         studies: in order.
+        post: the post's printed numbers, CSV.
         arguments: in place of those of the process.
 
     Returns:
@@ -75,6 +76,12 @@ def console(studies: Sequence[Study], arguments: Sequence[str] | None = None) ->
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
     ui.add_argument("--port", type=_count, default=5000, help="(default: 5000)")
     _add_common(ui)
+    report = command(
+        "report", "write one offline HTML page of all studies", lambda given: _report(studies, post, given)
+    )
+    _add_selection(report, names)
+    report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
+    report.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     sync = command("sync", "send to the store what could not be sent", _sync)
     _add_json(sync)
     _add_common(sync)
@@ -271,6 +278,33 @@ def _export(studies: Sequence[Study], given: argparse.Namespace) -> int:
             print(f"{folder / name}: {len(frame)} rows")
     except OSError as error:
         raise StudyError(f"{folder} cannot be written ({error.strerror}); name another with --output") from None
+    return DONE
+
+
+def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> int:
+    import time
+
+    import pandas as pd
+
+    from fashion_cnn.records import data_set, first_look, study_records
+    from fashion_cnn.report import render
+    from fashion_cnn.trajectories import write_bytes
+
+    chosen = select_studies(studies, given.study)
+    data = data_set(given.data_dir)
+    page = render(
+        study_records(_store(given), chosen, data),
+        post=pd.read_csv(post),
+        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        exploratory=None if data is None else first_look(data),
+    )
+    output = Path(given.output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(output, page.encode())
+    except OSError as error:
+        raise StudyError(f"{output} cannot be written ({error.strerror}); name another with --output") from None
+    print(f"{output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")
     return DONE
 
 

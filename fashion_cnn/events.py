@@ -38,7 +38,10 @@ class State:
 
 
 def is_drawn(epoch: int) -> bool:
-    """Whether feature maps are drawn after this epoch in any case: 1, 2, 5, 10, 15, 20 and so on."""
+    """Whether feature maps are drawn after this epoch in any case: 0 (untrained), 1, 2, 5, 10, 15, 20 and so on.
+
+    MLflow's image grid starts at step 0, so that without an image there it opens empty.
+    """
     return epoch in (1, 2) or epoch % 5 == 0
 
 

@@ -94,7 +94,6 @@ def _lay_out(figure: Figure) -> None:
     """Lay it out for good: matplotlib would again each time, from where it was, and so to other bytes."""
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
-        figure.draw_without_rendering()  # the first moves the labels, and that makes other room
         figure.set_layout_engine(None)
 
 
@@ -143,6 +142,7 @@ def feature_maps(
     caption = textwrap.fill(_CAPTION, round(width * 17))
     figure, top = _canvas(title, width, len(channels) * block + 0.05 + 0.15 * (caption.count("\n") + 1))
     for channel in channels:
+        chosen = [(layer, *channel_maps(activations, layer, channel)) for layer in activations]
         name = "Each layer's strongest channel" if channel == "strongest" else f"Channel {channel} of each layer"
         _text(figure, 0.1, top + 0.1, name, weight="bold", va="center")
         for row, (image, index) in enumerate(zip(images, indices, strict=True)):
@@ -150,11 +150,10 @@ def feature_maps(
             axes = _picture(figure, (labels, height, cell, cell), image, "gray", (0, 255)).axes
             axes.set_ylabel(f"{_fill(class_name, 1)}\ntest image\n{index}", rotation=0, ha="right", va="center")
             axes.set_title(f"input\n{_shape(image)}" if row == 0 else "", size=8)
-            for column, (layer, activation) in enumerate(activations.items(), start=1):
-                number, maps = channel_maps(activations, layer, channel)
+            for column, (layer, number, maps) in enumerate(chosen, start=1):
                 box = (labels + column * (cell + gap), height, cell, cell)
                 axes = _picture(figure, box, maps[row], _MAP_COLOURS, _limits(maps)).axes
-                words = f"{layer}\n{_shape(activation[row])}\nchannel {number}{'' if maps.any() else ': all 0'}"
+                words = f"{layer}\n{_shape(activations[layer][row])}\nchannel {number}{'' if maps.any() else ': all 0'}"
                 axes.set_title(words if row == 0 else "", size=8)
         top += block
     _text(figure, 0.1, top + 0.03, caption, size=7.5, color="0.25")
@@ -275,7 +274,7 @@ def learning_curves(epochs: pd.DataFrame, *, stop: tuple[int, str], title: str =
         stop: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
         title: what run this is.
     """
-    epochs = _rows(epochs, ("epoch", "loss", "accuracy", "test_loss", "test_accuracy"), "epochs")
+    epochs = _rows(epochs, ("epoch", "loss", "accuracy", "test_loss", "test_accuracy"), "epochs").sort_values("epoch")
     numbers, (last, reason) = epochs["epoch"], stop
     if last not in set(numbers):
         raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs {min(numbers)} to {max(numbers)}")
@@ -435,7 +434,9 @@ def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "")
             for axes, measure in zip(panels, measures, strict=True):
                 seaborn.lineplot(part, x="epoch", y=measure, errorbar=("pi", 100), ax=axes, **line)
                 axes.plot(end, part.loc[part["epoch"] == end, measure].mean(), mec="white", zorder=4, **look)
-                axes.set_ylabel("")
+        for axes in panels:
+            axes.set_ylabel("")
+            axes.label_outer()
         note = "line: mean of the seeds that reached an epoch; band: lowest to highest; mark: an arm's last epoch"
         _legend(figure, handles, note)
         return figure
@@ -536,7 +537,9 @@ def _rows(frame: pd.DataFrame, columns: Sequence[str], what: str, arms: Sequence
     rows = frame.dropna(subset=list(columns))
     if rows.empty:
         raise FigureError(f"there are no {what} to draw: of {len(frame)} rows in the frame none is complete")
-    chosen = rows if arms is None else rows[rows["arm"].isin(list(arms))]
+    if arms is None:
+        return rows
+    chosen = rows[rows["arm"].isin(list(arms))]
     if chosen.empty:
         raise FigureError(f"there are no {what} of {', '.join(arms)}; there are: {', '.join(rows['arm'].unique())}")
     return chosen

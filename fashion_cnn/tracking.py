@@ -248,7 +248,7 @@ class Store:
                         image,
                         key=f"feature_maps/{path.stem}",
                         step=epoch,
-                        timestamp=lines[epoch - 1].ended_at,
+                        timestamp=lines[epoch - 1].ended_at if epoch else record.start_time,
                         synchronous=True,
                     )
             done.append(epoch)
@@ -456,6 +456,14 @@ class Store:
         wide = long.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
         wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
         return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
+
+    def artifact(self, run_id: str, name: str) -> Path | None:
+        """A local copy of a run's artifact, or None where the run has none of this name."""
+        with _store_errors(self.address):
+            folder = name.rpartition("/")[0] or None
+            if name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:
+                return None
+            return Path(self.client.download_artifacts(run_id, name))
 
     def _search(self, studies: Sequence[str] | None) -> Iterator[Run]:
         experiments = self.client.search_experiments()

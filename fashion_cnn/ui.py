@@ -16,6 +16,7 @@ from fashion_cnn.tracking import Store
 
 HOST = "127.0.0.1"
 START = 90.0  # seconds a server may take to answer
+TRAINING = "workflowType=machine_learning"  # else the browser's last choice, at first the one for language models
 NEWEST = 50  # runs that one comparison holds
 
 
@@ -41,8 +42,8 @@ def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str
         real = mine[(mine["smoke"] == "false") & (mine["status"] == "FINISHED")]
         ids = list((mine if real.empty else real)["run_id"].tail(NEWEST))
         chosen = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
-        found.append((f"{study}: charts", f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART"))
-        found.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}"))
+        found.append((f"{study}: charts", f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART&{TRAINING}"))
+        found.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}&{TRAINING}"))
     return found
 
 
@@ -85,7 +86,10 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
     ]
     # By name, because MLflow's own list lets whole private ranges in.
     command += ["--allowed-hosts", f"{HOST}:{port},localhost:{port}"]
-    server = subprocess.Popen(command, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}, start_new_session=True)
+    command += ["--uvicorn-opts", "--log-level warning"]
+    variables = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # What the server says goes to standard error: standard output is for the addresses.
+    server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
     try:
         _wait(server, base)
         _tell(addresses(store, base, studies))

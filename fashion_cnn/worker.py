@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,8 @@ def work(job: Job) -> Iterator[Event]:
         trainer.restore(job.state)
     elif job.past_cuts:
         trainer = training.Trainer(config, job.seed, data.train_images, data.train_labels)
+    if trainer.epoch == 0 and (sheets := _sheets(trainer, data)[0]):
+        yield Drawn(0, sheets)
     while any(cut is None or (cut.epoch > trainer.epoch and cut.epoch not in done) for cut in _cuts(rules, history)):
         epoch = next(training.train(trainer, trainer.epoch + 1))
         evaluation = trainer.evaluate(data.test_images, data.test_labels)
@@ -130,7 +132,8 @@ def _cut(
         yield Drawn(trainer.epoch, sheets)
     # A picture is not worth a run: what cannot be drawn is told and left out.
     try:
-        stops = {cut for cut in _cuts(rules, history) if cut and cut.epoch == trainer.epoch}
+        here = [(cut, rule) for cut, rule in zip(_cuts(rules, history), rules, strict=True) if cut]
+        stops = {cut: _stopped(cut, rule) for cut, rule in here if cut.epoch == trainer.epoch}
         files |= _figures(data, evaluation, activations, shown, stops, history)
     except Exception as fault:
         error = f"{type(fault).__name__}: {fault}"
@@ -165,7 +168,7 @@ def _figures(
     evaluation: Evaluation,
     activations: Mapping[str, NDArray[np.float32]],
     shown: Sequence[int],
-    stops: Iterable[Cut],
+    stops: Mapping[Cut, str],
     history: Sequence[Mapping[str, float]],
 ) -> dict[str, bytes]:
     """The figures of a cut, as PNG by file name."""
@@ -180,14 +183,21 @@ def _figures(
         first = {layer: values[0] for layer, values in activations.items()}
         drawn["all_channels.png"] = figures.all_channels(first, title=f"Every channel: {boot}, test image {shown[0]}")
     frame = pd.DataFrame(history).assign(epoch=range(1, len(history) + 1))
-    for stop in stops:
-        drawn[f"learning_curves.{stop.reason}.png"] = figures.learning_curves(frame, stop=stop)
+    for cut, told in stops.items():
+        drawn[f"learning_curves.{cut.reason}.png"] = figures.learning_curves(frame, stop=(cut.epoch, told))
     answers, truths = evaluation.probabilities.argmax(axis=1), data.test_labels
     counts = confusion(evaluation.probabilities, truths)
     drawn["confusion_matrix.png"] = figures.confusion_matrix(counts, CLASS_NAMES)
     confidences = evaluation.probabilities.max(axis=1)
     drawn["mistakes.png"] = figures.mistakes(data.test_images, truths, answers, confidences, CLASS_NAMES)
     return {name: figures.png(figure) for name, figure in drawn.items()}
+
+
+def _stopped(cut: Cut, rule: RunConfig) -> str:
+    """Why a run ended where it did, in words."""
+    if cut.reason == "callback":
+        return f"stopped after epoch {cut.epoch}: training loss below {rule.callback_loss:g}"
+    return f"after all {cut.epoch} epochs" if cut.epoch > 1 else "after its one epoch"
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

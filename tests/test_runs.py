@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from experiments import STUDIES
 from fashion_cnn.config import RunConfig
@@ -22,8 +25,11 @@ from tests.made_up import write_made_up
 LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about half a second an epoch on `slow_data`
 ARTIFACTS = {
     *("config.json", "environment.json", "requirements.txt", "trajectory.json", "model_summary.txt"),
-    "per_class.json",
+    *("per_class.json", "figures"),
 }
+FIGURES = {"confusion_matrix.png", "learning_curves.png", "mistakes.png"}
+CNN_FIGURES = {"feature_maps.png", "all_channels.png"}
+LAYERS = ("convolution_1", "pooling_1", "convolution_2", "pooling_2")
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,16 @@ def wait_for_epochs(lab: Lab, epochs: int, process: subprocess.Popen[str]) -> No
     while not any(len(trajectory.epochs()) >= epochs for trajectory in lab.trajectories()):
         assert process.poll() is None and time.monotonic() < until, "it did not get so far"
         time.sleep(0.05)
+
+
+def images(lab: Lab, run_id: str) -> dict[tuple[str, int], int]:
+    """How many images of each layer and step a run has in MLflow's image grid."""
+    found: Counter[tuple[str, int]] = Counter()
+    for item in lab.store().client.list_artifacts(run_id, "images"):
+        match = re.fullmatch(r"images/feature_maps~(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+\.png", item.path)
+        if match:
+            found[match[1], int(match[2])] += 1
+    return dict(found)
 
 
 def worker_ids(parent: int) -> list[int]:
@@ -136,8 +152,27 @@ class TestTheFiveStudies:
         lab, _ = studies
         for row in lab.runs("baseline_study").to_dict("records"):
             names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
-            expected = ARTIFACTS | ({"activations.npz"} if row["model"] == "cnn" else set())
+            expected = ARTIFACTS | ({"activations.npz", "images"} if row["model"] == "cnn" else set())
             assert names - {"code.diff"} == expected
+
+    def test_every_run_has_its_figures_and_no_drawing_failed(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        assert set(lab.runs()["drawing_error"]) == {""}
+        for row in lab.runs("baseline_study").to_dict("records"):
+            names = {Path(item.path).name for item in lab.store().client.list_artifacts(row["run_id"], "figures")}
+            assert names == FIGURES | (CNN_FIGURES if row["model"] == "cnn" else set())
+
+    def test_feature_maps_stand_in_the_image_grid_once_a_layer_and_epoch(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        for row in lab.runs("filter_study").to_dict("records"):
+            assert images(lab, row["run_id"]) == {(layer, step): 1 for layer in LAYERS for step in (0, 1, 2)}
+
+    def test_feature_maps_are_enlarged_without_blur(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        folder = lab.artifact(lab.runs("filter_study")["run_id"].iloc[0], "images")
+        sheet = np.asarray(Image.open(next(folder.glob("feature_maps~pooling_2+step+2+*[!d].png"))))
+        assert max(sheet.shape[:2]) >= 512
+        assert len(np.unique(sheet.reshape(-1, 3), axis=0)) <= 5 * 5 * 64 + 1  # no colours but those of the maps
 
     def test_the_table_per_class_adds_up(self, studies: tuple[Lab, str]) -> None:
         lab, _ = studies
@@ -199,6 +234,7 @@ class TestTheFiveStudies:
         changing = ["heartbeat"]
         pd.testing.assert_frame_equal(before.drop(columns=changing), lab.runs().drop(columns=changing))
         pd.testing.assert_frame_equal(epochs, lab.store().epochs(ids))
+        assert all(set(images(lab, run_id).values()) <= {1} for run_id in ids)
         histories = [len(lab.store().client.get_metric_history(run_id, "loss")) for run_id in ids]
         assert histories == list(before["epochs_trained"].astype(int))
 
@@ -317,6 +353,31 @@ class TestInterruption:
             assert process.returncode == 0, errors
         assert len(lab.runs()) == 1 and len(lab.trajectories()) == 1
         assert lab.weights() == undisturbed
+
+
+class TestDrawing:
+    def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
+        self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "matplotlib").mkdir()
+        (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('out of ink')\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        lab = Lab(tmp_path / "lab", data)
+        lab.call("train", "--epochs", 1, "--filters", 4)
+        row = lab.runs().iloc[0]
+        assert row["status"] == "FINISHED" and row["drawing_error"] == "ImportError: out of ink"
+        names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
+        assert "activations.npz" in names and "images" not in names
+
+    def test_each_run_shows_its_own_stop_and_its_own_epochs(self, tmp_path: Path, data: Path) -> None:
+        lab = Lab(tmp_path, data)
+        lab.call("train", "--epochs", 7, "--filters", 4, "--name", "seven")
+        lab.call("train", "--epochs", 6, "--filters", 4, "--name", "six")
+        runs = lab.runs().set_index("arm")["run_id"]
+        steps = {arm: sorted({step for _, step in images(lab, run_id)}) for arm, run_id in runs.items()}
+        assert steps == {"seven": [0, 1, 2, 5, 7], "six": [0, 1, 2, 5, 6]}
+        drawn = {arm: lab.artifact(run_id, "figures/learning_curves.png").read_bytes() for arm, run_id in runs.items()}
+        assert drawn["seven"] != drawn["six"]
 
 
 class TestWhatIsRecordedAlready:
