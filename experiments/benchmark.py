@@ -7,11 +7,13 @@ epoch: one epoch of the default CNN on one thread by Keras' `model.fit`, by our 
     installed by its equivalent network in a plain eager loop. All of them add up loss and accuracy.
 suite: all runs of the studies for one seed. The post's way trains each run from scratch, one after another, by plain
     `fit` on default threads: measured epochs times the runs' epochs; start-up, tracing and tests are left out, in its
-    favour. Ours is the plan's trajectories, longest first, on a worker a core: each with its start-up, epochs (timed
-    with all cores busy), their test evaluations, and cuts; or, with --suite-seconds, a real run's wall time.
+    favour. Ours is the plan's trajectories, longest first, on a worker a core: each with what comes once a process,
+    epochs (timed with all cores busy), their tests, and cuts with their figures. With --suite-seconds it is a real
+    run's wall time instead.
 recording: what the recording process spends on a real run against what its training takes, the worker's peak memory,
     and the disk that a run needs before and after `gc`. Always on all images.
 startup: the wall time of `fashion-cnn --help`.
+store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ from fashion_cnn.timing import Timer
 POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 RECORDED_EPOCHS = 2
 HELP_CALLS = 5
+STORE_RUNS = (100, 1000)
 
 Figures = dict[str, Any]
 
@@ -134,20 +137,21 @@ def _torch(task: Task) -> Figures:
 
 
 def _worker(task: Task) -> Figures:
-    from fashion_cnn.events import Job
+    from fashion_cnn.events import CutDone, EpochDone, Job
     from fashion_cnn.worker import work
 
-    rule = replace(task.config, epochs=2, callback_loss=None).canonical()
-    job = Job(rule, (rule,), seed=0, data_dir=task.folder, images=(task.images[0], task.images[1]))
+    rules = tuple(replace(task.config, epochs=epochs, callback_loss=None).canonical() for epochs in (1, 2))
+    images = task.images[0], task.images[1]
+    job = Job(settings=rules[1], rules=rules, seed=0, data_dir=task.folder, images=images)
     events: list[tuple[Any, float]] = [(event, time.perf_counter()) for event in work(job)]
-    (_, started), (_, first), (epoch, second), (cut, ended) = events
-    seconds = epoch.metrics["epoch_seconds"]
+    first, second = [number for number, (event, _) in enumerate(events) if isinstance(event, EpochDone)]
+    seconds = [events[number][0].metrics["epoch_seconds"] for number in (first, second)]
     return {
-        "epoch_seconds": seconds,
-        "evaluate_seconds": second - first - seconds,  # and the state copied and hashed
-        "cut_seconds": ended - second,
-        "working_seconds": ended - started,
-        "peak_memory_mib": cut.peak_memory_mib,
+        "trained_seconds": sum(seconds),
+        "epoch_seconds": seconds[1],
+        "evaluate_seconds": events[second][1] - events[second - 1][1] - seconds[1],  # and the state copied and hashed
+        "cut_seconds": events[-1][1] - events[second][1],  # of the second cut: the first imports what draws
+        "peak_memory_mib": max(event.peak_memory_mib for event, _ in events if isinstance(event, CutDone)),
     }
 
 
@@ -181,7 +185,57 @@ def _recording(task: Task) -> Figures:
     }
 
 
-SIDES = {"fit": _fit, "ours": _ours, "torch": _torch, "worker": _worker, "recording": _recording}
+def _store(task: Task) -> Figures:
+    """List and report of a store that grows: its runs are made up and never trained."""
+    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.tracking import Store, resolve
+
+    found: Figures = {}
+    with tempfile.TemporaryDirectory() as home:
+        store, made = Store(resolve(f"sqlite:///{home}/mlflow.db", REPOSITORY)), 0
+        for count in STORE_RUNS:
+            _fill(store, range(made, count))
+            made = count
+            for name, words in (
+                ("list", ["list", "--json"]),
+                ("report", ["report", "--output", f"{home}/report.html"]),
+            ):
+                command = [sys.executable, "-m", "experiments", *words, "--tracking-uri", store.address.uri]
+                with Timer(emit=None) as timer:
+                    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+                    _, status, usage = os.wait4(process.pid, 0)
+                if status:
+                    raise RuntimeError(f"{name} ended with status {os.waitstatus_to_exitcode(status)}")
+                found[f"{name}_{count}"] = {"seconds": timer.seconds, "peak_memory_mib": usage.ru_maxrss / 1024}
+    return found
+
+
+def _fill(store: Any, numbers: range) -> None:
+    """Put made-up runs into a store: ten epochs each, arm after arm and seed after seed."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    from experiments import STUDIES
+    from fashion_cnn.tracking import EPOCH_METRICS, RUN_METRICS
+
+    arms = [(study, arm, config) for study in STUDIES for arm, config in study.arms.items()]
+    for number in numbers:
+        study, arm, config = arms[number % len(arms)]
+        seed, random = number // len(arms), np.random.default_rng(number)
+        hashes = {f"{name}_sha256": name[0] * 64 for name in ("data", "code", "environment", "weights", "trajectory")}
+        tags = {"study": study.name, "arm": arm, "seed": str(seed), "smoke": "false", "reuse": "on", **hashes}
+        tags |= {"config_sha256": config.sha256(), "record": str(number), "git_commit": "0" * 40, "node": "made up"}
+        experiment = store.experiment(study.name, study.question)
+        run_id = store.client.create_run(experiment, number, tags, f"{arm} · seed {seed}").info.run_id
+        values = [
+            Metric(name, float(random.random()), epoch, epoch) for epoch in range(1, 11) for name in EPOCH_METRICS
+        ]
+        values += [Metric(name, float(random.random()), 10, 10) for name in RUN_METRICS]
+        params = [Param(name, value) for name, value in {**config.params(), "seed": str(seed)}.items()]
+        store.client.log_batch(run_id, values, params, [RunTag("stop_reason", "epochs")])
+        store.client.set_terminated(run_id, "FINISHED", end_time=number + 1)
+
+
+SIDES = {"fit": _fit, "ours": _ours, "torch": _torch, "worker": _worker, "recording": _recording, "store": _store}
 
 
 def run_side(side: str, task: Task) -> Figures:
@@ -250,8 +304,9 @@ def _trajectory(task: Task, cuts: Sequence[int], workers: int, scale: float) -> 
     with ThreadPoolExecutor(workers) as threads:
         taken = list(threads.map(lambda _: run_side("worker", task), range(workers)))
     mean = {name: statistics.mean(one[name] for one in taken) for name in taken[0]}
-    start, cut = mean["process_seconds"] - mean["working_seconds"], mean["cut_seconds"]
-    epoch = scale * mean["epoch_seconds"] + mean["evaluate_seconds"]
+    test, cut = mean["evaluate_seconds"], mean["cut_seconds"]
+    epoch = scale * mean["epoch_seconds"] + test
+    start = mean["process_seconds"] - mean["trained_seconds"] - 2 * (test + cut)  # whatever comes once a process
     return {
         "our_start_seconds": start,
         "our_epoch_seconds": epoch,
@@ -290,11 +345,23 @@ def measure_startup(*_unused: object) -> Figures:
     return {"calls": HELP_CALLS, "seconds": _spread(taken)}
 
 
+def measure_store(task: Task, _: argparse.Namespace) -> Figures:
+    """List and report of growing stores, and how their times grow."""
+    _tell(f"store: {' and '.join(f'{count:,}' for count in STORE_RUNS)} made-up runs")
+    found = run_side("store", task)
+    few, many = STORE_RUNS
+    growth = {
+        name: found[f"{name}_{many}"]["seconds"] / found[f"{name}_{few}"]["seconds"] for name in ("list", "report")
+    }
+    return {"runs": list(STORE_RUNS), **found, "growth": growth}
+
+
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
     "epoch": measure_epoch,
     "suite": measure_suite,
     "recording": measure_recording,
     "startup": measure_startup,
+    "store": measure_store,
 }
 
 
@@ -351,6 +418,14 @@ def show(figures: Figures) -> None:
         )
     if part := figures.get("startup"):
         out.print(f"\nfashion-cnn --help: {_told(part['seconds'])} s, median of {part['calls']}")
+    if part := figures.get("store"):
+        made = table("\nA growing store", ("command", "runs"), ("wall s", "peak MiB"))
+        for name, ratio in part["growth"].items():
+            for count in part["runs"]:
+                one = part[f"{name}_{count}"]
+                made.add_row(name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}")
+            made.add_row(name, "growth", f"{ratio:.1f}x", "")
+        out.print(made)
 
 
 def _told(spread: Figures) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,13 @@ from fashion_cnn.data import Dataset, load
 from fashion_cnn.events import arrays_sha256
 from tests.made_up import write_made_up
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = (  # what keeps it from asking the network for anything of its own
+    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-quic"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +45,21 @@ def engine() -> None:
     from fashion_cnn.training import set_up_process
 
     set_up_process(threads=1)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; a machine without it skips, but CI must have it."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        assert "CI" not in os.environ, "CI must install Chromium"
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        yield chromium
+        chromium.close()
 
 
 def weights_sha256(model: Any) -> str:

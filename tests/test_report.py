@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,9 @@ from fashion_cnn.report import (
     select_runs_for_tables,
 )
 from fashion_cnn.study import Study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 STUDY = Study("made_up_study", "Is it made up?", {"one": CNN, "two": replace(CNN, filters=16), "flat": DENSE})
 EVIL = '<b onclick="x(\'">& evil</b>'
@@ -496,3 +499,22 @@ def test_a_thousand_runs_are_all_listed_and_folded_away() -> None:
     assert {"open": ""} not in page.all("details")
     assert html.count('<th scope="row"><code') == 1000
     assert len(html) < 5 * 2**20
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_a_browser_shows_the_page_without_a_request_or_overflow(
+    browser: Browser, full: str, tmp_path: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    (tmp_path / "report.html").write_text(full, encoding="utf-8")
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page, asked, said = context.new_page(), [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.locator("h1").is_visible() and page.locator("table").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert [url for url in asked if not url.startswith("data:")] == [page.url] and said == []
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (sum(int(part) for part in re.findall(r"\d+", light)[:3]) > 3 * 128) == (scheme == "light")
+    context.close()

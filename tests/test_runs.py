@@ -247,6 +247,13 @@ class TestTheFiveStudies:
         lab.call("sync")
         assert set(lab.runs()["run_id"]) == before
 
+    def test_a_report_of_smoke_runs_only_says_so(self, studies: tuple[Lab, str], tmp_path: Path) -> None:
+        lab, _ = studies
+        said = lab.call("report", "filter_study", "--output", tmp_path / "made" / "report.html")
+        assert "opens in any browser without a network" in said
+        page = (tmp_path / "made" / "report.html").read_text(encoding="utf-8")
+        assert "smoke" in page and "filter_study" in page and "epochs_study" not in page
+
     def test_list_and_export_tell_every_run(self, studies: tuple[Lab, str], tmp_path: Path) -> None:
         lab, _ = studies
         assert {row["run_id"] for row in json.loads(lab.call("list", "--json"))} == set(lab.runs()["run_id"])
