@@ -21,10 +21,9 @@ from fashion_cnn.console import console
 class TrainingProgress:
     """One bar a worker and one for all, in epochs. Use it as a context manager."""
 
-    def __init__(self, epochs: int, trajectories: int) -> None:
-        """Bars for so many epochs in so many trajectories."""
+    def __init__(self, epochs: int) -> None:
+        """Bars for so many epochs in all."""
         self._console = console(stderr=True)
-        self._trajectories, self._ended = trajectories, 0
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,13 +57,12 @@ class TrainingProgress:
 
     def epoch(self, key: object, metrics: Mapping[str, float]) -> None:
         """A worker trained an epoch."""
-        note = f"loss {metrics['loss']:.4f}, test accuracy {metrics['test_accuracy']:.4f}"
+        note = f"test {metrics['test_accuracy']:.4f}"  # short, for all to fit into 80 columns
         self._bars.update(self._tasks[key], advance=1, note=note)
         self._bars.advance(self._all)
 
     def end(self, key: object) -> None:
         """A worker ended; its bar goes."""
-        self._ended += 1
         task = self._tasks.pop(key)
         if not self._bars.disable:
             of = next(bar for bar in self._bars.tasks if bar.id == task)

@@ -49,7 +49,7 @@ def run(session: Session, todo: Plan) -> Outcome:
     """
     started = time.monotonic()
     recorder = Recorder(session.store)
-    with recorder, TrainingProgress(sum(one.epochs for one in todo.trajectories), len(todo.trajectories)) as bars:
+    with recorder, TrainingProgress(sum(one.epochs for one in todo.trajectories)) as bars:
         ended = _Execution(session, recorder, bars, session.workers(todo), checkout(), packages()).run(todo)
     made = [result_of(record, trajectory) for record, trajectory in ended]
     lacking = [record for record, trajectory in ended if record in session.store.unsent(trajectory)]
