@@ -198,7 +198,8 @@ def multiply_adds(config: RunConfig) -> int:
 
 def epoch_work(config: RunConfig) -> float:
     """An epoch's work in units of a million training steps' arithmetic; comparable between configs only."""
-    # A step costs about as much as 12 million multiply-adds before it computes anything.
+    # A step is taken to cost as much as 12 million multiply-adds before it computes anything: rough, for ordering and
+    # estimates only, which can be off by a factor of two and more for the smallest networks.
     steps = TRAINING_IMAGES / config.batch_size
     return (TRAINING_IMAGES * multiply_adds(config) + steps * 12_000_000) / 1e9
 
