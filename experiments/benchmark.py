@@ -3,8 +3,9 @@
 Each side is a fresh process, because TensorFlow's threads are process-wide, and trains one epoch before the one that is
 timed: imports, tracing and first calls are in nobody's epoch. The parts:
 
-epoch: one epoch of the default CNN on one thread by Keras' `model.fit`, by our compiled epoch, and where PyTorch is
-    installed by its equivalent network in a plain eager loop. All of them add up loss and accuracy.
+epoch: one epoch of the default CNN on one thread by Keras' `model.fit` as it comes, by `fit` tuned (oneDNN's kernels
+    and many steps a call), by our compiled epoch, and where PyTorch is installed by its equivalent network in a plain
+    eager loop. All of them add up loss and accuracy.
 suite: all runs of the studies for one seed. The post's way trains each run from scratch, one after another, by plain
     `fit` on default threads: measured epochs times the runs' epochs; start-up, tracing and tests are left out, in its
     favour. Ours is the plan's trajectories, longest first, on a worker a core: each with what comes once a process,
@@ -43,12 +44,13 @@ import numpy as np
 from fashion_cnn.config import CNN, STOPPING_RULE, RunConfig, nearest
 from fashion_cnn.console import console, duration, table
 from fashion_cnn.data import DataError, Dataset, find, load, load_dataset
-from fashion_cnn.environment import LIBRARIES, fingerprint, worker_variables
+from fashion_cnn.environment import KERNELS, LIBRARIES, fingerprint, worker_variables
 from fashion_cnn.study import Run, Study, changes, plan, select_runs
 from fashion_cnn.timing import Timer
 
 POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 RECORDED_EPOCHS = 2
+STEPS_PER_CALL = 50
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
 
@@ -66,6 +68,8 @@ class Task:
     """The canonical form of a config."""
     threads: int | None = 1
     """Of `fit`; None is TensorFlow's default."""
+    steps: int = 1
+    """Of `fit`: how many steps are one call."""
 
     @property
     def config(self) -> RunConfig:
@@ -78,6 +82,10 @@ class Task:
 
 
 # -- the sides: each is the whole of a process ---------------------------------------------------------------------
+
+
+def _tuned(task: Task) -> Figures:
+    return _fit(replace(task, steps=STEPS_PER_CALL))
 
 
 def _fit(task: Task) -> Figures:
@@ -96,6 +104,7 @@ def _fit(task: Task) -> Figures:
     )
     pixels, batch = as_pixels(data.train_images), task.config.batch_size
     model = build(task.config, seed=0)
+    model.steps_per_execution = task.steps
     model.fit(pixels, data.train_labels, batch_size=batch, epochs=2, verbose=0, callbacks=[clock])
     return {"cpu_seconds": timer.cpu_seconds, "seconds": timer.seconds}
 
@@ -235,7 +244,15 @@ def _fill(store: Any, numbers: range) -> None:
         store.client.set_terminated(run_id, "FINISHED", end_time=number + 1)
 
 
-SIDES = {"fit": _fit, "ours": _ours, "torch": _torch, "worker": _worker, "recording": _recording, "store": _store}
+SIDES = {
+    "fit": _fit,
+    "tuned": _tuned,
+    "ours": _ours,
+    "torch": _torch,
+    "worker": _worker,
+    "recording": _recording,
+    "store": _store,
+}
 
 
 def run_side(side: str, task: Task) -> Figures:
@@ -249,6 +266,8 @@ def run_side(side: str, task: Task) -> Figures:
     """
     command = [sys.executable, "-m", "experiments.benchmark", "--side", side, json.dumps(asdict(task))]
     variables = worker_variables(os.environ, "cpu")
+    if side == "fit" and set(KERNELS) - set(os.environ):  # as TensorFlow comes
+        variables = {name: value for name, value in variables.items() if name not in KERNELS}
     with Timer(emit=None) as timer:
         done = subprocess.run(command, capture_output=True, text=True, env=variables, check=True)
     return {**json.loads(done.stdout.splitlines()[-1]), "process_seconds": timer.seconds}
@@ -259,7 +278,7 @@ def run_side(side: str, task: Task) -> Figures:
 
 def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
     """The sides in turn, again and again: medians, spreads, and the ratios of medians."""
-    sides, clocks = ["fit", "ours", *(["torch"] if find_spec("torch") else [])], ("cpu_seconds", "seconds")
+    sides, clocks = ["fit", "tuned", "ours", *(["torch"] if find_spec("torch") else [])], ("cpu_seconds", "seconds")
     taken: dict[str, list[Figures]] = {side: [] for side in sides}
     for number in range(options.repeats):
         for side in sides:

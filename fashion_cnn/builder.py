@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fashion_cnn import models, training
-from fashion_cnn.config import ConfigError, RunConfig, check_seed
-from fashion_cnn.data import Dataset, load_dataset
+from fashion_cnn.environment import KERNELS
+
+# TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook here.
+OTHER_KERNELS = "tensorflow" in sys.modules and any(os.environ.get(name) != KERNELS[name] for name in KERNELS)
+if not OTHER_KERNELS:
+    os.environ.update(KERNELS)
+
+import keras  # noqa: E402
+
+from fashion_cnn import models, training  # noqa: E402
+from fashion_cnn.config import ConfigError, RunConfig, check_seed  # noqa: E402
+from fashion_cnn.data import Dataset, load_dataset  # noqa: E402
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]
 
@@ -163,6 +173,8 @@ def _fashion_mnist() -> Dataset:
 def _set_up_process() -> None:
     try:
         training.set_up_process(threads=1)
+        if OTHER_KERNELS:
+            raise training.TrainingError("TensorFlow was imported before with its own choice of kernels")
     except training.TrainingError as error:
         warnings.warn(
             f"{error}: ModelBuilder trains all the same, but what it trains is no evidence, for it is not reproducible "

@@ -41,6 +41,8 @@ VARIABLES = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
+# TensorFlow takes oneDNN's kernels by itself on some processors only; on others they halve the time of an epoch.
+KERNELS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
 VECTOR_FLAGS = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
 
 
@@ -58,9 +60,12 @@ def code_sha256(package: Path = PACKAGE) -> str:
 
 
 def worker_variables(variables: Mapping[str, str], device: str) -> dict[str, str]:
-    """The variables of a worker's process: the caller's, with the back end fixed and unasked GPUs hidden."""
+    """The variables of a worker's process: the caller's, with the back end fixed and unasked GPUs hidden.
+
+    oneDNN's kernels are chosen unless the caller's variables say otherwise.
+    """
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
-    return {**variables, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**KERNELS, **variables, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def fingerprint(threads: int, device: str = "cpu", variables: Mapping[str, str] | None = None) -> dict[str, Any]:

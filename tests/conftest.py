@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from fashion_cnn.data import Dataset, load
+from fashion_cnn.environment import KERNELS
 from fashion_cnn.events import arrays_sha256
 from tests.made_up import write_made_up
 
@@ -26,6 +27,8 @@ CHROMIUM = (  # what keeps it from asking the network for anything of its own
     *("--disable-background-networking", "--disable-component-update"),
 )
 ROOT = Path(__file__).resolve().parent.parent
+
+os.environ.update(KERNELS)  # what a worker has, before anything imports TensorFlow
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ IMAGES = 250
 WORKER = {"trained_seconds": 1.5, "epoch_seconds": 0.5, "evaluate_seconds": 0.25, "cut_seconds": 1.0}
 FAKES: dict[str, dict[str, float]] = {
     "fit": {"cpu_seconds": 4.0, "seconds": 8.0},
+    "tuned": {"cpu_seconds": 3.5, "seconds": 7.0},
     "ours": {"cpu_seconds": 3.0, "seconds": 2.0},
     "torch": {"cpu_seconds": 5.0, "seconds": 6.0},
     "worker": WORKER | {"process_seconds": 10.0, "peak_memory_mib": 900.0},
@@ -89,7 +90,7 @@ def test_the_sides_take_turns(
 ) -> None:
     monkeypatch.setattr(benchmark, "find_spec", lambda name: object())
     assert main(["--only", "epoch", "--repeats", "2", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "ours", "torch"] * 2
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "torch"] * 2
     assert {(task.images[0], task.threads) for _, task in faked} == {(IMAGES, 1)}
     assert "skipped" not in capsys.readouterr().out
 
@@ -99,7 +100,7 @@ def test_a_missing_torch_is_told(
 ) -> None:
     monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
     assert main(["--only", "epoch", "--repeats", "1", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "ours"]
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours"]
     printed = capsys.readouterr().out
     assert "torch: skipped" in printed
     assert "0.75" in printed  # ours, 3 CPU seconds, to fit's 4

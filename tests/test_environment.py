@@ -57,6 +57,11 @@ def test_a_variable_of_onednn_is_another_environment_and_a_path_is_not() -> None
     assert fingerprint(1, variables={"PATH": "/x", "HOME": "/y"}) == plain
 
 
+def test_onednn_is_chosen_unless_the_user_says_otherwise() -> None:
+    assert fingerprint(1, variables={})["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    assert fingerprint(1, variables={"TF_ENABLE_ONEDNN_OPTS": "0"})["variables"]["TF_ENABLE_ONEDNN_OPTS"] == "0"
+
+
 def test_a_token_in_the_environment_is_never_taken() -> None:
     values = fingerprint(1, variables={"API_TOKEN": "s3cret", "MLFLOW_TRACKING_PASSWORD": "s3cret"})
     assert "s3cret" not in json.dumps(values)
