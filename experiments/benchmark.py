@@ -224,7 +224,7 @@ def _fill(store: Any, numbers: range) -> None:
     from mlflow.entities import Metric, Param, RunTag
 
     from experiments import STUDIES
-    from fashion_cnn.tracking import EPOCH_METRICS, RUN_METRICS
+    from fashion_cnn.evidence import EPOCH_METRICS, RUN_METRICS
 
     arms = [(study, arm, config) for study in STUDIES for arm, config in study.arms.items()]
     for number in numbers:

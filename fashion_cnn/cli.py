@@ -81,6 +81,7 @@ def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | Non
     )
     _add_selection(report, names)
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
+    report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     report.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     sync = command("sync", "send to the store what could not be sent", _sync)
     _add_json(sync)
@@ -287,13 +288,14 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     import pandas as pd
 
     from fashion_cnn.records import data_set, first_look, study_records
-    from fashion_cnn.report import render
+    from fashion_cnn.report import render, study_figures
     from fashion_cnn.trajectories import write_bytes
 
     chosen = select_studies(studies, given.study)
     data = data_set(given.data_dir)
+    records = study_records(_store(given), chosen, data)
     page = render(
-        study_records(_store(given), chosen, data),
+        records,
         post=pd.read_csv(post),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=None if data is None else first_look(data),
@@ -302,8 +304,14 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(output, page.encode())
+        for one in records if given.figures else ():
+            for name, content in study_figures(one).items():
+                path = Path(given.figures, one.study.name, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, content)
+                print(f"{path}: {len(content) / 2**10:.0f} KiB")
     except OSError as error:
-        raise StudyError(f"{output} cannot be written ({error.strerror}); name another with --output") from None
+        raise StudyError(f"{error.filename} cannot be written ({error.strerror}); name another place") from None
     print(f"{output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")
     return DONE
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
-from fashion_cnn.report import Exploratory, StudyRecords, select_runs_for_tables
+from fashion_cnn.evidence import select
+from fashion_cnn.report import Exploratory, StudyRecords
 from fashion_cnn.study import Study
 from fashion_cnn.tracking import Store
 
@@ -26,7 +27,7 @@ def study_records(store: Store, studies: Sequence[Study], data: Dataset | None) 
         StoreError: the store does not answer.
     """
     runs = store.runs([study.name for study in studies])
-    chosen = {study.name: select_runs_for_tables(runs[runs["study"] == study.name], study)[0] for study in studies}
+    chosen = {study.name: select(runs[runs["study"] == study.name], study)[0] for study in studies}
     wanted = [run_id for frame in chosen.values() for run_id in frame["run_id"]]
     epochs = store.epochs(wanted)
     found = []

@@ -11,6 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -24,13 +25,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fashion_cnn import figures
+from fashion_cnn.evidence import BASIS, reasons_left_out, select
 from fashion_cnn.study import Study
 
 _FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g"}
 _NONE: Final = "\N{EN DASH}"
 _DPI: Final = 144
-_CELL: Final = ["study", "arm", "seed"]
-_BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
 _MEASURES: Final = {
     "test_accuracy": ("test accuracy", "score"),
     "test_loss": ("test loss", "score"),
@@ -85,62 +85,11 @@ class Exploratory:
 # -- the numbers --------------------------------------------------------------------------------------------------
 
 
-def select_runs_for_tables(
-    runs: pd.DataFrame, study: Study | None = None
-) -> tuple[pd.DataFrame, list[tuple[str, int]]]:
-    """One record per study, arm and seed: the newest under one code, one environment and one data set.
-
-    Of the combinations of data, code and environment that one is taken which has the most arms and seeds; of equals
-    the one with the newest run. Whether a run reused another's epochs makes no difference: it has the same bits.
-
-    Args:
-        runs: a row a run, as `tracking.Store.runs` gives them.
-        study: of these runs; where given, runs of arms that it has no more, or has with another config, are left out.
-
-    Returns:
-        The chosen rows by study, arm and seed, and how many were left out for which reason. Each run that was left
-        out is counted once, under the first reason that holds.
-    """
-    reasons = _reasons(runs, study)
-    chosen = runs[reasons == ""].sort_values(
-        _CELL, key=lambda column: column.astype(int) if column.name == "seed" else column
-    )
-    return chosen, list(reasons[reasons != ""].value_counts(sort=False).items())
-
-
-def _reasons(runs: pd.DataFrame, study: Study | None) -> pd.Series:
-    """Why each run is left out of the tables; "" for those that are in."""
-    reasons = pd.Series("", index=runs.index, dtype=object)
-
-    def leave_out(which: pd.Series, reason: str) -> None:
-        reasons[which & (reasons == "")] = reason
-
-    leave_out(runs["smoke"] == "true", "smoke run")
-    leave_out(runs["status"] != "FINISHED", "not finished")
-    if study is not None:
-        configs = {arm: config.sha256() for arm, config in study.arms.items()}
-        leave_out(~runs["arm"].isin(configs), "not an arm of the study any more")
-        leave_out(runs["config_sha256"] != runs["arm"].map(configs), "another config than the arm has now")
-    # MLflow's stores keep an infinity as the largest float.
-    numbers = runs[["test_accuracy", "test_loss"]].astype(float).abs() < np.finfo(float).max
-    leave_out(~numbers.all(axis=1), "a score that is not a number")
-    basis = runs[list(_BASIS)].fillna("")
-    left = runs.assign(**basis)[reasons == ""].sort_values(["start_time", "run_id"])
-    if left.empty:
-        return reasons
-    newest = left.drop_duplicates([*_CELL, *_BASIS], keep="last")
-    weighed = newest.groupby(list(_BASIS))["start_time"].agg(["size", "max"]).sort_values(["size", "max"])
-    for name, wanted in zip(_BASIS, weighed.index[-1], strict=True):
-        leave_out(basis[name] != wanted, f"another {_BASIS[name]}")
-    leave_out(~runs.index.isin(newest.index), "an older duplicate")
-    return reasons
-
-
 def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """What each arm reached and cost, over its seeds.
 
     Args:
-        runs: a row an arm and seed, as `select_runs_for_tables` chooses them.
+        runs: a row an arm and seed, as `evidence.select` chooses them.
         arms: the order; an arm without runs has n = 0.
 
     Returns:
@@ -183,7 +132,7 @@ def post_comparison(records: StudyRecords, post: pd.DataFrame) -> pd.DataFrame:
         `seconds_per_epoch`), `post`, `n`, `mean`, `sd` and `difference` (our mean minus the post's).
     """
     study = records.study
-    chosen, _ = select_runs_for_tables(records.runs, study)
+    chosen, _ = select(records.runs, study)
     chosen = chosen.assign(seconds_per_epoch=chosen["fit_seconds"] / chosen["epochs_trained"])
     printed = post[post["study"] == study.name].sort_values("epoch")
     rows = []
@@ -233,6 +182,24 @@ def render(
     return environment.get_template("report.html.j2").render(made_at=made_at, sections=sections, data=exploratory)
 
 
+def study_figures(records: StudyRecords) -> dict[str, bytes]:
+    """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
+
+    Returns:
+        `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
+        `feature_maps_<its place among the test images>.png`.
+    """
+    section, title = _section(records, None), records.study.name
+    drawn: dict[str, bytes] = {}
+    for name in ("scores", "curves", "seconds"):
+        with suppress(figures.FigureError):
+            drawn[f"{name}.svg"] = figures.svg(section[name](title=title)).encode()
+    for index, draw in section["images"]:
+        figure = draw(class_name=records.class_name, title=title)
+        drawn[f"feature_maps_{index}.png"] = figures.png(figure, _DPI)
+    return drawn
+
+
 def number(value: float, kind: str, signed: bool = False) -> str:
     """A number as the page writes it; a dash where there is none.
 
@@ -254,9 +221,9 @@ def moment(milliseconds: float) -> str:
 def _section(records: StudyRecords, post: pd.DataFrame | None) -> dict[str, Any]:
     """What the template shows of a study; figures as what draws them, when the template comes to them."""
     study, arms, images = records.study, list(records.study.arms), records.images
-    chosen, left_out = select_runs_for_tables(records.runs, study)
+    chosen, left_out = select(records.runs, study)
     runs = records.runs.assign(
-        left_out=_reasons(records.runs, study),
+        left_out=reasons_left_out(records.runs, study),
         place=records.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
         seed_number=pd.to_numeric(records.runs["seed"], errors="coerce"),
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
@@ -268,7 +235,7 @@ def _section(records: StudyRecords, post: pd.DataFrame | None) -> dict[str, Any]
         "only_smoke": len(runs) > 0 and bool((runs["smoke"] == "true").all()),
         "chosen": chosen,
         "left_out": left_out,
-        "basis": chosen[list(_BASIS)].iloc[0].to_dict() if len(chosen) else {},
+        "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
         "machines": chosen["node"].nunique(),
         "arms": arm_table(chosen, arms),
         "post": None if post is None else post_comparison(records, post),
@@ -284,7 +251,7 @@ def _section(records: StudyRecords, post: pd.DataFrame | None) -> dict[str, Any]
         ],
         "hashes": [  # what, which, how many runs, how many of them in the tables
             (what, value, len(part), int((part["left_out"] == "").sum()))
-            for name, what in reversed(_BASIS.items())
+            for name, what in reversed(BASIS.items())
             for value, part in runs.groupby(runs[name].fillna(""), sort=False)
         ],
     }

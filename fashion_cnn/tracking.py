@@ -8,6 +8,7 @@ repeated, so a send that was cut off at any point is simply done again.
 from __future__ import annotations
 
 import getpass
+import hashlib
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from fashion_cnn.config import FIELDS, RunConfig
 from fashion_cnn.events import is_drawn
+from fashion_cnn.evidence import EPOCH_METRICS, HASHES, MODEL, RUN_METRICS, TEXTS, Record
 from fashion_cnn.trajectories import CutFiles, EpochLine, RunRecord, Trajectory
 
 if TYPE_CHECKING:
@@ -32,34 +34,21 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-EPOCH_METRICS = (
-    *("loss", "accuracy", "test_loss", "test_accuracy"),
-    *("epoch_seconds", "epoch_cpu_seconds", "images_per_second"),
-)
-RUN_METRICS = (
-    *("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds"),
-    *("epochs_trained", "reused_epochs", "peak_memory_mib"),
-)
 TAGS = (
-    *(
-        "study",
-        "arm",
-        "seed",
-        "smoke",
-        "reuse",
-        "record",
-        "config_sha256",
-        "trajectory_sha256",
-        "data_sha256",
-    ),
-    *("code_sha256", "environment_sha256", "weights_sha256", "git_commit", "git_dirty", "workers", "node"),
+    *("study", "arm", "seed", "smoke", "reuse", "record"),
+    *("config_sha256", "trajectory_sha256", "data_sha256", "code_sha256", "environment_sha256"),
+    *("weights_sha256", "artifacts_sha256", "git_commit", "git_dirty", "workers", "node"),
     *("heartbeat", "stop_reason", "error", "drawing_error", "published"),
 )
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
 TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 SERVER_TIMEOUT = 10  # seconds
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+DATASET = "fashion-mnist"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
+NATIVE = "data/model.keras"  # in a logged model
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's errors say so
+GRID = "images/"  # where MLflow keeps what its image grid shows
 
 
 class StoreError(RuntimeError):
@@ -115,6 +104,27 @@ def _sqlite_path(uri: str) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class _Sending:
+    """One run on its way into the store."""
+
+    trajectory: Trajectory
+    record: RunRecord
+    lines: Sequence[EpochLine]
+    """The trajectory's epochs so far."""
+    sent: dict[str, Any]
+    """What the store has of the run."""
+
+    @property
+    def run_id(self) -> str:
+        return str(self.sent["run_id"])
+
+    def note(self, **values: Any) -> None:
+        """Keep beside the run what the store has taken now."""
+        self.sent.update(values)
+        self.trajectory.save_sent(self.record, self.sent)
+
+
 class Store:
     """A tracking store that answers."""
 
@@ -152,7 +162,7 @@ class Store:
                 continue
             lines = trajectory.epochs() if lines is None else lines
             with _store_errors(self.address):
-                self._send_run(trajectory, record, lines, sent)
+                self._send_run(_Sending(trajectory, record, lines, sent))
 
     def unsent(self, trajectory: Trajectory) -> list[RunRecord]:
         """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
@@ -177,27 +187,21 @@ class Store:
             for run_id in run_ids:
                 self.client.set_tag(run_id, "heartbeat", _now_text())
 
-    def _send_run(
-        self, trajectory: Trajectory, record: RunRecord, lines: Sequence[EpochLine], sent: dict[str, Any]
-    ) -> None:
-        def note(**values: Any) -> None:
-            sent.update(values)
-            trajectory.save_sent(record, sent)
-
+    def _send_run(self, one: _Sending) -> None:
+        trajectory, record, lines, sent = one.trajectory, one.record, one.lines, one.sent
         if "run_id" not in sent:
-            note(run_id=self._create(trajectory, record), epochs=0)
-        run_id = sent["run_id"]
+            one.note(run_id=self._create(trajectory, record), epochs=0)
         if sent.get("done"):  # it was killed or failed, and goes on
-            self.client.update_run(run_id, status="RUNNING")
-            self._log(run_id, tags={"stop_reason": "", "error": ""})
-            note(done=None)
+            self.client.update_run(one.run_id, status="RUNNING")
+            self._log(one.run_id, tags={"stop_reason": "", "error": ""})
+            one.note(done=None)
         if sent.get("tags") != record.tags:
-            self._log(run_id, tags=record.tags)
-            note(tags=dict(record.tags))
+            self._log(one.run_id, tags=record.tags)
+            one.note(tags=dict(record.tags))
         started = trajectory.started()
         if started is not None and not sent.get("started"):
-            self._log(run_id, params={"parameters": str(started.parameters)}, tags={"node": started.node})
-            note(started=True)
+            self._log(one.run_id, params={"parameters": str(started.parameters)}, tags={"node": started.node})
+            one.note(started=True)
         carried = lines[sent["epochs"] : record.cut]
         if carried:
             metrics = [
@@ -205,54 +209,47 @@ class Store:
                 for line in carried
                 for name in EPOCH_METRICS
             ]
-            self._log(run_id, metrics=metrics, tags={"heartbeat": _now_text()})
-            note(epochs=carried[-1].epoch)
-        self._send_sheets(trajectory, record, lines, sent, note)
+            self._log(one.run_id, metrics=metrics, tags={"heartbeat": _now_text()})
+            one.note(epochs=carried[-1].epoch)
+        self._send_sheets(one)
         if record.status == "finished":
-            self._finish(trajectory, record, lines[: record.cut], sent, note)
+            self._finish(one)
         elif record.status != "running":
             tags = {"stop_reason": record.stop_reason or "error", "error": (record.error or "")[:5000]}
-            self._log(run_id, tags=tags)
-            self.client.set_terminated(run_id, TERMINATED[record.status], end_time=_now())
+            self._log(one.run_id, tags=tags)
+            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=_now())
         if record.status != "running":
-            note(done=record.status)
+            one.note(done=record.status)
 
-    def _send_sheets(
-        self,
-        trajectory: Trajectory,
-        record: RunRecord,
-        lines: Sequence[EpochLine],
-        sent: Mapping[str, Any],
-        note: Callable[..., None],
-    ) -> None:
+    def _send_sheets(self, one: _Sending) -> None:
         """Send feature maps for the image grid; each key and step once, for MLflow would show it twice."""
-        done = list(sent.get("sheets", ()))
-        last = record.cut or sent["epochs"]
+        done, record = list(one.sent.get("sheets", ())), one.record
+        last = record.cut or one.sent["epochs"]
         due = {
             epoch: paths
-            for epoch, paths in trajectory.sheets().items()
+            for epoch, paths in one.trajectory.sheets().items()
             if epoch not in done and epoch <= last and (is_drawn(epoch) or epoch == record.cut)
         }
         if not due:
             return
         from PIL import Image
 
-        there = {_image_key(item.path) for item in self.client.list_artifacts(sent["run_id"], "images")}
+        there = {_image_key(item.path) for item in self.client.list_artifacts(one.run_id, "images")}
         for epoch, paths in due.items():
             for path in paths:
                 if (path.stem, epoch) in there:
                     continue
                 with Image.open(path) as image:
                     self.client.log_image(
-                        sent["run_id"],
+                        one.run_id,
                         image,
                         key=f"feature_maps/{path.stem}",
                         step=epoch,
-                        timestamp=lines[epoch - 1].ended_at if epoch else record.start_time,
+                        timestamp=one.lines[epoch - 1].ended_at if epoch else record.start_time,
                         synchronous=True,
                     )
             done.append(epoch)
-            note(sheets=done)
+            one.note(sheets=done)
 
     def _create(self, trajectory: Trajectory, record: RunRecord) -> str:
         """The MLflow run of a record: the one that an earlier, cut off send made, or a new one."""
@@ -291,27 +288,22 @@ class Store:
         self._log_data_set(run_id, header.identity.data_sha256, header.images)
         return run_id
 
-    def _finish(
-        self,
-        trajectory: Trajectory,
-        record: RunRecord,
-        lines: Sequence[EpochLine],
-        sent: Mapping[str, Any],
-        note: Callable[..., None],
-    ) -> None:
+    def _finish(self, one: _Sending) -> None:
+        trajectory, record, sent, lines = one.trajectory, one.record, one.sent, one.lines[: one.record.cut]
         assert record.cut is not None
-        cut, started, run_id = trajectory.cut(record.cut), trajectory.started(), sent["run_id"]
+        cut, started = trajectory.cut(record.cut), trajectory.started()
         if cut is None or started is None:
             raise StoreError(f"{trajectory.folder.name} lacks what its cut at epoch {record.cut} left behind")
-        if not sent.get("artifacts"):
+        if not sent.get("artifacts_sha256"):
             with tempfile.TemporaryDirectory() as folder:
                 _write_artifacts(Path(folder), trajectory, record, lines, cut, started.model_summary)
-                self.client.log_artifacts(run_id, folder)
+                digest = _write_hashes(Path(folder), cut.files["model.keras"])
+                self.client.log_artifacts(one.run_id, folder)
             table = json.dumps([{"path": "per_class.json", "type": "table"}])
-            self._log(run_id, tags={"mlflow.loggedArtifacts": table})
-            note(artifacts=True)
+            self._log(one.run_id, tags={"mlflow.loggedArtifacts": table})
+            one.note(artifacts_sha256=digest)
         if "model_id" not in sent:
-            note(model_id=self._model(run_id, record, cut))
+            one.note(model_id=self._model(one.run_id, record, cut))
         values = {
             "fit_seconds": sum(line.metrics["epoch_seconds"] for line in lines),
             "fit_cpu_seconds": sum(line.metrics["epoch_cpu_seconds"] for line in lines),
@@ -324,6 +316,7 @@ class Store:
         at = lines[-1].ended_at
         tags = {
             "weights_sha256": cut.weights_sha256,
+            "artifacts_sha256": sent["artifacts_sha256"],
             "stop_reason": str(record.stop_reason),
             "error": "",
             "drawing_error": cut.drawing_error[:5000],
@@ -331,14 +324,19 @@ class Store:
             "mlflow.note.content": _description(record, lines[-1]),
         }
         metrics = [_metric(name, value, at, record.cut) for name, value in values.items()]
-        # Logged once more with the model's id, these stand on the model's own page, too.
+        # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
+        of_model = {
+            "model_id": sent["model_id"],
+            "dataset_name": DATASET,
+            "dataset_digest": trajectory.header.identity.data_sha256[:DIGEST_LENGTH],
+        }
         metrics += [
-            _metric(name, lines[-1].metrics[name], at, record.cut, sent["model_id"])
+            _metric(name, lines[-1].metrics[name], at, record.cut, **of_model)
             for name in ("test_loss", "test_accuracy")
         ]
-        self._log(run_id, metrics=metrics, tags=tags)
+        self._log(one.run_id, metrics=metrics, tags=tags)
         spent = round(1000 * (values["fit_seconds"] + values["evaluate_seconds"]))
-        self.client.set_terminated(run_id, "FINISHED", end_time=record.start_time + spent)
+        self.client.set_terminated(one.run_id, "FINISHED", end_time=record.start_time + spent)
 
     def _log(
         self,
@@ -364,7 +362,7 @@ class Store:
         source = {"uri": "https://github.com/zalandoresearch/fashion-mnist"}
         profile = {"sha256": sha256, **({"first_images": list(images)} if images else {})}
         data = Dataset(
-            name="fashion-mnist",
+            name=DATASET,
             digest=sha256[:DIGEST_LENGTH],
             source_type="http",
             source=json.dumps(source),
@@ -428,14 +426,14 @@ class Store:
         """One row a run of these studies (or of all), oldest first.
 
         Returns:
-            `run_id`, `name`, `status` (MLflow's), `start_time`, `end_time` (ms), the params as text, the last value
-            of each metric (float, NaN where missing), the tags as text.
+            `run_id`, `experiment_id`, `artifact_uri`, `name`, `status` (MLflow's), `start_time`, `end_time` (ms), the
+            params as text, the last value of each metric (float, NaN where missing), the tags as text.
         """
         import pandas as pd
 
         with _store_errors(self.address):
             rows = [_row(run) for run in self._search(studies)]
-        names = ["run_id", "experiment_id", "name", "status", "start_time", "end_time"]
+        names = ["run_id", "experiment_id", "artifact_uri", "name", "status", "start_time", "end_time"]
         columns = [*names, *TAGS, *FIELDS, "parameters", *EPOCH_METRICS, *RUN_METRICS]
         frame = pd.DataFrame(rows, columns=columns)
         return frame.astype(dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), float))
@@ -456,6 +454,68 @@ class Store:
         wide = long.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
         wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
         return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run, as a row of `runs`.
+
+        Raises:
+            StoreError: there is none with this id, or none of this project's.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            with _store_errors(self.address):
+                found = self.client.get_run(run_id)
+        except StoreError as error:
+            cause = error.__cause__
+            if isinstance(cause, MlflowException) and cause.error_code in ABSENT:
+                found = None
+            else:
+                raise
+        if found is None or not found.data.tags.get("study"):
+            raise StoreError(
+                f"{self.address.name} has no recorded run {run_id[:80]!r}; `fashion-cnn list` shows those it has"
+            )
+        names = (*TAGS, *FIELDS, "parameters", *EPOCH_METRICS, *RUN_METRICS)
+        return {**dict.fromkeys(names), **_row(found)}
+
+    def record(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, float]], *, whole: bool = True) -> Record:
+        """All that the store holds of a run, for who checks it.
+
+        Args:
+            row: of `runs`.
+            epochs: of `epochs`, this run's, in order.
+            whole: whether to read every artifact and the model; without, only the texts that hashes depend on.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        with _store_errors(self.address), tempfile.TemporaryDirectory() as folder:
+            artifacts = dict(self._artifacts(row["artifact_uri"], None if whole else (*TEXTS, "code.diff"), folder))
+            if whole:
+                outputs = self.client.get_run(row["run_id"]).outputs
+                for output in outputs.model_outputs if outputs else ():
+                    place = self.client.get_logged_model(output.model_id).artifact_location
+                    for _, content in self._artifacts(place, (NATIVE,), folder):
+                        artifacts[MODEL] = content
+        return Record(row, epochs, artifacts, whole)
+
+    def _artifacts(self, uri: str, names: Sequence[str] | None, folder: str) -> Iterator[tuple[str, bytes]]:
+        """The named artifacts of a place that are there, or all of it but the image grid's."""
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+        from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+        place = get_artifact_repository(uri, tracking_uri=self.address.uri)
+        local = isinstance(place, LocalArtifactRepository)
+        for name in _listed(place) if names is None else names:
+            try:
+                path = Path(str(place.download_artifacts(name, None if local else folder)))  # type: ignore[no-untyped-call]
+                yield name, path.read_bytes()
+            except (OSError, MlflowException) as error:
+                # A server that does not answer must not look like a record that lacks something.
+                if not isinstance(error, FileNotFoundError) and getattr(error, "error_code", "") not in ABSENT:
+                    raise
 
     def artifact(self, run_id: str, name: str) -> Path | None:
         """A local copy of a run's artifact, or None where the run has none of this name."""
@@ -494,6 +554,15 @@ class Store:
                 yield found.run_id, found
 
 
+def _listed(place: Any, folder: str | None = None) -> Iterator[str]:
+    """The paths of all artifacts of a place but the image grid's."""
+    for item in place.list_artifacts(folder):
+        if item.is_dir and f"{item.path}/" != GRID:
+            yield from _listed(place, item.path)
+        elif not item.is_dir:
+            yield item.path
+
+
 def _row(run: Run) -> dict[str, Any]:
     info = run.info
     return {
@@ -501,6 +570,7 @@ def _row(run: Run) -> dict[str, Any]:
         **run.data.metrics,
         **run.data.tags,
         "run_id": info.run_id,
+        "artifact_uri": info.artifact_uri,
         "experiment_id": info.experiment_id,
         "name": info.run_name,
         "status": info.status,
@@ -593,10 +663,10 @@ class _store_errors:
         raise StoreError(f"the tracking store {self.address.name} did not answer as it should: {first}") from error
 
 
-def _metric(name: str, value: float, timestamp: int, step: int, model_id: str | None = None) -> Metric:
+def _metric(name: str, value: float, timestamp: int, step: int, **of_model: str) -> Metric:
     from mlflow.entities import Metric
 
-    return Metric(name, value, timestamp, step, model_id=model_id)
+    return Metric(name, value, timestamp, step, **of_model)
 
 
 def _image_key(path: str) -> tuple[str, int] | None:
@@ -670,6 +740,15 @@ def _write_artifacts(
     for name in (*FIGURES, f"learning_curves.{record.stop_reason}.png"):
         if name in cut.files:
             shutil.copyfile(cut.files[name], folder / "figures" / name.replace(f".{record.stop_reason}", ""))
+
+
+def _write_hashes(folder: Path, native: Path) -> str:
+    """List the SHA-256 of every artifact in a folder and of the native model; returns that of the list."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in (*files.items(), (MODEL, native))}
+    content = (json.dumps(digests, indent=1) + "\n").encode()
+    (folder / HASHES).write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write_model(folder: Path, run_id: str, model_id: str, native: Path) -> None:

@@ -42,7 +42,9 @@ def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str
         real = mine[(mine["smoke"] == "false") & (mine["status"] == "FINISHED")]
         ids = list((mine if real.empty else real)["run_id"].tail(NEWEST))
         chosen = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
-        found.append((f"{study}: charts", f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART&{TRAINING}"))
+        for what, mode in (("charts", "CHART"), ("classes", "ARTIFACT")):
+            place = f"{base}/#/experiments/{experiment}/runs?compareRunsMode={mode}&{TRAINING}"
+            found.append((f"{study}: {what}", place))
         found.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}&{TRAINING}"))
     return found
 

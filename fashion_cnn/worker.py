@@ -223,16 +223,17 @@ def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> 
         labels: (n,).
 
     Returns:
-        `class`, `images` (of that class), `recall` (share of them answered so), `precision` (share of such answers
-        that are right; 0 where there is none), and `answered <class>` counts: the rows of the confusion matrix.
+        `class`, `recall` (share of the class' images answered so; MLflow's table compares this column at first),
+        `precision` (share of such answers that are right; 0 where there is none), `images` (of that class), and
+        `answered <class>` counts: the rows of the confusion matrix.
     """
     counts = confusion(probabilities, labels)
     right = np.diag(counts)
     return {
         "class": list(CLASS_NAMES),
-        "images": counts.sum(axis=1).tolist(),
         "recall": (right / np.maximum(counts.sum(axis=1), 1)).tolist(),
         "precision": (right / np.maximum(counts.sum(axis=0), 1)).tolist(),
+        "images": counts.sum(axis=1).tolist(),
         **{f"answered {name}": counts[:, index].tolist() for index, name in enumerate(CLASS_NAMES)},
     }
 

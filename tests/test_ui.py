@@ -61,8 +61,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             lines.append(line.strip())
             if line.startswith("Ctrl-C"):
                 break
-        assert len(lines) == 7, log.read_text()[-2000:]
-        yield Served(lab, {what.rstrip(":"): address for what, address in zip(lines[0:6:2], lines[1:6:2], strict=True)})
+        assert len(lines) == 9, log.read_text()[-2000:]
+        yield Served(lab, {what.rstrip(":"): address for what, address in zip(lines[0:8:2], lines[1:8:2], strict=True)})
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
@@ -113,6 +113,16 @@ def test_the_compare_page_shows_exactly_the_studys_runs(served: Served, page: Pa
     for row in served.lab.runs("filter_study").to_dict("records"):
         expect(page.get_by_text(row["run_id"]).first).to_be_visible(timeout=PATIENCE)
         expect(page.get_by_text(row["name"]).first).to_be_attached()
+
+
+def test_the_table_compares_the_runs_class_by_class(served: Served, page: Page) -> None:
+    page.goto(served.addresses["filter_study: classes"])
+    for row in served.lab.runs("filter_study").to_dict("records"):
+        expect(page.get_by_text(row["name"]).first).to_be_visible(timeout=PATIENCE)
+        classes = served.lab.json_artifact(row["run_id"], "per_class.json")
+        for name, recall in [values[:2] for values in classes["data"]][:3]:
+            expect(page.get_by_text(name, exact=True).first).to_be_visible(timeout=PATIENCE)
+            expect(page.get_by_text(f"{recall:.17g}"[:6]).first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_artifact_view_shows_the_feature_maps(served: Served, page: Page) -> None:
