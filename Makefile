@@ -2,6 +2,7 @@
 # A Debian or Ubuntu machine with Python 3.11 to 3.13, make and pip is enough.
 
 SEEDS   ?= 1
+STUDIES ?= baseline_study epochs_study filter_study depth_study callback_study
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
 
@@ -21,8 +22,8 @@ help: ## list the targets
 
 setup: $(INSTALLED) data ## virtual environment in .venv, locked packages, bytecode, data set
 
-studies: setup ## train and record the five studies (SEEDS=10; SMOKE=1 for seconds; ARGS="..." for any option)
-	@$(BIN)/fashion-cnn run --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
+studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 for seconds; ARGS="..." for any option)
+	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
 test: setup check ## set up, check and run the tests (ARGS="-k ..." for some of them)
 	@$(BIN)/pytest $(ARGS)

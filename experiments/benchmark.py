@@ -53,6 +53,7 @@ RECORDED_EPOCHS = 2
 STEPS_PER_CALL = 50
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
+OURS = "order_study"  # the study that the post has not
 
 Figures = dict[str, Any]
 
@@ -293,10 +294,10 @@ def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
 def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
     """An epoch of each distinct network, both ways, and what all runs of one seed take by that."""
     from experiments import STUDIES
-    from fashion_cnn.session import default_workers
+    from fashion_cnn.executor import default_workers
 
     workers, networks = default_workers(threads=1), []
-    for planned in plan(select_runs(STUDIES)).trajectories:
+    for planned in plan(select_runs([study for study in STUDIES if study.name != OURS])).trajectories:
         settings = {name: value for name, value in changes(planned.config).items() if name not in STOPPING_RULE}
         name = ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
         cuts, one = [run_epochs(run) for run in planned.runs], replace(task, settings=planned.config.canonical())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, nearest, parse
+from fashion_cnn.stopping import Stopped
 from fashion_cnn.study import AD_HOC, Study, StudyError, changes, select_studies
 
 if TYPE_CHECKING:
@@ -83,6 +84,40 @@ def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | Non
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     report.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
+    claims = command(
+        "claims",
+        "decide each study's claims over the recorded seeds",
+        lambda given: _claims(studies, post, given),
+    )
+    _add_selection(claims, names)
+    _add_json(claims)
+    replay = command(
+        "replay",
+        "train a recorded run again, or a whole study, and compare it state by state",
+        lambda given: _replay(studies, given),
+    )
+    _add_replay_options(replay, names)
+    check = command("check", "tell whether a run's record is complete and at one with itself", _check)
+    check.add_argument("run_id", metavar="RUN_ID", help="or its first digits, at least 6")
+    _add_json(check)
+    _add_common(check)
+    bundle = command(
+        "bundle",
+        "pack the complete records of studies into one file for a reviewer",
+        lambda given: _bundle(studies, post, given),
+    )
+    _add_selection(bundle, names)
+    bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
+    _add_json(bundle)
+    verify = command(
+        "verify",
+        "check a bundle: its hashes, whether its records are complete and at one with themselves, its claims",
+        lambda given: _verify(studies, given),
+    )
+    verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
+    verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+    _add_json(verify)
+    _add_debug(verify)
     sync = command("sync", "send to the store what could not be sent", _sync)
     _add_json(sync)
     _add_common(sync)
@@ -118,6 +153,10 @@ def _seed(text: str) -> int:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tracking-uri", metavar="URI", help="the store (default: MLFLOW_TRACKING_URI, else mlruns/)")
+    _add_debug(parser)
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
@@ -141,6 +180,15 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
+    parser.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="ray: on a cluster's nodes (default: local)"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="the Ray cluster's head, or auto for the cluster that runs here (default: RAY_ADDRESS, else a cluster of "
+        "this machine alone)",
+    )
     _add_common(parser)
 
 
@@ -171,6 +219,28 @@ def _add_train_options(parser: argparse.ArgumentParser) -> None:
     _add_how(parser)
 
 
+def _add_replay_options(parser: argparse.ArgumentParser, names: str) -> None:
+    parser.description = (
+        "Train a recorded run again in a fresh process, from its record alone, and compare the metrics of every epoch "
+        "in full precision and the SHA-256 of the weights; nothing is written. TensorFlow promises the same bits only "
+        "for the same hardware and software: the same processor and instruction set, threads, libraries. "
+        "The answers, the first that holds: INCONSISTENT (status 1): the record contradicts itself. "
+        "EXACT (0): every state is the same to the last bit, whatever the environment. "
+        "NOT COMPARABLE (1): other bits in another environment; is the result where other seeds would lead to expect "
+        "it? DIFFERENT (1): other bits in the same environment; where first, by how much, and why where that is known."
+    )
+    parser.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
+    parser.add_argument(
+        "--all", metavar="STUDY", help=f"every run of a study, each trajectory trained once; of {names}, {AD_HOC}"
+    )
+    parser.add_argument("--epochs", type=_count, metavar="K", help="only the first K epochs: a quick check")
+    parser.add_argument("--threads", type=_count, metavar="N", help="of a training (default: as recorded)")
+    parser.add_argument("--workers", type=_count, metavar="N", help="trainings at a time (default: the cores)")
+    parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
+    _add_json(parser)
+    _add_common(parser)
+
+
 # -- commands --------------------------------------------------------------------------------------------------
 
 
@@ -186,9 +256,9 @@ def _guarded(action: Callable[[], int], debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        if (number := getattr(error, "number", None)) is not None:  # a runner's Stopped
-            print(f"stopped by {error}; the same command goes on from the last epoch", file=sys.stderr)
-            return 128 + int(number)
+        if isinstance(error, Stopped):
+            print(error, file=sys.stderr)
+            return 128 + error.number
         # Only what was made for people is told as it is.
         known = type(error).__module__.startswith("fashion_cnn.")
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
@@ -206,6 +276,8 @@ def _options(given: argparse.Namespace) -> Options:
         data_dir=given.data_dir,
         tracking_uri=given.tracking_uri,
         device=given.device,
+        executor=given.executor,
+        address=given.address,
     )
 
 
@@ -227,18 +299,22 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
     from fashion_cnn.session import BYTES_PER_RUN, Session
 
     session = Session(_options(given))
-    todo = session.plan(studies, arms, seeds)
-    if given.dry_run:
-        seconds, measured = session.seconds_per_work()
-        tables.show_plan(
-            todo,
-            seconds_per_work=seconds,
-            measured=measured,
-            workers=session.workers(todo),
-            bytes_per_run=BYTES_PER_RUN,
-        )
-        return DONE
-    outcome = run(session, todo)
+    try:
+        _noticed(session.store)
+        todo = session.plan(studies, arms, seeds)
+        if given.dry_run:
+            seconds, measured = session.seconds_per_work()
+            tables.show_plan(
+                todo,
+                seconds_per_work=seconds,
+                measured=measured,
+                workers=session.workers(todo),
+                bytes_per_run=BYTES_PER_RUN,
+            )
+            return DONE
+        outcome = run(session, todo)
+    finally:
+        session.executor.stop()
     tables.show_outcome(outcome, studies)
     return FAILED if outcome.failed else DONE
 
@@ -247,7 +323,14 @@ def _store(given: argparse.Namespace) -> Store:
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.tracking import Store, resolve
 
-    return Store(resolve(given.tracking_uri, REPOSITORY), create=False)
+    return _noticed(Store(resolve(given.tracking_uri, REPOSITORY), create=False))
+
+
+def _noticed(store: Store) -> Store:
+    """The store itself; the user is told what there is to know about it."""
+    for line in store.notices:
+        print(line, file=sys.stderr)
+    return store
 
 
 def _recorded(studies: Sequence[Study], given: argparse.Namespace, store: Store) -> pd.DataFrame:
@@ -260,9 +343,16 @@ _AD_HOC = Study(AD_HOC, "Single runs that belong to no study.", {"defaults": Run
 
 
 def _list(studies: Sequence[Study], given: argparse.Namespace) -> int:
-    from fashion_cnn import console as tables
+    import time
 
-    tables.show_runs(_recorded(studies, given, _store(given)), as_json=given.json)
+    import pandas as pd
+
+    from fashion_cnn import console as tables
+    from fashion_cnn.tracking import is_lost
+
+    runs = _recorded(studies, given, _store(given))
+    lost = pd.Series([is_lost(row, time.time()) for row in runs.to_dict("records")], runs.index, dtype=bool)
+    tables.show_runs(runs.assign(status=runs["status"].mask(lost, "lost")), as_json=given.json)
     return DONE
 
 
@@ -287,16 +377,19 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
 
     import pandas as pd
 
-    from fashion_cnn.records import data_set, first_look, study_records
+    from fashion_cnn.records import data_set, first_look, recorded, study_records
     from fashion_cnn.report import render, study_figures
     from fashion_cnn.trajectories import write_bytes
+    from fashion_cnn.verdicts import verdicts
 
     chosen = select_studies(studies, given.study)
     data = data_set(given.data_dir)
-    records = study_records(_store(given), chosen, data)
+    store = _store(given)
+    found = recorded(store, studies)
+    records = study_records(store, chosen, data, found)
     page = render(
         records,
-        post=pd.read_csv(post),
+        verdicts=verdicts(studies, found.runs, found.epochs, pd.read_csv(post), found.incomplete),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=None if data is None else first_look(data),
     )
@@ -316,11 +409,96 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     return DONE
 
 
+def _claims(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from fashion_cnn import console as tables
+    from fashion_cnn.records import recorded
+    from fashion_cnn.verdicts import verdicts
+
+    chosen = select_studies(studies, given.study)
+    found = recorded(_store(given), studies)
+    said = verdicts(studies, found.runs, found.epochs, pd.read_csv(post), found.incomplete)
+    tables.show_verdicts(said.of(chosen), as_json=given.json)
+    return DONE
+
+
+def _bundle(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> int:
+    import hashlib
+
+    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.pack import pack, told
+    from fashion_cnn.records import selections
+    from fashion_cnn.trajectories import write_bytes
+
+    chosen = selections(_store(given), select_studies(studies, given.study))
+    content = pack(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=post.read_bytes())
+    output, sha256 = Path(given.output), hashlib.sha256(content).hexdigest()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(output, content)
+    except OSError as error:
+        raise StudyError(f"{output} cannot be written ({error.strerror}); name another with --output") from None
+    lines, packed = [], {}
+    for one in chosen:
+        lines.append(f"{one.study.name}: {len(one.records)} runs; left out: {told(one.left_out) or 'none'}")
+        lines += [f"  {run_id}: {reason}" for run_id, reason in one.incomplete.items()]
+        left_out = {"left_out": dict(one.left_out), "incomplete": dict(one.incomplete)}
+        packed[one.study.name] = {"runs": len(one.records), **left_out}
+    lines += [
+        f"{output}: {len(content) / 2**20:.1f} MiB, SHA-256 {sha256}",
+        f"Publish the SHA-256 apart from the file: fashion-cnn verify {output} --expect {sha256}",
+    ]
+    value = {"file": str(output), "bytes": len(content), "sha256": sha256, "studies": packed}
+    _tell(given, value, "\n".join(lines))
+    return DONE
+
+
+def _verify(studies: Sequence[Study], given: argparse.Namespace) -> int:
+    from fashion_cnn.environment import code_sha256
+    from fashion_cnn.verify import verify_file
+
+    outcome = verify_file(given.bundle, expected=given.expect, here=studies, code_sha256=code_sha256())
+    _tell(given, outcome.as_dict(), f"{given.bundle}: {outcome}")
+    return DONE if outcome.holds else FAILED
+
+
 def _ui(studies: Sequence[Study], given: argparse.Namespace) -> int:
     from fashion_cnn.ui import serve
 
     chosen = select_studies(studies, [given.study] if given.study else [])
     return serve(_store(given), [study.name for study in chosen], given.port)
+
+
+def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
+    from fashion_cnn import console as tables
+    from fashion_cnn.replay import Options, ReplayError, replay
+
+    if (given.run_id is None) == (given.all is None):
+        raise ReplayError("name one run, or with --all a study; fashion-cnn list shows the runs")
+    store = _store(given)
+    if given.all is None:
+        rows = [store.find(given.run_id)]
+    else:
+        chosen = select_studies([*studies, _AD_HOC], [given.all])
+        rows = store.runs([study.name for study in chosen]).to_dict("records")
+    outcome = replay(store, rows, Options(given.epochs, given.threads, given.workers, given.data_dir))
+    if not outcome.comparisons:
+        raise ReplayError(outcome.left_out[0][1] if outcome.left_out else f"{given.all} has no recorded runs")
+    tables.show_replay(outcome, study=given.all, as_json=given.json)
+    return DONE if all(one.answer == "EXACT" for one in outcome.comparisons) else FAILED
+
+
+def _check(given: argparse.Namespace) -> int:
+    from fashion_cnn import console as tables
+    from fashion_cnn.evidence import contradictions, missing
+    from fashion_cnn.replay import records_of
+
+    store = _store(given)
+    (record,) = records_of(store, [store.find(given.run_id)])
+    lacks, against = missing(record), contradictions(record)
+    tables.show_check(record, lacks, against, as_json=given.json)
+    return FAILED if lacks or against else DONE
 
 
 def _sync(given: argparse.Namespace) -> int:

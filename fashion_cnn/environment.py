@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -43,6 +44,8 @@ VARIABLES = (
 )
 # TensorFlow takes oneDNN's kernels by itself on some processors only; on others they halve the time of an epoch.
 KERNELS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+# Whatever the user's own settings, a diff that `git apply` takes.
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 VECTOR_FLAGS = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
 
 
@@ -51,11 +54,21 @@ class EnvironmentFault(RuntimeError):
 
 
 def code_sha256(package: Path = PACKAGE) -> str:
-    """Hex SHA-256 over the source of the modules that decide numbers.
+    """Hex SHA-256 over the source of the modules that decide numbers; see `files_sha256`."""
+    return files_sha256(code_files(package))
 
-    Of the lines "sha256  name", one a module in sorted order: what `sha256sum config.py … | sha256sum` prints.
+
+def code_files(package: Path = PACKAGE) -> dict[str, str]:
+    """The hex SHA-256 of the source of each module that decides numbers."""
+    return {name: hashlib.sha256((package / name).read_bytes()).hexdigest() for name in NUMBER_MODULES}
+
+
+def files_sha256(files: Mapping[str, Any]) -> str:
+    """Hex SHA-256 of some files' names and hashes.
+
+    Of the lines "sha256  name", one a file in sorted order: what `sha256sum config.py … | sha256sum` prints.
     """
-    lines = (f"{hashlib.sha256((package / name).read_bytes()).hexdigest()}  {name}\n" for name in NUMBER_MODULES)
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -155,6 +168,8 @@ class Checkout:
     """Whether the package, the scripts or the lock differ from the commit."""
     diff: str
     """Of tracked files among these; empty where clean."""
+    remote: str | None = None
+    """Where others find it, without credentials; None where it came from nowhere, or from a folder."""
 
 
 def checkout(repository: Path = REPOSITORY) -> Checkout:
@@ -164,8 +179,53 @@ def checkout(repository: Path = REPOSITORY) -> Checkout:
     if commit is None:
         return Checkout("unknown", dirty=False, diff="")
     status = _git(repository, "status", "--porcelain", "--", *paths)
-    diff = _git(repository, "diff", "HEAD", "--no-ext-diff", "--", *paths) if status else ""
-    return Checkout(commit.strip(), dirty=bool(status), diff=diff or "")
+    diff = _git(repository, "diff", "HEAD", *PLAIN_DIFF, "--", *paths) if status else ""
+    return Checkout(commit.strip(), bool(status), diff or "", _remote(repository))
+
+
+def _remote(repository: Path) -> str | None:
+    """The address of `origin`, or else of the first remote; as it is written, for rewriting rules may hold tokens."""
+    names = (_git(repository, "remote") or "").split()
+    name = "origin" if "origin" in names else next(iter(names), None)
+    address = name and _git(repository, "config", "--get", f"remote.{name}.url")
+    return without_credentials(address.strip()) if address else None
+
+
+def without_credentials(address: str) -> str | None:
+    """A repository's address without user, password, query and fragment.
+
+    `https://user:token@host/path?key=…` and git's short form `user@host:path` are both understood. None for a
+    folder's address, and for one whose parts cannot be told for sure.
+    """
+    url = re.fullmatch(r"(?!file:)([a-z][a-z0-9+.-]*://)(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?", address)
+    if url:
+        return url[1] + url[2]
+    short = re.fullmatch(r"(?:[^/\\]*@)?([^@:/\\]{2,}:[^@:/][^@:]*)", address)
+    return short[1] if short else None
+
+
+def sources(commit: str, diff: str, repository: Path = REPOSITORY) -> dict[str, str] | None:
+    """The modules that decide numbers, by name, as a commit and a diff on top of it have them.
+
+    Returns:
+        Their text, or None where the repository does not have the commit, or the diff does not fit it.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder, "fashion_cnn")
+        package.mkdir()
+        for name in NUMBER_MODULES:
+            text = _git(repository, "show", "--no-textconv", f"{commit}:fashion_cnn/{name}")
+            if text is None:
+                return None
+            (package / name).write_text(text, encoding="utf-8")
+        wanted = [f"--include=fashion_cnn/{name}" for name in NUMBER_MODULES]
+        if diff:
+            Path(folder, "diff").write_text(diff, encoding="utf-8")
+            if _git(Path(folder), "apply", *wanted, "diff") is None:
+                return None
+        return {name: (package / name).read_text(encoding="utf-8") for name in NUMBER_MODULES}
 
 
 def _git(repository: Path, *arguments: str) -> str | None:

@@ -11,12 +11,15 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from fashion_cnn.config import (
     FIELDS,
+    IMAGE_SIZE,
     KERNEL_SIZE,
+    MAX_SEED,
     ConfigError,
     RunConfig,
     feature_map_sizes,
@@ -46,6 +49,8 @@ HASHES: Final = "hashes.json"
 MODEL: Final = "model.keras"
 """What `hashes.json` calls the native file of the logged model."""
 TEXTS: Final = ("config.json", "environment.json", "trajectory.json", "per_class.json", "requirements.txt", HASHES)
+LIGHT: Final = (*TEXTS, "model_summary.txt", "code.diff")
+"""The artifacts that are small enough to be read or packed with every run."""
 CELL: Final = ["study", "arm", "seed"]
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -67,7 +72,7 @@ class Record:
         """An artifact as JSON, or None where it is missing or something else."""
         try:
             return json.loads(self.artifacts[name])
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, RecursionError):
             return None
 
     def states(self) -> list[Mapping[str, Any]]:
@@ -121,8 +126,12 @@ def _is(*allowed: str) -> Callable[[Any, Record], bool]:
 def _json_object(value: Any, _: Record) -> bool:
     try:
         return isinstance(json.loads(value), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
+
+
+def _counts(value: Any, _: Record) -> bool:
+    return _whole(value) is not None
 
 
 def _clean_or_shown(value: Any, record: Record) -> bool:
@@ -133,7 +142,8 @@ RULES: Final = (
     Rule("row.status", "one", _is("FINISHED"), "FINISHED"),
     Rule("row.stop_reason", "one", _is("epochs", "callback"), "epochs or callback"),
     Rule("row.smoke", "one", _is("false"), "false: a smoke run is no evidence"),
-    *(Rule(f"row.{name}", "one", _given, "the param as text") for name in (*FIELDS, "seed", "parameters")),
+    *(Rule(f"row.{name}", "one", _given, "the param as text") for name in FIELDS),
+    *(Rule(f"row.{name}", "one", _counts, "a whole number") for name in ("seed", "parameters")),
     *(Rule(f"row.{name}", "one", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
     *(
         Rule(f"row.{name}", "one", _sha256, "a SHA-256 in hex")
@@ -227,14 +237,23 @@ class Contradiction:
 
 def contradictions(record: Record) -> list[Contradiction]:
     """Where a record contradicts itself; what is missing altogether is a matter of `missing`."""
-    return [*_of_config(record), *_of_trajectory(record), *_of_ending(record), *_of_hashes(record)]
+    parts = (_of_config, _of_environment, _of_trajectory, _of_ending, _of_hashes)
+    return [found for part in parts for found in part(record)]
 
 
-def _differ(
-    name: str, recorded: Any, other: Any, where: str, epoch: int | None = None
-) -> Iterator[Contradiction]:  # fmt: skip
+def _differ(name: str, recorded: Any, other: Any, where: str, epoch: int | None = None) -> Iterator[Contradiction]:
     if not _absent(recorded) and not _absent(other) and recorded != other:
         yield Contradiction(name, epoch, str(recorded), f"{where} says {other}")
+
+
+def _far(name: str, recorded: Any, other: float | None, where: str) -> Iterator[Contradiction]:
+    """As `_differ`, but for values that were computed in another way: these may be rounded otherwise."""
+    if other is None or not math.isclose(_number(recorded), other, rel_tol=1e-9):
+        yield from _differ(name, recorded, other, where)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _of_config(record: Record) -> Iterator[Contradiction]:
@@ -245,19 +264,43 @@ def _of_config(record: Record) -> Iterator[Contradiction]:
     yield from _differ("config_sha256", row.get("config_sha256"), config.sha256(), "the hash of the params")
     stored = record.json("config.json")
     if isinstance(stored, dict):
-        values = {**config.canonical(), "seed": _whole(row.get("seed"))}
+        yield from _differ("seed", row.get("seed"), _text(stored.pop("seed", None)), "config.json")
+        values = config.canonical()
         for name in sorted({*values, *stored}):
             yield from _differ(name, values.get(name, "nothing"), stored.get(name, "nothing"), "config.json")
-    identity = {name: str(row.get(name)) for name in BASIS}
-    if _whole(row.get("seed")) is not None:
-        named = trajectory_sha256(config, int(row["seed"]), **identity)
+    yield from _differ("parameters", _whole(row.get("parameters")), _parameters(config), "the config")
+    seed, identity = _whole(row.get("seed")), {name: str(row.get(name)) for name in BASIS}
+    if seed is not None and seed <= MAX_SEED:
+        named = trajectory_sha256(config, seed, **identity)
         where = "the hash of config, seed, data, code and environment"
         yield from _differ("trajectory_sha256", row.get("trajectory_sha256"), named, where)
-    environment = record.json("environment.json")
-    if isinstance(environment, dict) and isinstance(environment.get("fingerprint"), dict):
-        told = hash_of(environment["fingerprint"])
-        where = "the hash of environment.json"
-        yield from _differ("environment_sha256", row.get("environment_sha256"), told, where)
+
+
+def _parameters(config: RunConfig) -> int:
+    """How many trainable parameters a config's network has: weights and biases, layer by layer."""
+    total, channels, side = 0, 1, IMAGE_SIZE
+    for kind, size in feature_map_sizes(config):
+        if kind == "convolution":
+            assert config.filters is not None
+            total += (KERNEL_SIZE**2 * channels + 1) * config.filters
+            channels = config.filters
+        side = size
+    return total + (side**2 * channels + 1) * config.dense_units + (config.dense_units + 1) * len(CLASS_NAMES)
+
+
+def _of_environment(record: Record) -> Iterator[Contradiction]:
+    row, environment, where = record.row, record.json("environment.json"), "environment.json"
+    if not isinstance(environment, dict):
+        return
+    with suppress(ValueError):  # what is not canonical JSON is the artifact's own matter
+        told = hash_of(environment["fingerprint"]) if isinstance(environment.get("fingerprint"), dict) else None
+        yield from _differ("environment_sha256", row.get("environment_sha256"), told, f"the hash of {where}")
+    checkout = environment.get("checkout")
+    if isinstance(checkout, dict):
+        dirty = checkout.get("dirty")
+        told = str(dirty).lower() if isinstance(dirty, bool) else None
+        yield from _differ("git_commit", row.get("git_commit"), checkout.get("commit"), where)
+        yield from _differ("git_dirty", row.get("git_dirty"), told, where)
 
 
 def _of_trajectory(record: Record) -> Iterator[Contradiction]:
@@ -266,18 +309,42 @@ def _of_trajectory(record: Record) -> Iterator[Contradiction]:
         return
     for name in ("trajectory_sha256", *BASIS):
         yield from _differ(name, row.get(name), trajectory.get(name), where)
-    yield from _differ("seed", _whole(row.get("seed")), trajectory.get("seed"), where)
+    yield from _differ("seed", row.get("seed"), _text(trajectory.get("seed")), where)
     config, settings = record.config(), trajectory.get("settings")
     if config is not None and isinstance(settings, dict):
         for name, value in config.training_settings().items():
             yield from _differ(name, value, settings.get(name, "nothing"), where)
-    states = [one for one in trajectory.get("epochs") or [] if isinstance(one, dict)]
+    yield from _of_parts(trajectory)
+    measured = trajectory.get("run")
+    if isinstance(measured, dict):
+        for name in RUN_METRICS:
+            yield from _differ(name, row.get(name), measured.get(name), where)
+    states = record.states()
     yield from _differ("epochs_trained", row.get("epochs_trained"), float(len(states)), f"{where}, by its epochs,")
+    if len(record.epochs) > len(states):
+        yield Contradiction("epochs", None, str(len(record.epochs)), f"{where} has {len(states)}")
     for place, (ours, theirs) in enumerate(zip(record.epochs, states, strict=False), start=1):
         for name in ("epoch", *EPOCH_METRICS):
             yield from _differ(name, ours.get(name), theirs.get(name), where, place)
     if states:
         yield from _differ("weights_sha256", row.get("weights_sha256"), states[-1].get("weights_sha256"), where)
+
+
+def _of_parts(trajectory: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """The hashes of data and code against those of their files."""
+    for name, files in (("data_sha256", "data_files"), ("code_sha256", "code_files")):
+        parts, images = trajectory.get(files), trajectory.get("images")
+        if not isinstance(parts, dict) or not parts:
+            continue
+        whole = files_sha256(parts)
+        if name == "data_sha256" and isinstance(images, list) and len(images) == 2:
+            whole = first_images_sha256(whole, *images)
+        yield from _differ(name, trajectory.get(name), whole, f"the hash of its {files}")
+
+
+def first_images_sha256(data_sha256: str, train: Any, test: Any) -> str:
+    """The hash of a data set's first images, as `data.Dataset.first` takes it."""
+    return hashlib.sha256(f"{data_sha256} first {train} {test}\n".encode()).hexdigest()
 
 
 def _of_ending(record: Record) -> Iterator[Contradiction]:
@@ -287,20 +354,17 @@ def _of_ending(record: Record) -> Iterator[Contradiction]:
     for name in EPOCH_METRICS:
         yield from _differ(name, row.get(name), epochs[-1].get(name), "the last epoch")
     for name, part in (("fit_seconds", "epoch_seconds"), ("fit_cpu_seconds", "epoch_cpu_seconds")):
-        total = sum(one.get(part, math.nan) for one in epochs)
-        if not _absent(row.get(name)) and not math.isclose(row[name], total, rel_tol=1e-9):
-            yield from _differ(name, row[name], total, "the sum over the epochs")
-    losses = [one.get("loss", math.nan) for one in epochs]
-    if config is not None and row.get("smoke") == "false":
+        total = sum(_number(one.get(part)) for one in epochs)
+        yield from _far(name, row.get(name), total, "the sum over the epochs")
+    losses = [_number(one.get("loss")) for one in epochs]
+    if config is not None:
         cut = config.cut(losses)
         found = "none of these epochs" if cut is None else f"epoch {cut.epoch} by {cut.reason}"
         told = f"epoch {len(epochs)} by {row.get('stop_reason')}"
         yield from _differ("the stop", told, found, "the stopping rule")
     table = record.json("per_class.json")
-    if isinstance(table, dict) and (share := _right(table)) is not None and not _absent(row.get("test_accuracy")):
-        accuracy = row["test_accuracy"]
-        if not math.isclose(accuracy, share, rel_tol=1e-9):
-            yield from _differ("test_accuracy", accuracy, share, "per_class.json")
+    if isinstance(table, dict):
+        yield from _far("test_accuracy", row.get("test_accuracy"), _right(table), "per_class.json")
 
 
 def _right(table: Mapping[str, Any]) -> float | None:
@@ -310,7 +374,7 @@ def _right(table: Mapping[str, Any]) -> float | None:
         rows = table["data"]
         right = sum(row[places[f"answered {row[places['class']]}"]] for row in rows)
         return float(right / sum(row[places["images"]] for row in rows))
-    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+    except (KeyError, TypeError, IndexError, ArithmeticError):
         return None
 
 
@@ -331,8 +395,12 @@ def _of_hashes(record: Record) -> Iterator[Contradiction]:
         yield Contradiction(name, None, "not in hashes.json", "the artifact is there")
 
 
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
 def _whole(text: Any) -> int | None:
-    return int(text) if isinstance(text, str) and text.isdecimal() else None
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,10}", text) else None
 
 
 # -- which of several ----------------------------------------------------------------------------------------------

@@ -72,5 +72,5 @@ class TrainingProgress:
         self._bars.remove_task(task)
 
     def tell(self, line: str) -> None:
-        """Print a line above the bars."""
-        self._bars.console.print(line)
+        """Print a line above the bars; it stays one line, for who searches a log."""
+        self._bars.console.print(line, soft_wrap=True)

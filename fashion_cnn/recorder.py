@@ -5,6 +5,7 @@ Training never waits for the store: what it does not take now is sent again late
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
 from fashion_cnn.tracking import Store, StoreError
-from fashion_cnn.trajectories import RunRecord, RunStatus, Trajectory, TrajectoryError
+from fashion_cnn.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError
 
 HEARTBEAT = 15.0  # seconds
 RETRY = 5.0  # seconds after a send that failed
@@ -78,18 +79,31 @@ class Recorder:
                 trajectory.save_cut(event)
                 ended = self._settle(trajectory)
             case Failed():
-                ended = self.end(trajectory, "failed", "error", event.traceback or event.reason)
+                ended = self.end(trajectory, "failed", "error", event.reason, event.traceback)
         self._sender.notify(trajectory)
         return ended
 
-    def end(self, trajectory: Trajectory, status: RunStatus, stop_reason: str, error: str | None) -> list[RunRecord]:
+    def end(
+        self, trajectory: Trajectory, status: RunStatus, stop_reason: str, error: str, traceback: str = ""
+    ) -> list[RunRecord]:
         """Mark the runs that are still running as failed or killed; returns them."""
-        runs = [run for run in trajectory.runs(self._store.address.name) if run.status == "running"]
-        ended = [replace(run, status=status, stop_reason=stop_reason, error=error) for run in runs]
-        for run in ended:
-            trajectory.save_run(run)
+        ended = trajectory.end_runs(self._store.address.name, status, stop_reason, error, traceback)
         self._sender.notify(trajectory)
         return ended
+
+    def tidy(self, trajectory: Trajectory) -> list[RunRecord]:
+        """Close the runs that a dead process left running, and have sent what it did not send.
+
+        Returns:
+            The runs that were closed; none where another process is at the trajectory.
+        """
+        name = self._store.address.name
+        left = [run for run in trajectory.runs(name) if run.status == "running"]
+        if not (left or self._store.unsent(trajectory)) or not trajectory.acquire():
+            return []
+        closed = trajectory.end_runs(name, "killed", "lost", LOST)
+        self.leave(trajectory)
+        return closed
 
     def leave(self, trajectory: Trajectory) -> None:
         """Let go of a trajectory; its lock is given up when it has been sent, so that nobody sends it as well."""
@@ -132,6 +146,7 @@ class _Sender(threading.Thread):
         self._watched: set[Trajectory] = set()
         self._leaving: set[Trajectory] = set()
         self._closing = False
+        self._beaten = time.monotonic()
         self.trouble: str | None = None
 
     def notify(self, trajectory: Trajectory) -> None:
@@ -144,6 +159,7 @@ class _Sender(threading.Thread):
         """Its runs are alive from now on."""
         with self._changed:
             self._watched.add(trajectory)
+            self._beaten = -math.inf
         self.notify(trajectory)
 
     def leave(self, trajectory: Trajectory) -> None:
@@ -164,24 +180,22 @@ class _Sender(threading.Thread):
 
     def run(self) -> None:
         """Send and beat until closed."""
-        beaten = time.monotonic()
         while True:
             with self._changed:
                 now = time.monotonic()
                 ready = [one for one, due in self._due.items() if due <= now or self._closing]
                 if not ready and self._closing:
                     return
-                if not ready and now - beaten < HEARTBEAT:
-                    self._changed.wait(min([*(due - now for due in self._due.values()), HEARTBEAT - (now - beaten)]))
+                beat = self._beaten + HEARTBEAT
+                if not ready and now < beat:
+                    self._changed.wait(min([*self._due.values(), beat]) - now)
                     continue
-                watched = list(self._watched)
                 for trajectory in ready:
                     del self._due[trajectory]
             for trajectory in ready:
                 self._send(trajectory)
-            if time.monotonic() - beaten >= HEARTBEAT:
-                beaten = time.monotonic()
-                self._beat(watched)
+                self._beat()
+            self._beat()
 
     def _send(self, trajectory: Trajectory) -> None:
         try:
@@ -197,7 +211,13 @@ class _Sender(threading.Thread):
                 if not self._closing:
                     self._due.setdefault(trajectory, time.monotonic() + RETRY)
 
-    def _beat(self, watched: Sequence[Trajectory]) -> None:
+    def _beat(self) -> None:
+        """Tell that the watched runs are alive, if it is time to."""
+        with self._changed:
+            if time.monotonic() < self._beaten + HEARTBEAT:
+                return
+            self._beaten = time.monotonic()
+            watched = list(self._watched)
         try:
             for trajectory in watched:
                 for run in trajectory.runs(self._store.address.name):

@@ -1,38 +1,69 @@
-"""The store's records of some studies, as the report takes them."""
+"""The store's records of some studies, as the report and the claims take them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from fashion_cnn.bundle import Selection
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
-from fashion_cnn.evidence import select
+from fashion_cnn.evidence import contradictions, missing, select
 from fashion_cnn.report import Exploratory, StudyRecords
 from fashion_cnn.study import Study
 from fashion_cnn.tracking import Store
 
 
-def study_records(store: Store, studies: Sequence[Study], data: Dataset | None) -> list[StudyRecords]:
-    """What a store holds of some studies, in their order.
+@dataclass(frozen=True)
+class Recorded:
+    """What a store holds of some studies, as tidy frames."""
+
+    runs: pd.DataFrame
+    """A row a run, whatever became of it."""
+    epochs: pd.DataFrame
+    """A row an epoch, at least of the runs that count."""
+    incomplete: Mapping[str, str]
+    """See `incomplete`."""
+
+
+def recorded(store: Store, studies: Sequence[Study]) -> Recorded:
+    """What a store holds of some studies.
 
     Args:
         store: is asked once for the runs, once a metric for the epochs of up to 100 runs.
-        studies: in order.
-        data: the images that the activations are of; None leaves the feature maps out.
+        studies: whose runs and arms.
 
     Raises:
         StoreError: the store does not answer.
     """
     runs = store.runs([study.name for study in studies])
-    chosen = {study.name: select(runs[runs["study"] == study.name], study)[0] for study in studies}
-    wanted = [run_id for frame in chosen.values() for run_id in frame["run_id"]]
-    epochs = store.epochs(wanted)
-    found = []
+    lacking, epochs = incomplete(store, studies, runs)
+    return Recorded(runs, epochs, lacking)
+
+
+def study_records(
+    store: Store, studies: Sequence[Study], data: Dataset | None, found: Recorded | None = None
+) -> list[StudyRecords]:
+    """What the report needs of some studies, in their order.
+
+    Args:
+        store: is asked for the activations of each arm.
+        studies: in order.
+        data: the images that the activations are of; None leaves the feature maps out.
+        found: what the store holds of at least these studies, where that is known.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    found = found or recorded(store, studies)
+    records = []
     for study in studies:
-        tables = chosen[study.name]
+        mine = found.runs[found.runs["study"] == study.name]
+        tables, _ = select(mine, study, found.incomplete)
         activations: dict[str, dict[str, Any]] = {}
         indices: list[int] = []
         for row in tables.sort_values("seed", key=lambda seeds: seeds.astype(int)).to_dict("records"):
@@ -40,18 +71,79 @@ def study_records(store: Store, studies: Sequence[Study], data: Dataset | None) 
                 maps = _activations(store.artifact(row["run_id"], "activations.npz"))
                 indices = [int(index) for index in maps.pop("images", ())] or indices
                 activations[row["arm"]] = maps
-        found.append(
+        records.append(
             StudyRecords(
                 study=study,
-                runs=runs[runs["study"] == study.name],
-                epochs=epochs[epochs["run_id"].isin(tables["run_id"])],
+                runs=mine,
+                epochs=found.epochs[found.epochs["run_id"].isin(tables["run_id"])],
+                incomplete={run_id: why for run_id, why in found.incomplete.items() if run_id in set(mine["run_id"])},
                 activations=activations,
                 images=data.test_images[indices] if data is not None and indices else None,
                 indices=indices,
                 class_name=CLASS_NAMES[data.test_labels[indices[0]]] if data is not None and indices else "",
             )
         )
+    return records
+
+
+def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
+    """The records of some studies that count, in their order, as a bundle takes them.
+
+    Args:
+        store: is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
+        studies: whose runs and arms.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    runs = store.runs([study.name for study in studies])
+    lacking, epochs = incomplete(store, studies, runs, whole=True)
+    by_run = {run_id: part.to_dict("records") for run_id, part in epochs.groupby("run_id")}
+    found = []
+    for study in studies:
+        mine = runs[runs["study"] == study.name]
+        chosen, left_out = select(mine, study, lacking)
+        records = [store.record(row, by_run[row["run_id"]], whole=False) for row in chosen.to_dict("records")]
+        reasons = {run_id: lacking[run_id] for run_id in mine["run_id"] if run_id in lacking}
+        found.append(Selection(study, records, left_out, reasons))
     return found
+
+
+def incomplete(
+    store: Store, studies: Sequence[Study], runs: pd.DataFrame, *, whole: bool = False
+) -> tuple[dict[str, str], pd.DataFrame]:
+    """Which runs would be chosen as evidence but are none, because their records lack or contradict something.
+
+    Args:
+        store: is asked for the epochs and the texts of what would be chosen, no more.
+        studies: whose arms decide.
+        runs: of `Store.runs`.
+        whole: whether to compare every artifact and the model with its hash, too.
+
+    Returns:
+        By run id the first thing that is wrong; and the epochs of all runs that were looked at.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    lacking: dict[str, str] = {}
+    epochs = store.epochs([])
+    while True:
+        chosen = [select(runs[runs["study"] == study.name], study, lacking)[0] for study in studies]
+        rows = [
+            row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in set(epochs["run_id"])
+        ]
+        if not rows:
+            return lacking, epochs
+        found = store.epochs([row["run_id"] for row in rows])
+        by_run = {run_id: part.to_dict("records") for run_id, part in found.groupby("run_id")}
+        for row in rows:
+            record = store.record(row, by_run.get(row["run_id"], []), whole=whole)
+            if wrong := [*missing(record), *contradictions(record)]:
+                lacking[row["run_id"]] = str(wrong[0])
+        # One without any epoch was looked at, too.
+        looked_at = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
+        epochs = pd.concat([one for one in (epochs, found, looked_at) if len(one)], ignore_index=True)
 
 
 def data_set(data_dir: str | None) -> Dataset | None:

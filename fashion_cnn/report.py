@@ -25,10 +25,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fashion_cnn import figures
+from fashion_cnn.claims import PRINTED, misses
 from fashion_cnn.evidence import BASIS, reasons_left_out, select
 from fashion_cnn.study import Study
+from fashion_cnn.verdicts import CAVEATS, Verdicts
 
-_FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g"}
+_FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g", "p": ".4f"}
+_SMALLEST_P: Final = 0.0001
 _NONE: Final = "\N{EN DASH}"
 _DPI: Final = 144
 _MEASURES: Final = {
@@ -50,6 +53,8 @@ class StudyRecords:
     """A row a run, as `tracking.Store.runs` gives them."""
     epochs: pd.DataFrame
     """A row an epoch of a run: `run_id`, `epoch` and the metrics, as `tracking.Store.epochs` gives them."""
+    incomplete: Mapping[str, str] = field(default_factory=dict)
+    """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)
     """By arm, of its lowest seed's run, of the `images`; an arm may be missing or have none."""
     images: NDArray[np.uint8] | None = None
@@ -119,38 +124,36 @@ def _spread(values: pd.Series) -> dict[str, float]:
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
-def post_comparison(records: StudyRecords, post: pd.DataFrame) -> pd.DataFrame:
-    """The post's printed numbers beside ours, for the arms that both have, by name.
-
-    Args:
-        records: of one study.
-        post: a row an epoch of the post's one run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
-            `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
+def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
+    """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
 
     Returns:
-        A row an arm and measure: `study`, `arm`, `measure` (test and training scores at the end, `epochs_trained`,
-        `seconds_per_epoch`), `post`, `n`, `mean`, `sd` and `difference` (our mean minus the post's).
+        A row an arm and measure: the columns of `claims.printed_values` for test and training scores, and
+        `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
-    study = records.study
-    chosen, _ = select(records.runs, study)
-    chosen = chosen.assign(seconds_per_epoch=chosen["fit_seconds"] / chosen["epochs_trained"])
-    printed = post[post["study"] == study.name].sort_values("epoch")
-    rows = []
-    for arm in study.arms:
-        theirs, ours = printed[printed["arm"] == arm], chosen[chosen["arm"] == arm]
+    post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
+    pool = verdicts.pool.assign(seconds_per_epoch=verdicts.pool["fit_seconds"] / verdicts.pool["epochs_trained"])
+    rows: list[dict[str, Any]] = []
+    for arm, config in study.arms.items():
+        theirs, ours = post[post["arm"] == arm], pool[pool["config_sha256"] == config.sha256()]
         if theirs.empty:
             continue
-        last = theirs.iloc[-1]
-        values = {"epochs_trained": last["epoch"], "seconds_per_epoch": theirs["epoch_seconds"].mean()}
+        last = theirs["epoch"].max()
+        of_arm = (verdicts.printed["study"] == study.name) & (verdicts.printed["arm"] == arm)
+        printed = verdicts.printed[of_arm & (verdicts.printed["epoch"] == last)].set_index("measure", drop=False)
+        values = {"epochs_trained": last, "seconds_per_epoch": theirs["epoch_seconds"].mean()}
         for measure in _MEASURES:
-            value, spread = float({**last.to_dict(), **values}[measure]), _spread(ours[measure])
-            rows.append(
-                {
-                    **{"study": study.name, "arm": arm, "measure": measure, "post": value, "n": len(ours)},
-                    **{"mean": spread["mean"], "sd": spread["sd"], "difference": spread["mean"] - value},
-                }
-            )
-    return pd.DataFrame(rows, columns=["study", "arm", "measure", "post", "n", "mean", "sd", "difference"])
+            if measure in printed.index:
+                rows.append(printed.loc[measure].to_dict())
+            elif measure in values:
+                spread = {name: value for name, value in _spread(ours[measure]).items() if name in ("mean", "sd")}
+                rows.append(
+                    {
+                        **{"study": study.name, "arm": arm, "measure": measure, "epoch": last},
+                        **{"printed": float(values[measure]), "n": len(ours), **spread, "inside": None},
+                    }
+                )
+    return pd.DataFrame(rows, columns=PRINTED)
 
 
 # -- the page -----------------------------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ def post_comparison(records: StudyRecords, post: pd.DataFrame) -> pd.DataFrame:
 def render(
     studies: Sequence[StudyRecords],
     *,
-    post: pd.DataFrame | None = None,
+    verdicts: Verdicts | None = None,
     made_at: str,
     exploratory: Exploratory | None = None,
 ) -> str:
@@ -167,7 +170,8 @@ def render(
 
     Args:
         studies: in order. What they have no runs of, or only smoke runs, the page says.
-        post: the post's printed numbers, see `post_comparison`; without, they are left out.
+        verdicts: what these and perhaps more runs say of the claims and of the post's numbers, of at least these
+            studies; without, both are left out.
         made_at: when, as text: the same arguments give the same page.
         exploratory: the data set; without, the page does not show it.
     """
@@ -175,11 +179,14 @@ def render(
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "moment": moment}
-    environment.globals |= {"picture": _picture, "measures": _MEASURES}
+    environment.filters |= {"number": number, "moment": moment, "difference": difference}
+    environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
-    sections = [_section(records, post) for records in studies]
-    return environment.get_template("report.html.j2").render(made_at=made_at, sections=sections, data=exploratory)
+    sections = [_section(records, verdicts) for records in studies]
+    tests = None if verdicts is None else misses(verdicts.of([one.study for one in studies]).test_results)
+    return environment.get_template("report.html.j2").render(
+        made_at=made_at, sections=sections, tests=tests, data=exploratory
+    )
 
 
 def study_figures(records: StudyRecords) -> dict[str, bytes]:
@@ -205,11 +212,18 @@ def number(value: float, kind: str, signed: bool = False) -> str:
 
     Args:
         value: may be NaN.
-        kind: "score", "seconds", "count" or "plain" (as few digits as it needs, four at most).
+        kind: "score", "seconds", "count", "plain" (as few digits as it needs, four at most), or "p".
         signed: whether a plus is written.
     """
+    if kind == "p" and value < _SMALLEST_P:
+        return f"< {_SMALLEST_P:{_FORMATS[kind]}}"
     text = format(value, ("+" if signed else "") + _FORMATS[kind]) if math.isfinite(value) else _NONE
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def difference(value: float | None, decimals: int, signed: bool = True) -> str:
+    """A claim's difference or share as the page writes it; a dash where there is none."""
+    return _NONE if value is None else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def moment(milliseconds: float) -> str:
@@ -218,12 +232,13 @@ def moment(milliseconds: float) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}" if known else _NONE
 
 
-def _section(records: StudyRecords, post: pd.DataFrame | None) -> dict[str, Any]:
+def _section(records: StudyRecords, verdicts: Verdicts | None) -> dict[str, Any]:
     """What the template shows of a study; figures as what draws them, when the template comes to them."""
     study, arms, images = records.study, list(records.study.arms), records.images
-    chosen, left_out = select(records.runs, study)
+    chosen, left_out = select(records.runs, study, records.incomplete)
+    said = None if verdicts is None else verdicts.of([study])
     runs = records.runs.assign(
-        left_out=reasons_left_out(records.runs, study),
+        left_out=reasons_left_out(records.runs, study, records.incomplete),
         place=records.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
         seed_number=pd.to_numeric(records.runs["seed"], errors="coerce"),
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
@@ -238,7 +253,9 @@ def _section(records: StudyRecords, post: pd.DataFrame | None) -> dict[str, Any]
         "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
         "machines": chosen["node"].nunique(),
         "arms": arm_table(chosen, arms),
-        "post": None if post is None else post_comparison(records, post),
+        "sentences": [sentence for one in said.studies for sentence in one.sentences] if said else [],
+        "post": None if said is None else post_comparison(study, said),
+        "epochs": None if said is None else misses(said.epoch_results),
         "scores": partial(figures.scores_by_arm, chosen, arms),
         "curves": partial(figures.curves_by_arm, curves, arms),
         "seconds": partial(figures.seconds_by_arm, chosen, arms),

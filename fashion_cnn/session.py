@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +9,9 @@ from typing import Any
 
 from fashion_cnn.config import RunConfig
 from fashion_cnn.data import Dataset, find, load_dataset
-from fashion_cnn.environment import REPOSITORY, code_sha256, fingerprint, fingerprint_sha256
+from fashion_cnn.environment import REPOSITORY, code_files, files_sha256
 from fashion_cnn.events import Identity
+from fashion_cnn.executor import Executor, LocalExecutor, Place
 from fashion_cnn.study import SMOKE_IMAGES, Plan, Run, RunKey, Study, epoch_work, plan, select_runs
 from fashion_cnn.tracking import Address, Store, resolve
 from fashion_cnn.trajectories import RunRecord, Trajectory, trajectories
@@ -37,6 +37,10 @@ class Options:
     data_dir: str | None = None
     tracking_uri: str | None = None
     device: str = "cpu"
+    executor: str = "local"
+    """`local` or `ray`."""
+    address: str | None = None
+    """Of the Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,19 @@ def result_of(record: RunRecord, trajectory: Trajectory) -> Result:
     )
 
 
-def default_workers(threads: int, device: str = "cpu") -> int:
-    """How many runs of so many threads this machine's cores carry; a GPU carries one."""
-    return 1 if device == "gpu" else max(1, len(os.sched_getaffinity(0)) // threads)
-
-
 class Session:
     """One call of `run`: the data, environment and store that all its runs share."""
 
     def __init__(self, options: Options) -> None:
-        """Look at data, code, environment and store; nothing is written but an empty store.
+        """Look at data, code, environment, store and cluster; nothing is written but an empty store.
 
         Raises:
-            DataError, StoreError, SessionError, EnvironmentFault: these cannot be used.
+            DataError, StoreError, SessionError, EnvironmentFault, ExecutorError: these cannot be used.
         """
+        if options.executor == "local" and options.address is not None:
+            raise SessionError("an address names a Ray cluster: it goes with --executor ray")
+        if options.executor == "ray" and options.device != "cpu":
+            raise SessionError(f"device is {options.device}; with --executor ray only cpu is allowed")
         if options.workers is not None and options.workers < 1:
             raise SessionError(f"workers is {options.workers}; allowed: a whole number of at least 1")
         if options.device == "gpu" and (options.workers or 1) != 1:
@@ -116,42 +119,49 @@ class Session:
             self.images = (min(SMOKE_IMAGES[0], train), min(SMOKE_IMAGES[1], test))
             self.data = self.data.first(*self.images)
         self.smoke = options.smoke or self.data.made_up
-        self.code_sha256 = code_sha256()
+        self.code_files = code_files()
+        self.code_sha256 = files_sha256(self.code_files)
         self.address: Address = resolve(options.tracking_uri, REPOSITORY)
         self.store = Store(self.address)
         self.recorded: Mapping[RunKey, Result] = {}
-        self._environments: dict[int, dict[str, Any]] = {}
+        self.executor: Executor[Any] = self._executor()
+        """Whoever made the session stops it."""
 
-    def environment(self, threads: int) -> dict[str, Any]:
-        """The fingerprint of a worker of so many threads."""
-        if threads not in self._environments:
-            self._environments[threads] = fingerprint(threads, self.options.device)
-        return self._environments[threads]
+    def _executor(self) -> Executor[Any]:
+        if self.options.executor == "local":
+            return LocalExecutor(self.options.device)
+        from fashion_cnn.cluster import RayExecutor
 
-    def identity(self, config: RunConfig) -> Identity:
-        """The hashes that a config's trajectory would be trained under now."""
-        environment = fingerprint_sha256(self.environment(config.threads))
-        return Identity(self.data.sha256, self.code_sha256, environment)
+        executor = RayExecutor(self.options.address, self.data_dir)
+        nodes = sum(len(place.machines) for place in executor.places(threads=1))
+        if nodes > 1 and self.address.uri.startswith("sqlite:"):
+            executor.stop()
+            raise SessionError(
+                f"the store {self.address.name} is a SQLite file, which is for one machine; a cluster of {nodes} nodes "
+                "needs a tracking server or PostgreSQL: name one with --tracking-uri (README: A team's server)"
+            )
+        return executor
+
+    def identity(self, place: Place) -> Identity:
+        """The hashes that a trajectory would be trained under now at this place."""
+        return Identity(self.data.sha256, self.code_sha256, place.environment_sha256)
 
     def plan(self, studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int]) -> Plan:
         """What these studies still need.
 
         Raises:
             StudyError: an unknown arm.
-            SessionError: more threads than the machine has.
+            ExecutorError: more threads than any machine has.
         """
         runs = select_runs(studies, arms=arms, seeds=seeds, smoke=self.options.smoke)
-        cores = len(os.sched_getaffinity(0))
-        for run in runs:
-            if run.config.threads > cores:
-                raise SessionError(
-                    f"threads is {run.config.threads}, but this machine has {cores}; allowed: 1 to {cores}"
-                )
         self.recorded = self._recorded(runs)
         return plan(runs, self.recorded, reuse=self.options.reuse)
 
     def _recorded(self, runs: Sequence[Run]) -> Mapping[RunKey, Result]:
-        """What came of those runs that are recorded under the present hashes, in the store or only in a folder."""
+        """What came of those runs that are recorded under the present hashes, in the store or only in a folder.
+
+        A record of any environment that there is a place of will do.
+        """
         found: dict[tuple[str, ...], Result] = {}
         for trajectory in trajectories(self.address.trajectories):
             identity = asdict(trajectory.header.identity).values()
@@ -174,16 +184,20 @@ class Session:
         wanted = {}
         for run in runs:
             study, arm, seed, config = run.key()
-            hashes = asdict(self.identity(run.config)).values()
-            wanted[run.key()] = found.get((study, arm, str(seed), config, str(self.smoke).lower(), *hashes))
-        return {key: result for key, result in wanted.items() if result is not None}
+            for place in self.executor.places(run.config.threads):
+                hashes = asdict(self.identity(place)).values()
+                result = found.get((study, arm, str(seed), config, str(self.smoke).lower(), *hashes))
+                if result is not None:
+                    wanted[run.key()] = result
+        return wanted
 
     def seconds_per_work(self) -> tuple[float, bool]:
-        """Seconds for a unit of `epoch_work`, and whether they were measured on this machine."""
+        """Seconds for a unit of `epoch_work`, and whether they were measured where the next would be."""
         measured = []
+        here = [place.environment for place in self.executor.places(threads=1)]
         for trajectory in trajectories(self.address.trajectories):
             header = trajectory.header
-            if header.images is None and header.environment == self.environment(header.settings["threads"]):
+            if header.images is None and {**header.environment, "threads": 1} in here:
                 work = epoch_work(RunConfig(**header.settings))
                 measured += [line.metrics["epoch_seconds"] / work for line in trajectory.epochs()]
         return (statistics.median(measured), True) if measured else (SECONDS_PER_WORK, False)
@@ -191,4 +205,4 @@ class Session:
     def workers(self, todo: Plan) -> int:
         """How many trajectories are trained at a time."""
         threads = max((run.config.threads for run in todo.runs), default=1)
-        return self.options.workers or default_workers(threads, self.options.device)
+        return self.options.workers or sum(place.workers for place in self.executor.places(threads))

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fashion_cnn.claims import Claim
 from fashion_cnn.config import (
     IMAGE_SIZE,
     KERNEL_SIZE,
@@ -35,15 +36,16 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """A question and the arms that answer it.
+    """A question, the arms that answer it, and what is claimed of them before they run.
 
     Raises:
-        StudyError: a name that cannot be one, or no arms.
+        StudyError: a name that cannot be one, no arms, or a claim about an arm that there is not.
     """
 
     name: str
     question: str
     arms: Mapping[str, RunConfig]
+    claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the names, which become those of experiments, folders and runs."""
@@ -56,6 +58,13 @@ class Study:
                 raise StudyError(
                     f"{arm[:40]!r} cannot be an arm's name: use 1 to {LONGEST_NAME} printable characters on one line"
                 )
+        for claim in self.claims:
+            for arm in claim.arms:
+                if arm not in self.arms:
+                    raise StudyError(
+                        f"{self.name} claims {claim.says!r} of {arm!r}{nearest(arm, self.arms)}; its arms are: "
+                        + "; ".join(self.arms)
+                    )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ repeated, so a send that was cut off at any point is simply done again.
 
 from __future__ import annotations
 
+import calendar
+import errno
 import getpass
 import hashlib
 import json
@@ -14,11 +16,15 @@ import os
 import platform
 import re
 import shutil
+import sqlite3
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +32,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from fashion_cnn.config import FIELDS, RunConfig
 from fashion_cnn.events import is_drawn
-from fashion_cnn.evidence import EPOCH_METRICS, HASHES, MODEL, RUN_METRICS, TEXTS, Record
-from fashion_cnn.trajectories import CutFiles, EpochLine, RunRecord, Trajectory
+from fashion_cnn.evidence import EPOCH_METRICS, HASHES, LIGHT, MODEL, RUN_METRICS, Record
+from fashion_cnn.relocation import relocate
+from fashion_cnn.trajectories import LOST, CutFiles, EpochLine, RunRecord, Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +55,14 @@ DATASET = "fashion-mnist"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
 NATIVE = "data/model.keras"  # in a logged model
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's errors say so
+RUN_ID, SHORT_ID = 32, 6  # digits of a run's id, and how many of them must be given
 GRID = "images/"  # where MLflow keeps what its image grid shows
+PATIENCE = 60.0  # seconds for a database that another program holds
+ROOM = 2**20  # bytes that a folder must be able to take before anything is trained
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOST_AFTER = 120.0  # seconds without a heartbeat
+TRACEBACK = "traceback.txt"
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class StoreError(RuntimeError):
@@ -68,15 +82,17 @@ class Address:
     def name(self) -> str:
         """The address without credentials."""
         parts = urlsplit(self.uri)
-        if "@" not in parts.netloc:
+        if not parts.netloc:
             return self.uri
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        # A database's query may hold a password.
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def resolve(uri: str | None, repository: Path) -> Address:
     """The store of an address, of MLFLOW_TRACKING_URI, or the repository's own `mlruns/mlflow.db`.
 
-    The trajectories of a sqlite store lie beside its file, those of any other in the repository's `mlruns`.
+    The trajectories of a sqlite store lie beside its file, those of any other in the folder that
+    FASHION_CNN_TRAJECTORIES names, else in the repository's `mlruns`.
 
     Raises:
         StoreError: not an address of a database or a tracking server.
@@ -87,10 +103,11 @@ def resolve(uri: str | None, repository: Path) -> Address:
     if scheme == "sqlite":
         home = Path(uri.partition(":///")[2]).absolute().parent
         return Address(f"sqlite:///{_sqlite_path(uri)}", (home / "artifacts").as_uri(), home / "trajectories")
+    trajectories = Path(os.environ.get("FASHION_CNN_TRAJECTORIES") or home / "trajectories").absolute()
     if scheme in ("http", "https"):
-        return Address(uri.rstrip("/"), None, home / "trajectories")
+        return Address(uri.rstrip("/"), None, trajectories)
     if scheme in DATABASES:
-        return Address(uri, (home / "artifacts").as_uri(), home / "trajectories")
+        return Address(uri, (home / "artifacts").as_uri(), trajectories)
     raise StoreError(
         f"{uri!r} is no tracking store; allowed: sqlite:///PATH, postgresql://…, or http(s)://… of a tracking server "
         "(MLflow gave up its old folder of files)"
@@ -101,6 +118,11 @@ def _sqlite_path(uri: str) -> Path:
     path = Path(uri.partition(":///")[2]).absolute()
     if not uri.partition(":///")[2] or path.is_dir():
         raise StoreError(f"{uri!r} names no file; write sqlite:///PATH/mlflow.db")
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}|[^\x20-\x7e\x80-\U0010ffff]", str(path)):
+        # MLflow would open another file: it takes the path for an address, with a query and escapes.
+        raise StoreError(
+            f"{str(path)!r} cannot be a store, because of the {found[0]!r} in it; name another with --tracking-uri"
+        )
     return path
 
 
@@ -139,13 +161,19 @@ class Store:
             StoreError: it does not answer, cannot be written, or is something else.
         """
         self.address = address
+        self.notices: list[str] = []
+        """What the user should be told about the store, a line each."""
         self._experiments: dict[str, str] = {}
         if address.uri.startswith("sqlite:"):
             _check_sqlite(_sqlite_path(address.uri), create)
         elif address.uri.startswith("http"):
             _check_server(address)
-        _check_writable(address.trajectories)
+        _check_writable(address.trajectories, room=ROOM if create else 0)
         self.client = _client(address)
+        if address.uri.startswith("sqlite:"):
+            path = _sqlite_path(address.uri)
+            with _store_errors(address), _alone(path):
+                self.notices = relocate(path, path.parent / "artifacts")
 
     # -- sending -------------------------------------------------------------------------------------------
 
@@ -181,35 +209,81 @@ class Store:
             return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
         return bool(info.lifecycle_stage == "active")
 
+    def check_rights(self, questions: Mapping[str, str]) -> None:
+        """Make sure, before anything is trained, that this user may record runs; a database has no users.
+
+        Args:
+            questions: of the studies to record, by name.
+
+        Raises:
+            StoreError: the server does not allow it.
+        """
+        if self.address.uri.startswith("http"):
+            with _store_errors(self.address):
+                for study, question in questions.items():
+                    experiment = self.experiment(study, question)
+                    # Needs the same right as recording a run, and changes nothing.
+                    self.client.set_experiment_tag(experiment, "mlflow.note.content", question)
+
     def beat(self, run_ids: Sequence[str]) -> None:
         """Tell that these runs are alive."""
         with _store_errors(self.address):
             for run_id in run_ids:
                 self.client.set_tag(run_id, "heartbeat", _now_text())
 
+    def close_lost(self, here: Collection[str]) -> list[str]:
+        """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
+
+        Args:
+            here: the records that this machine has a folder of; the lock of that tells whether they are alive.
+
+        Returns:
+            The names of the runs that were closed.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        closed = []
+        with _store_errors(self.address):
+            for run in list(self._search(None, "tags.study != '' and attributes.status = 'RUNNING'")):
+                row = _row(run)
+                if row.get("record") in here or not is_lost(row, time.time()):
+                    continue
+                self._log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
+                self.client.set_terminated(row["run_id"], "KILLED", end_time=round(1000 * _last_sign(row)))
+                closed.append(f"{row['study']}: {row['name']}")
+        return closed
+
     def _send_run(self, one: _Sending) -> None:
         trajectory, record, lines, sent = one.trajectory, one.record, one.lines, one.sent
         if "run_id" not in sent:
-            one.note(run_id=self._create(trajectory, record), epochs=0)
+            run_id = self._create(trajectory, record)
+            params = {**record.run_config().params(), "seed": str(record.seed)}
+            self._log(run_id, params=params)
+            self._log_data_set(run_id, trajectory.header.identity.data_sha256, trajectory.header.images)
+            one.note(run_id=run_id, epochs=0)
         if sent.get("done"):  # it was killed or failed, and goes on
             self.client.update_run(one.run_id, status="RUNNING")
-            self._log(one.run_id, tags={"stop_reason": "", "error": ""})
+            self._log(one.run_id, tags={"stop_reason": "", "error": "", "heartbeat": _now_text()})
             one.note(done=None)
         if sent.get("tags") != record.tags:
             self._log(one.run_id, tags=record.tags)
             one.note(tags=dict(record.tags))
         started = trajectory.started()
-        if started is not None and not sent.get("started"):
+        if started is not None and sent.get("node") != started.node:  # another one where the first was lost
             self._log(one.run_id, params={"parameters": str(started.parameters)}, tags={"node": started.node})
-            one.note(started=True)
-        carried = lines[sent["epochs"] : record.cut]
+            one.note(node=started.node)
+        # The trajectory may be longer than the run, also while the run waits for its cut to be evaluated.
+        cut = record.run_config().cut([line.metrics["loss"] for line in lines])
+        carried = lines[sent["epochs"] : cut.epoch if cut else None]
         if carried:
             metrics = [
                 _metric(name, line.metrics[name], line.ended_at, line.epoch)
                 for line in carried
                 for name in EPOCH_METRICS
             ]
-            self._log(one.run_id, metrics=metrics, tags={"heartbeat": _now_text()})
+            alive = {"heartbeat": _now_text()} if record.status == "running" else {}
+            self._log(one.run_id, metrics=metrics, tags=alive)
             one.note(epochs=carried[-1].epoch)
         self._send_sheets(one)
         if record.status == "finished":
@@ -217,12 +291,20 @@ class Store:
         elif record.status != "running":
             tags = {"stop_reason": record.stop_reason or "error", "error": (record.error or "")[:5000]}
             self._log(one.run_id, tags=tags)
-            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=_now())
+            if record.traceback:
+                self.client.log_text(one.run_id, record.traceback, TRACEBACK)
+            # Nobody knows when a lost run ended: its last epoch is the last sign of life.
+            seen = lines[-1].ended_at if lines else record.start_time
+            ended = max(seen, record.start_time) if record.stop_reason == "lost" else _now()
+            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=ended)
         if record.status != "running":
             one.note(done=record.status)
 
     def _send_sheets(self, one: _Sending) -> None:
-        """Send feature maps for the image grid; each key and step once, for MLflow would show it twice."""
+        """Send feature maps for MLflow's image grid: the files that `log_image` would write.
+
+        It gives them a random name, so that an image sent twice would be shown twice; these have the same name again.
+        """
         done, record = list(one.sent.get("sheets", ())), one.record
         last = record.cut or one.sent["epochs"]
         due = {
@@ -232,22 +314,20 @@ class Store:
         }
         if not due:
             return
+        from mlflow.tracking.multimedia import compress_image_size
         from PIL import Image
 
-        there = {_image_key(item.path) for item in self.client.list_artifacts(one.run_id, "images")}
         for epoch, paths in due.items():
-            for path in paths:
-                if (path.stem, epoch) in there:
-                    continue
-                with Image.open(path) as image:
-                    self.client.log_image(
-                        one.run_id,
-                        image,
-                        key=f"feature_maps/{path.stem}",
-                        step=epoch,
-                        timestamp=one.lines[epoch - 1].ended_at if epoch else record.start_time,
-                        synchronous=True,
-                    )
+            at = one.lines[epoch - 1].ended_at if epoch else record.start_time
+            with tempfile.TemporaryDirectory() as folder:
+                for path in paths:
+                    name = uuid.uuid5(uuid.NAMESPACE_OID, f"{record.record} {path.stem} {epoch}")
+                    file = Path(folder, f"feature_maps~{path.stem}+step+{epoch}+timestamp+{at}+{name}")
+                    shutil.copyfile(path, f"{file}.png")
+                    with Image.open(path) as image:
+                        compress_image_size(image).save(f"{file}+compressed.webp")
+                self.client.log_artifacts(one.run_id, folder, GRID.rstrip("/"))
+            self._log(one.run_id, tags={"mlflow.loggedImages": "True"})
             done.append(epoch)
             one.note(sheets=done)
 
@@ -283,10 +363,7 @@ class Store:
         run = self.client.create_run(
             experiment, start_time=record.start_time, tags=tags, run_name=f"{record.arm} · seed {record.seed}"
         )
-        run_id = str(run.info.run_id)
-        self._log(run_id, params={**config.params(), "seed": str(record.seed)})
-        self._log_data_set(run_id, header.identity.data_sha256, header.images)
-        return run_id
+        return str(run.info.run_id)
 
     def _finish(self, one: _Sending) -> None:
         trajectory, record, sent, lines = one.trajectory, one.record, one.sent, one.lines[: one.record.cut]
@@ -294,17 +371,8 @@ class Store:
         cut, started = trajectory.cut(record.cut), trajectory.started()
         if cut is None or started is None:
             raise StoreError(f"{trajectory.folder.name} lacks what its cut at epoch {record.cut} left behind")
-        if not sent.get("artifacts_sha256"):
-            with tempfile.TemporaryDirectory() as folder:
-                _write_artifacts(Path(folder), trajectory, record, lines, cut, started.model_summary)
-                digest = _write_hashes(Path(folder), cut.files["model.keras"])
-                self.client.log_artifacts(one.run_id, folder)
-            table = json.dumps([{"path": "per_class.json", "type": "table"}])
-            self._log(one.run_id, tags={"mlflow.loggedArtifacts": table})
-            one.note(artifacts_sha256=digest)
-        if "model_id" not in sent:
-            one.note(model_id=self._model(one.run_id, record, cut))
-        values = {
+        # Kept with the first part that tells them: the next worker of the trajectory starts in another time.
+        values = sent.get("values") or {
             "fit_seconds": sum(line.metrics["epoch_seconds"] for line in lines),
             "fit_cpu_seconds": sum(line.metrics["epoch_cpu_seconds"] for line in lines),
             "trace_seconds": started.trace_seconds,
@@ -313,6 +381,16 @@ class Store:
             "reused_epochs": float(record.reused_epochs),
             "peak_memory_mib": cut.peak_memory_mib,
         }
+        if not sent.get("artifacts_sha256"):
+            with tempfile.TemporaryDirectory() as folder:
+                _write_artifacts(Path(folder), trajectory, record, lines, cut, started.model_summary, values)
+                digest = _write_hashes(Path(folder), cut.files["model.keras"])
+                self.client.log_artifacts(one.run_id, folder)
+            table = json.dumps([{"path": "per_class.json", "type": "table"}])
+            self._log(one.run_id, tags={"mlflow.loggedArtifacts": table})
+            one.note(artifacts_sha256=digest, values=values)
+        if "model_id" not in sent:
+            one.note(model_id=self._model(one.run_id, record, cut))
         at = lines[-1].ended_at
         tags = {
             "weights_sha256": cut.weights_sha256,
@@ -455,6 +533,23 @@ class Store:
         wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
         return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
 
+    def find(self, start: str) -> dict[str, Any]:
+        """The one run whose id is this or starts so, as a row of `runs`.
+
+        Raises:
+            StoreError: fewer than 6 digits, no such run, or several.
+        """
+        start = start.strip().lower()
+        if len(start) >= RUN_ID or not re.fullmatch(r"[0-9a-f]+", start):
+            return self.run(start)
+        if len(start) < SHORT_ID:
+            raise StoreError(f"{start!r} is too short for a run's id; give at least its first {SHORT_ID} digits")
+        with _store_errors(self.address):
+            ids = [run.info.run_id for run in self._search(None) if run.info.run_id.startswith(start)]
+        if len(ids) > 1:
+            raise StoreError(f"the ids of {len(ids)} runs start with {start!r}: {', '.join(ids[:3])}; give more digits")
+        return self.run(ids[0] if ids else start)
+
     def run(self, run_id: str) -> dict[str, Any]:
         """One run, as a row of `runs`.
 
@@ -491,7 +586,7 @@ class Store:
             StoreError: the store does not answer.
         """
         with _store_errors(self.address), tempfile.TemporaryDirectory() as folder:
-            artifacts = dict(self._artifacts(row["artifact_uri"], None if whole else (*TEXTS, "code.diff"), folder))
+            artifacts = dict(self._artifacts(row["artifact_uri"], None if whole else LIGHT, folder))
             if whole:
                 outputs = self.client.get_run(row["run_id"]).outputs
                 for output in outputs.model_outputs if outputs else ():
@@ -525,14 +620,14 @@ class Store:
                 return None
             return Path(self.client.download_artifacts(run_id, name))
 
-    def _search(self, studies: Sequence[str] | None) -> Iterator[Run]:
+    def _search(self, studies: Sequence[str] | None, wanted: str = "tags.study != ''") -> Iterator[Run]:
         experiments = self.client.search_experiments()
         ids = [one.experiment_id for one in experiments if studies is None or one.name in studies]
         token: str | None = None
         while ids:
             page = self.client.search_runs(
                 ids,
-                "tags.study != ''",
+                wanted,
                 max_results=1000,
                 order_by=["attributes.start_time"],
                 page_token=token,
@@ -579,29 +674,84 @@ def _row(run: Run) -> dict[str, Any]:
     }
 
 
+def is_lost(row: Mapping[str, Any], now: float) -> bool:
+    """Whether a run is said to be running but has given no sign of life for two minutes.
+
+    Args:
+        row: of `Store.runs`.
+        now: seconds since 1970.
+    """
+    return bool(row["status"] == "RUNNING" and now - _last_sign(row) > LOST_AFTER)
+
+
+def _last_sign(row: Mapping[str, Any]) -> float:
+    """When a run last gave a sign of life, in seconds since 1970."""
+    try:
+        return float(calendar.timegm(time.strptime(str(row.get("heartbeat")), TIME)))
+    except ValueError:
+        return float(row["start_time"]) / 1000
+
+
 def _client(address: Address) -> MlflowClient:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # It would print a server's address as given, password and all, among what a program may read.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     if not address.uri.startswith("sqlite:"):
         with _store_errors(address):
             return _connected(address)
+    path = _sqlite_path(address.uri)
+    with _store_errors(address), _alone(path):
+        _await_database(path)
+        return _connected(address)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: MLflow takes no lock when it creates a database, and two first starts would collide."""
     from filelock import FileLock
 
-    # MLflow takes no lock when it creates or migrates a database, so that two first starts would collide.
-    with _store_errors(address), FileLock(f"{_sqlite_path(address.uri)}.lock"):
-        return _connected(address)
+    with FileLock(f"{path}.lock"):
+        yield
+
+
+def _await_database(path: Path) -> None:
+    """Wait until nobody holds a database for themselves; MLflow's own patience ends after 5 seconds.
+
+    Raises:
+        StoreError: it was held for a minute.
+    """
+    until, told = time.monotonic() + PATIENCE, False
+    while path.exists():
+        with closing(sqlite3.connect(path, timeout=1)) as connection:
+            try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                return
+            except sqlite3.Error as error:
+                if "locked" not in str(error):
+                    return  # MLflow tells what is wrong with it
+        if time.monotonic() > until:
+            raise StoreError(
+                f"another program has held the store {path} for {PATIENCE:.0f} seconds; end that program, or name "
+                "another store with --tracking-uri"
+            )
+        if not told:
+            print(f"waiting for the store {path}: another program holds it", file=sys.stderr, flush=True)
+            told = True
 
 
 def _connected(address: Address) -> MlflowClient:
     import logging
 
-    # Alembic and MLflow tell each step of a first creation.
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
+    if address.uri.startswith("http"):
+        _check_version(address)
     client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
     client.search_experiments(max_results=1)
     return client
@@ -621,20 +771,24 @@ def _check_sqlite(path: Path, create: bool) -> None:
     _check_writable(path.parent)
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path, room: int = 0) -> None:
+    """Raises a StoreError where a folder cannot take a file of so many bytes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(room))
+            file.flush()
     except OSError as error:
+        remedy = "make room there" if error.errno in FULL else "make it writable"
         raise StoreError(
-            f"{folder} cannot be written ({error.strerror}); make it writable or name another store with --tracking-uri"
+            f"{folder} cannot be written ({error.strerror}); {remedy} or name another store with --tracking-uri"
         ) from None
 
 
 def _check_server(address: Address) -> None:
     try:
-        with urllib.request.urlopen(f"{address.uri}/health", timeout=SERVER_TIMEOUT) as answer:
+        # Without credentials, which urllib takes for a part of the host: a server that asks for them answers, too.
+        with urllib.request.urlopen(f"{address.name}/health", timeout=SERVER_TIMEOUT) as answer:
             answer.read(100)
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):
@@ -645,6 +799,32 @@ def _check_server(address: Address) -> None:
             f"the tracking server {address.name} does not answer ({reason}); start it, or name another store with "
             "--tracking-uri"
         ) from None
+
+
+def _check_version(address: Address) -> None:
+    """Raises a StoreError where a server does not let this user in, or has another major version of MLflow."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+    from mlflow.version import VERSION
+
+    answer = http_request(get_default_host_creds(address.uri), "/version", "GET", max_retries=0, timeout=SERVER_TIMEOUT)
+    if answer.status_code == 401:
+        raise StoreError(_unknown_user(address))
+    theirs = re.match(r"\s*(\d+)\.[\w.]+", answer.text)
+    if answer.status_code != 200 or not theirs:
+        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+    if theirs[1] != VERSION.split(".")[0]:
+        raise StoreError(
+            f"the tracking server {address.name} runs MLflow {theirs[0].strip()}, and here is {VERSION}: the major "
+            "version decides how a store is laid out; upgrade the older one"
+        )
+
+
+def _unknown_user(address: Address) -> str:
+    return (
+        f"the tracking server {address.name} asks for a user that it knows, with the right password: set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
 
 
 class _store_errors:
@@ -659,20 +839,39 @@ class _store_errors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if error is None or isinstance(error, StoreError) or not isinstance(error, Exception):
             return
-        first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        raise StoreError(f"the tracking store {self.address.name} did not answer as it should: {first}") from error
+        reason = _without_password(_reason(error), self.address)
+        status = getattr(error, "get_http_status_code", int)()
+        if status == 401:
+            raise StoreError(_unknown_user(self.address)) from error
+        if status == 403:
+            raise StoreError(
+                f"the tracking server {self.address.name} does not allow this user that; its administrator can, with "
+                f"EDIT for the study's experiment ({reason})"
+            ) from error
+        raise StoreError(f"the tracking store {self.address.name} did not answer as it should: {reason}") from error
+
+
+def _without_password(text: str, address: Address) -> str:
+    secrets = (urlsplit(address.uri).password, os.environ.get("MLFLOW_TRACKING_PASSWORD"))
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _reason(error: BaseException) -> str:
+    """What an error comes down to, in one line: what it was raised from, which MLflow and SQLAlchemy hide."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        place = error.filename2 or error.filename
+        return f"{error.strerror}: {place}" if place else error.strerror
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 def _metric(name: str, value: float, timestamp: int, step: int, **of_model: str) -> Metric:
     from mlflow.entities import Metric
 
     return Metric(name, value, timestamp, step, **of_model)
-
-
-def _image_key(path: str) -> tuple[str, int] | None:
-    """The layer and epoch of an image that `log_image` saved; None for its thumbnail and for others."""
-    found = re.fullmatch(r"images/feature_maps~(.+?)\+step\+(\d+)\+timestamp\+\d+\+[^+]*\.png", path)
-    return (found[1], int(found[2])) if found else None
 
 
 def _description(record: RunRecord, last: EpochLine | None) -> str:
@@ -699,6 +898,7 @@ def _write_artifacts(
     lines: Sequence[EpochLine],
     cut: CutFiles,
     summary: str,
+    values: Mapping[str, float],
 ) -> None:
     header = trajectory.header
 
@@ -706,7 +906,18 @@ def _write_artifacts(
         (folder / name).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
     save("config.json", {**record.config, "seed": record.seed})
-    save("environment.json", {"fingerprint": header.environment, "sha256": header.identity.environment_sha256})
+    save(
+        "environment.json",
+        {
+            "fingerprint": header.environment,
+            "sha256": header.identity.environment_sha256,
+            "checkout": {
+                "commit": record.tags.get("git_commit"),
+                "dirty": record.tags.get("git_dirty") == "true",
+                "remote": record.remote,
+            },
+        },
+    )
     save(
         "trajectory.json",
         {
@@ -716,6 +927,10 @@ def _write_artifacts(
             "data_sha256": header.identity.data_sha256,
             "code_sha256": header.identity.code_sha256,
             "environment_sha256": header.identity.environment_sha256,
+            "images": header.images,
+            "data_files": header.data_files,
+            "code_files": header.code_files,
+            "run": values,
             "epochs": [
                 {
                     "epoch": line.epoch,
@@ -734,6 +949,8 @@ def _write_artifacts(
     (folder / "model_summary.txt").write_text(summary, encoding="utf-8")
     if record.code_diff:
         (folder / "code.diff").write_text(record.code_diff, encoding="utf-8")
+    if record.traceback:  # it failed, and went on
+        (folder / TRACEBACK).write_text(record.traceback, encoding="utf-8")
     if "activations.npz" in cut.files:
         shutil.copyfile(cut.files["activations.npz"], folder / "activations.npz")
     (folder / "figures").mkdir()
@@ -803,4 +1020,4 @@ def _now() -> int:
 
 
 def _now_text() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(TIME, time.gmtime())

@@ -21,12 +21,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,20 @@ from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
 
 KEPT_STATES = 2
+LOST = "the process that made it died"
 RunStatus = Literal["running", "finished", "failed", "killed"]
 
 
 class TrajectoryError(RuntimeError):
     """A trajectory's folder cannot be used as asked: one line that says why."""
+
+
+class Unwritable(OSError):
+    """A file could not be written, of a full disk for example; the one that was there before still is."""
+
+    def __str__(self) -> str:
+        """One line that names the file and says what to do."""
+        return f"{self.filename} cannot be written ({self.strerror}); once it can, the same command goes on"
 
 
 @dataclass(frozen=True)
@@ -89,12 +98,17 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     code_diff: str = ""
     packages: tuple[str, ...] = ()
+    remote: str | None = None
+    """Where others find the repository, without credentials."""
     status: RunStatus = "running"
     stop_reason: str | None = None
     cut: int | None = None
     """The epoch it ended at, once it did."""
     reused_epochs: int = 0
     error: str | None = None
+    """Why it failed or was killed: one line."""
+    traceback: str = ""
+    """Of its latest failure, where that was an exception; stays when it goes on."""
 
     def run_config(self) -> RunConfig:
         """Its config."""
@@ -111,6 +125,10 @@ class Header:
     environment: Mapping[str, Any]
     images: tuple[int, int] | None
     trajectory_sha256: str
+    data_files: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each file that `data_sha256` is of."""
+    code_files: Mapping[str, str] = field(default_factory=dict)
+    """The SHA-256 of each module that `code_sha256` is of."""
 
 
 class Trajectory:
@@ -125,7 +143,7 @@ class Trajectory:
         """Make the folder and its header, unless they are there.
 
         Raises:
-            TrajectoryError: a folder of this name holds another trajectory.
+            TrajectoryError: a folder of this name holds another trajectory, or epochs of another.
         """
         for name in ("states", "weights", "cuts", "runs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
@@ -133,7 +151,13 @@ class Trajectory:
         if not path.exists():
             write_json(path, asdict(header))
         if self.header.trajectory_sha256 != header.trajectory_sha256:
-            raise TrajectoryError(f"{self.folder.name} holds another trajectory; move it away and start again")
+            raise TrajectoryError(f"{self.folder} holds another trajectory; move it away and start again")
+        for line in self.epochs():
+            if other := _other(line.identity, header.identity):
+                raise TrajectoryError(
+                    f"epoch {line.epoch} in {self.folder} was trained under another {other}; move it away and start "
+                    "again"
+                )
 
     @property
     def header(self) -> Header:
@@ -167,6 +191,9 @@ class Trajectory:
         except Timeout:
             return False
         self._lock = lock
+        # What a killed process was writing: nobody else writes while the lock is held.
+        for aside in self.folder.rglob(".*"):
+            shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
         return True
 
     def release(self) -> None:
@@ -245,6 +272,7 @@ class Trajectory:
         if event.epoch > last - KEPT_STATES:
             both = {f"weights/{name}": array for name, array in event.state.weights.items()}
             both |= {f"optimizer/{name}": array for name, array in event.state.optimizer.items()}
+            both["trajectory"] = np.array(self.header.trajectory_sha256)
             write_bytes(self._arrays("states", event.epoch), _packed(both))
         if event.epoch == len(known) + 1:
             line = EpochLine(
@@ -255,7 +283,8 @@ class Trajectory:
                 ended_at=event.ended_at,
                 identity=event.identity,
             )
-            with (self.folder / "epochs.jsonl").open("ab") as file:
+            path = self.folder / "epochs.jsonl"
+            with _named(path), path.open("ab") as file:
                 file.truncate(whole)
                 file.write((json.dumps(asdict(line)) + "\n").encode())
                 file.flush()
@@ -268,7 +297,7 @@ class Trajectory:
         return self.folder / kind / f"{epoch:06d}.npz"
 
     def latest_state(self, refused: list[str] | None = None) -> State | None:
-        """The newest full state whose bits are those its epoch recorded, or None.
+        """The newest full state of this trajectory whose bits are those its epoch recorded, or None.
 
         Args:
             refused: is told why a newer one cannot be used.
@@ -279,13 +308,17 @@ class Trajectory:
                 continue
             try:
                 arrays = _read_arrays(path)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-                _tell(refused, f"{path.name}: cannot be read ({error})")
+            except Exception as error:  # a damaged file makes NumPy raise anything
+                _tell(refused, f"the state after epoch {line.epoch} cannot be read ({_first(error)})")
                 continue
             state = State(line.epoch, _under(arrays, "weights/"), _under(arrays, "optimizer/"))
-            if state.sha256() == line.state_sha256:
+            if str(arrays.get("trajectory")) != self.header.trajectory_sha256:
+                reason = "is of another trajectory (another config, seed, data set, code or environment)"
+            elif state.sha256() != line.state_sha256:
+                reason = "is not the one that was recorded (another SHA-256)"
+            else:
                 return state
-            _tell(refused, f"{path.name}: not the state that was recorded (another SHA-256)")
+            _tell(refused, f"the state after epoch {line.epoch} {reason}")
         return None
 
     def weights(self, epoch: int) -> Arrays | None:
@@ -293,7 +326,7 @@ class Trajectory:
         line = next((line for line in self.epochs() if line.epoch == epoch), None)
         try:
             arrays = _read_arrays(self._arrays("weights", epoch))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        except Exception:
             return None
         return arrays if line is not None and arrays_sha256(arrays) == line.weights_sha256 else None
 
@@ -304,6 +337,8 @@ class Trajectory:
         folder = self.folder / "cuts" / f"{event.epoch:06d}"
         if (folder / "cut.json").exists():
             return
+        for name in event.files:
+            _check_name(name)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in event.files.items():
             write_bytes(folder / name, content)
@@ -318,7 +353,7 @@ class Trajectory:
             values = read_json(folder / "cut.json")
         except FileNotFoundError:
             return None
-        return CutFiles(**{**values, "files": {name: folder / name for name in values["files"]}})
+        return CutFiles(**{**values, "files": {name: folder / _check_name(name) for name in values["files"]}})
 
     def cuts(self) -> frozenset[int]:
         """The epochs whose cut is kept."""
@@ -331,6 +366,8 @@ class Trajectory:
         folder = self.folder / "sheets" / f"{event.epoch:06d}"
         if folder.exists():
             return
+        for layer in event.sheets:
+            _check_name(layer)
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")  # the sender must never see a part of it
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -349,12 +386,29 @@ class Trajectory:
         """The runs of this trajectory for a store (or for all), in the order they were planned."""
         paths = (self.folder / "runs").glob("*.json")
         records = [RunRecord(**read_json(path)) for path in paths if not path.name.endswith(".sent.json")]
-        chosen = [record for record in records if store in (None, record.store)]
+        chosen = [record for record in records if store is None or _place(record.store) == _place(store)]
         return sorted(chosen, key=lambda record: (record.start_time, record.record))
 
     def save_run(self, record: RunRecord) -> None:
         """Write a run, new or changed."""
         write_json(self.folder / "runs" / f"{record.record}.json", asdict(record))
+
+    def end_runs(
+        self, store: str, status: RunStatus, stop_reason: str, error: str | None, traceback: str = ""
+    ) -> list[RunRecord]:
+        """Mark the runs for a store that are still running as failed or killed; the caller holds the lock.
+
+        Returns:
+            Those runs, as they are now.
+        """
+        running = [run for run in self.runs(store) if run.status == "running"]
+        ended = [
+            replace(run, status=status, stop_reason=stop_reason, error=error, traceback=traceback) for run in running
+        ]
+        for run in ended:
+            with suppress(OSError):  # on a full disk it stays running, as that of a process that died
+                self.save_run(run)
+        return ended
 
     def sent(self, record: RunRecord) -> dict[str, Any]:
         """What the tracking store has of a run: `run_id`, `epochs`, `done` and so on; empty at first."""
@@ -403,10 +457,13 @@ def header_of(
     identity: Identity,
     environment: Mapping[str, Any],
     images: tuple[int, int] | None,
+    data_files: Mapping[str, str] | None = None,
+    code_files: Mapping[str, str] | None = None,
 ) -> Header:
     """The header of a config's trajectory."""
     sha256 = trajectory_sha256(config, seed, **asdict(identity))
-    return Header(config.training_settings(), seed, identity, dict(environment), images, sha256)
+    files = {"data_files": dict(data_files or {}), "code_files": dict(code_files or {})}
+    return Header(config.training_settings(), seed, identity, dict(environment), images, sha256, **files)
 
 
 def trajectories(root: Path) -> list[Trajectory]:
@@ -436,17 +493,31 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent after a kill: aside, synced, renamed."""
+    """Write a file that is whole or absent after a kill: aside, synced, renamed.
+
+    Raises:
+        Unwritable: it could not be written.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with _named(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Has an error of writing name the file, which a full disk's does not."""
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror, str(path)) from error
 
 
 def _packed(arrays: Arrays) -> bytes:
@@ -461,6 +532,32 @@ def _read_arrays(path: Path) -> Arrays:
     # From memory, because NumPy leaves a damaged file open.
     with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return {str(name): file[f"{index:03d}"] for index, name in enumerate(file["names"])}
+
+
+def _check_name(name: str) -> str:
+    """The name itself, if it can be that of a file here, whatever the file system.
+
+    Raises:
+        TrajectoryError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise TrajectoryError(f"{name[:40]!r} cannot be a file's name: use up to 100 letters, digits and _ . -")
+    return name
+
+
+def _place(store: str) -> str:
+    """What tells one store from another here: a sqlite store may be moved or copied, its trajectories beside it."""
+    return store.rpartition("/")[2] if store.startswith("sqlite:") else store
+
+
+def _other(found: Identity, wanted: Identity) -> str:
+    """What differs between two identities, in words; nothing where they are the same."""
+    names = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
+    return " and ".join(word for name, word in names.items() if getattr(found, name) != getattr(wanted, name))
+
+
+def _first(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _under(arrays: Arrays, prefix: str) -> Arrays:

@@ -85,11 +85,15 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
         store.address.uri,
         "--default-artifact-root",
         str(store.address.artifacts),
+        # Else it takes uploads into a folder of its own; artifacts are read from where the store says.
+        "--no-serve-artifacts",
     ]
     # By name, because MLflow's own list lets whole private ranges in.
     command += ["--allowed-hosts", f"{HOST}:{port},localhost:{port}"]
     command += ["--uvicorn-opts", "--log-level warning"]
-    variables = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Variables meant for another server could switch its checks off or move it.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    variables = {**inherited, "MLFLOW_DISABLE_TELEMETRY": "true"}
     # What the server says goes to standard error: standard output is for the addresses.
     server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
     try:

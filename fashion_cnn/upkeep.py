@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fashion_cnn.tracking import Store, StoreError
-from fashion_cnn.trajectories import trajectories
+from fashion_cnn.trajectories import LOST, TrajectoryError, trajectories
 
 
 def sync(store: Store) -> tuple[int, str | None]:
@@ -17,10 +17,11 @@ def sync(store: Store) -> tuple[int, str | None]:
         with trajectory.held() as had:
             if not had:
                 continue
+            trajectory.end_runs(store.address.name, "killed", "lost", LOST)  # whoever made them holds no lock
             waiting = len(store.unsent(trajectory))
             try:
                 store.send(trajectory)
-            except StoreError as error:
+            except (StoreError, TrajectoryError, OSError) as error:
                 trouble = str(error)
             sent += waiting - len(store.unsent(trajectory))
     return sent, trouble

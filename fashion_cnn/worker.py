@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import platform
 import resource
@@ -83,6 +84,8 @@ def work(job: Job) -> Iterator[Event]:
     while any(cut is None or (cut.epoch > trainer.epoch and cut.epoch not in done) for cut in _cuts(rules, history)):
         epoch = next(training.train(trainer, trainer.epoch + 1))
         evaluation = trainer.evaluate(data.test_images, data.test_labels)
+        if not math.isfinite(evaluation.loss):
+            raise training.TrainingError(f"the test loss became {evaluation.loss} in epoch {epoch.epoch}")
         state = trainer.state()
         metrics = {
             "loss": epoch.loss,

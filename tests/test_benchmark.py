@@ -54,7 +54,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Task]]:
         return FAKES[side]
 
     monkeypatch.setattr(benchmark, "run_side", fake)
-    monkeypatch.setattr("fashion_cnn.session.default_workers", lambda threads: 2)
+    monkeypatch.setattr("fashion_cnn.executor.default_workers", lambda threads: 2)
     return calls
 
 

@@ -55,6 +55,7 @@ WRONG = {
     ("train", "--threads", "1000"): "threads is 1000, but this machine has",
     ("train", "--name", "two\nlines"): "cannot be an arm's name",
     ("list", "nothing_study"): "there is no study 'nothing_study'",
+    ("claims", "nothing_study"): "there is no study 'nothing_study'",
 }
 
 

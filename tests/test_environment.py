@@ -19,6 +19,8 @@ from fashion_cnn.environment import (
     fingerprint,
     fingerprint_sha256,
     packages,
+    sources,
+    without_credentials,
     worker_variables,
 )
 
@@ -127,3 +129,84 @@ def test_untracked_files_are_dirty_but_never_shown(repository: Path) -> None:
 
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path) -> None:
     assert checkout(tmp_path).commit == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("https://example.org/a/b.git", "https://example.org/a/b.git"),
+        ("https://user:s3cret@example.org/a/b.git", "https://example.org/a/b.git"),
+        ("https://s3cret@example.org:8443/a", "https://example.org:8443/a"),
+        ("https://example.org/a?private_token=s3cret#s3cret", "https://example.org/a"),
+        ("https://example.org?token=s3cret", "https://example.org"),
+        ("ssh://git:s3cret@example.org:22/a", "ssh://example.org:22/a"),
+        ("git@example.org:a/b.git", "example.org:a/b.git"),
+        ("user:s3cret@example.org:a/b.git", "example.org:a/b.git"),
+        # What cannot be taken apart for sure is not kept.
+        ("https://user:s3c/ret@example.org/a", None),
+        ("https://user:s3c?ret@example.org/a", None),
+        ("https://user:s3c#ret@example.org/a", None),
+        ("git@example.org:s3cret@a", None),
+        ("ext::sh -c 's3cret'", None),
+        # Folders are nobody else's matter.
+        ("/home/somebody/fashion", None),
+        ("../fashion", None),
+        ("file:///home/somebody/fashion", None),
+        ("", None),
+    ],
+)
+def test_a_remote_is_kept_without_credentials(address: str, kept: str | None) -> None:
+    assert without_credentials(address) == kept
+
+
+def test_a_checkout_names_its_remote_as_it_is_written_without_credentials(repository: Path) -> None:
+    assert checkout(repository).remote is None
+    git(repository, "remote", "add", "mirror", "https://user:s3cret@example.org/mirror.git")
+    assert checkout(repository).remote == "https://example.org/mirror.git"
+    git(repository, "remote", "add", "origin", "https://user:s3cret@example.org/fashion.git")
+    git(repository, "config", "url.https://example.org/s3cret/.insteadOf", "https://user:s3cret@example.org/")
+    assert checkout(repository).remote == "https://example.org/fashion.git"
+
+
+class TestSources:
+    @pytest.fixture
+    def kept(self, tmp_path: Path) -> Path:
+        """A repository with the modules that decide numbers, one of them changed since the commit."""
+        (tmp_path / "fashion_cnn").mkdir()
+        for name in NUMBER_MODULES:
+            (tmp_path / "fashion_cnn" / name).write_text(f"# {name}\nx = 1\n")
+        git(tmp_path, "init", "-q")
+        git(tmp_path, "add", "-A")
+        git(tmp_path, "commit", "-qm", "one")
+        (tmp_path / "fashion_cnn" / "models.py").write_text("# models.py\nx = 2\n")
+        return tmp_path
+
+    def test_a_commit_and_its_diff_give_the_code_that_was_run(self, kept: Path) -> None:
+        found = checkout(kept)
+        before = (kept / "fashion_cnn" / "models.py").read_text()
+        (kept / "fashion_cnn" / "models.py").write_text("# another\n")
+        texts = sources(found.commit, found.diff, kept)
+        assert texts is not None and set(texts) == set(NUMBER_MODULES)
+        assert texts["models.py"] == before and texts["data.py"] == "# data.py\nx = 1\n"
+
+    def test_a_users_own_settings_for_diffs_change_nothing(self, kept: Path) -> None:
+        for name, value in (("diff.noprefix", "true"), ("color.diff", "always"), ("diff.external", "false")):
+            git(kept, "config", name, value)
+        found = checkout(kept)
+        texts = sources(found.commit, found.diff, kept)
+        assert texts is not None and texts["models.py"] == "# models.py\nx = 2\n"
+
+    @pytest.mark.parametrize("commit", ["unknown", "", "HEAD", "--help", "0" * 40, "a; true"])
+    def test_a_commit_that_is_not_there_gives_none(self, kept: Path, commit: str) -> None:
+        assert sources(commit, "", kept) is None
+
+    def test_a_diff_that_does_not_fit_gives_none(self, kept: Path) -> None:
+        found = checkout(kept)
+        assert sources(found.commit, found.diff.replace("-x = 1", "-x = 3"), kept) is None
+        assert sources(found.commit, "no diff\n", kept) is None
+
+    def test_a_diff_cannot_write_elsewhere(self, kept: Path, tmp_path: Path) -> None:
+        commit = checkout(kept).commit
+        hostile = "--- /dev/null\n+++ b/../../../escaped.py\n@@ -0,0 +1 @@\n+x\n"
+        sources(commit, hostile, kept)
+        assert not list(Path(tmp_path.anchor).glob("escaped.py")) and not (tmp_path.parent / "escaped.py").exists()

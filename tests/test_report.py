@@ -12,13 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments import STUDIES
+from experiments import POST_RESULTS, STUDIES
+from fashion_cnn.claims import Equivalent, Higher, Lower, NotTested, Stops
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.evidence import select
 from fashion_cnn.report import (
     Exploratory,
     StudyRecords,
     arm_table,
+    difference,
     moment,
     number,
     post_comparison,
@@ -26,11 +28,23 @@ from fashion_cnn.report import (
     study_figures,
 )
 from fashion_cnn.study import Study
+from fashion_cnn.verdicts import CAVEATS, Verdicts, verdicts
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-STUDY = Study("made_up_study", "Is it made up?", {"one": CNN, "two": replace(CNN, filters=16), "flat": DENSE})
+STUDY = Study(
+    "made_up_study",
+    "Is it made up?",
+    {"one": CNN, "two": replace(CNN, filters=16), "flat": DENSE},
+    claims=(
+        Higher("test_accuracy", "one", than="two", says="One is better", note="It says so twice."),
+        Lower("test_loss", "one", than="two", says="One is better"),
+        Equivalent("test_accuracy", "two", "flat", within=0.005, says="Two is flat", source="ours"),
+        Stops("one", before=20, says="One stops"),
+        NotTested("More data is needed", why="There is no more."),
+    ),
+)
 EVIL = '<b onclick="x(\'">& evil</b>'
 HASHES = ("config_sha256", "weights_sha256", "data_sha256", "code_sha256", "environment_sha256")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -71,13 +85,20 @@ def records(*runs: dict[str, Any], study: Study = STUDY, **others: Any) -> Study
 
 
 def text_of(html: str) -> str:
-    return " ".join(Page(html).text.split())
+    """What a reader sees, in plain quotes and dashes."""
+    plain = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{EN DASH}": "-"})
+    return " ".join(Page(html).text.split()).translate(plain)
 
 
 def post(**columns: Any) -> pd.DataFrame:
     made = {"study": STUDY.name, "arm": "one", "epoch": [1, 2], "epoch_seconds": [14, 17], "loss": [0.5, 0.25]}
     made |= {"accuracy": [0.8, 0.9], "test_loss": [math.nan, 0.35], "test_accuracy": [math.nan, 0.88]}
     return pd.DataFrame(made | columns)
+
+
+def said(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> Verdicts:
+    runs, epochs = (pd.concat([getattr(one, name) for one in studies]) for name in ("runs", "epochs"))
+    return verdicts([one.study for one in studies], runs, epochs, post() if printed is None else printed)
 
 
 class Page(HTMLParser):
@@ -139,12 +160,11 @@ def full() -> str:
         indices=(0, 23),
         class_name=EVIL,
     )
-    evil = Study("evil_study", EVIL, {EVIL: CNN, "plain": DENSE})
+    claims = (Higher("loss", EVIL, than="plain", says=EVIL, note=EVIL), NotTested("plain", why=EVIL))
+    evil = Study("evil_study", EVIL, {EVIL: CNN, "plain": DENSE}, claims)
     runs = [run(EVIL, study="evil_study", config_sha256=CNN.sha256(), git_commit=EVIL)]
-    return render(
-        [first, records(*runs, study=evil), records(study=replace(STUDY, name="empty_study"))],
-        post=post(), made_at=MADE_AT, exploratory=data,
-    )  # fmt: skip
+    studies = [first, records(*runs, study=evil), records(study=replace(STUDY, name="empty_study"))]
+    return render(studies, verdicts=said(*studies), made_at=MADE_AT, exploratory=data)
 
 
 # -- which runs the tables take -----------------------------------------------------------------------------------
@@ -274,35 +294,68 @@ def test_epochs_and_seconds_are_told_by_mean_and_range() -> None:
 # -- the post's numbers -------------------------------------------------------------------------------------------
 
 
+def compared(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The post's numbers of the first study's arms, among the runs of all."""
+    return post_comparison(studies[0].study, said(*studies, printed=printed))
+
+
 def test_the_post_is_compared_by_its_last_epoch_and_its_mean_seconds() -> None:
     runs = [run(seed=seed, accuracy=value, epochs_trained=5.0) for seed, value in enumerate((0.90, 0.92))]
-    table = post_comparison(records(*runs), post()).set_index("measure")
-    assert table["post"].to_dict() == {
+    table = compared(records(*runs)).set_index("measure")
+    assert table["printed"].to_dict() == {
         **{"test_accuracy": 0.88, "test_loss": 0.35, "accuracy": 0.9, "loss": 0.25},
         **{"epochs_trained": 2, "seconds_per_epoch": 15.5},
     }
     assert table.loc["test_accuracy", "mean"] == pytest.approx(0.91)
-    assert table.loc["test_accuracy", "difference"] == pytest.approx(0.03)
     assert table.loc["test_accuracy", "sd"] == pytest.approx(0.02 / math.sqrt(2))
+    assert table.loc["test_accuracy", "inside"] is True
+    assert table.loc["test_loss", "inside"] is False
+    assert table.loc["loss", "mean"] == 0.5  # of the second epoch
     assert table.loc["seconds_per_epoch", "mean"] == 20
+    assert table.loc["seconds_per_epoch", "inside"] is None
     assert set(table["n"]) == {2}
 
 
+def test_runs_of_any_study_and_arm_with_the_posts_config_count_but_a_seed_only_once() -> None:
+    other = Study("other_study", "?", {"uno": CNN})
+    mine = records(run(seed=0, accuracy=0.9), run("two", seed=5, accuracy=0.1))
+    theirs = records(*(run("uno", seed, 0.92, study="other_study") for seed in (0, 1)), study=other)
+    row = compared(mine, theirs).set_index("measure").loc["test_accuracy"]
+    assert row["n"] == 2
+    assert row["mean"] == pytest.approx(0.92)  # the newer of the two of seed 0
+
+
+def test_runs_of_different_code_are_not_compared_together() -> None:
+    other = Study("other_study", "?", {"uno": CNN})
+    theirs = records(*(run("uno", seed, 0.5, study="other_study", code_sha256="old") for seed in (1, 2)), study=other)
+    mine = records(*(run(seed=seed) for seed in (0, 1, 2)))
+    assert set(compared(mine, theirs).set_index("measure").loc[["test_accuracy", "loss"], "n"]) == {3}
+
+
 def test_arms_that_the_post_does_not_print_and_other_studies_are_not_compared() -> None:
-    assert post_comparison(records(run("two")), post(arm="one", study="other_study")).empty
-    assert set(post_comparison(records(run("two")), post())["arm"]) == {"one"}
+    assert compared(records(run("two")), printed=post(arm="one", study="other_study")).empty
+    assert set(compared(records(run("two")))["arm"]) == {"one"}
 
 
 def test_the_posts_numbers_stand_without_ours() -> None:
-    table = post_comparison(records(), post())
+    table = compared(records())
     assert set(table["n"]) == {0}
-    assert table[["mean", "sd", "difference"]].isna().all(axis=None)
+    assert table[["mean", "sd", "low", "high"]].isna().all(axis=None)
+    assert all(inside is None for inside in table["inside"])
 
 
 def test_each_arm_of_the_posts_file_is_an_arm_of_a_study() -> None:
-    printed = pd.read_csv(Path(__file__).parents[1] / "experiments" / "post_results.csv")
+    printed = pd.read_csv(POST_RESULTS)
     arms = {(study.name, arm) for study in STUDIES for arm in study.arms}
     assert set(zip(printed["study"], printed["arm"], strict=True)) <= arms
+
+
+def test_the_posts_file_has_nine_test_results_and_97_epochs() -> None:
+    empty = [records(study=study) for study in STUDIES]
+    made = said(*empty, printed=pd.read_csv(POST_RESULTS))
+    assert len(made.test_results) == 9 * 2
+    assert len(made.epoch_results) == 97 * 2
+    assert len(made.of([STUDIES[2]]).test_results) == 2 * 2
 
 
 # -- numbers as text ----------------------------------------------------------------------------------------------
@@ -320,10 +373,21 @@ def test_each_arm_of_the_posts_file_is_an_arm_of_a_study() -> None:
         (1000, "count", False, "1,000"),
         (0.87, "plain", False, "0.87"),
         (10.0, "plain", False, "10"),
+        (0.04321, "p", False, "0.0432"),
+        (0.00009, "p", False, "< 0.0001"),
+        (0.0, "p", False, "< 0.0001"),
+        (math.nan, "p", False, "\N{EN DASH}"),
     ],
 )
 def test_a_number_is_written_so(value: float, kind: str, signed: bool, text: str) -> None:
     assert number(value, kind, signed) == text
+
+
+def test_a_difference_has_its_sign_and_its_measures_decimals() -> None:
+    assert difference(0.01234, 4) == "+0.0123"
+    assert difference(-12.34, 1) == "\N{MINUS SIGN}12.3"
+    assert difference(1.0, 2, signed=False) == "1.00"
+    assert difference(None, 2) == "\N{EN DASH}"
 
 
 def test_a_moment_is_written_in_utc() -> None:
@@ -389,6 +453,46 @@ def test_environments_code_and_data_are_counted() -> None:
     assert f"environment {'e' * 64} 2 2 environment {'f' * 64} 1 0 code {'c' * 64} 3 2" in text_of(html)
 
 
+def test_sentences_stand_with_their_parts_numbers_notes_and_verdicts() -> None:
+    accuracies = {"one": 0.92, "two": 0.90, "flat": 0.90}
+    runs = [
+        run(arm, seed, accuracy + seed % 3 * 0.0001 * len(arm), loss=0.3 - accuracy / 10)
+        for arm, accuracy in accuracies.items()
+        for seed in range(6)
+    ]
+    made = records(*runs)
+    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    assert "the post's One is better supported" in text
+    assert "ours Two is flat supported" in text
+    assert "the post's More data is needed not tested" in text
+    assert "One is betterIt says so twice. supported" in text
+    numbers = "6 +0.0200 in all +0.0200 to +0.0200 0.0000 6 of 6 < 0.0001 < 0.0001 1.0000 1.0000 supported"
+    assert f"test accuracy: one higher than two {numbers}" in text
+    assert "one ends before epoch 20 6 1.00 0.54 to 1.00 - 6 of 6 0.0156 0.0156 1.0000 1.0000 supported" in text
+    assert "More data is neededThere is no more. not tested" in text
+
+
+def test_too_few_seeds_have_dashes_for_what_they_cannot_say() -> None:
+    made = records(run("one"), run("two"))
+    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    assert "test accuracy: one higher than two 1 +0.0000 - - 0 of 1, 1 equal - - - - too few seeds" in text
+    assert "test accuracy: two within 0.005 of flat 0 - - - - - - - - too few seeds" in text
+
+
+def test_it_says_once_how_far_the_verdicts_hold_and_how_many_of_the_posts_numbers_miss(full: str) -> None:
+    text = text_of(full)
+    for caveat in CAVEATS:
+        assert text.count(caveat) == 1
+    outside = "Outside of the 95 % prediction interval for one more of our runs"
+    assert f"{outside}: 1 of the post's 2 test results; chance alone would put 0.1 there." in text
+    assert "Outside of such intervals: 3 of the post's 4 numbers of an epoch's training loss or accuracy" in text
+
+
+def test_without_verdicts_neither_claims_nor_the_posts_numbers_are_shown() -> None:
+    text = text_of(render([records(run())], made_at=MADE_AT))
+    assert "Claims" not in text and "Verdicts" not in text and "The post's numbers" not in text
+
+
 def test_feature_maps_stand_side_by_side_and_who_has_none_is_named(full: str) -> None:
     pictures = [image["alt"] for image in Page(full).all("img")]
     assert sum("a row for each of the arms one, two" in alt for alt in pictures) == 2
@@ -416,6 +520,8 @@ def test_markup_in_names_stays_text(full: str) -> None:
     assert not [attributes for _, attributes, _ in page.tags if "onclick" in attributes]
     text = text_of(full)
     assert f"evil_study: {EVIL}" in text  # the question
+    assert f"training loss: {EVIL} higher than plain" in text  # a claim
+    assert f"the post's {EVIL} too few seeds" in text  # a sentence
     assert f"failed: {EVIL}" in text  # a stop reason
     assert f"({EVIL}) as the arms see it" in text  # a class
     assert EVIL in [code.get("title") for code in page.all("code")]  # a run's name, a commit
@@ -465,7 +571,7 @@ def test_each_picture_has_a_text_and_a_caption(full: str) -> None:
 def test_each_table_has_a_caption_and_heads_with_a_scope_and_scrolls_by_itself(full: str) -> None:
     page = Page(full)
     tables = [place for place, (tag, _, _) in enumerate(page.tags) if tag == "table"]
-    assert len(tables) == 1 + 3 + 1 + 2 * 2
+    assert len(tables) == 2 + 3 + 3 + 1 + 2 * 2
     for place in tables:
         assert page.tags[place + 1][0] == "caption"
         assert page.tags[place - 1][1]["tabindex"] == "0"
@@ -488,7 +594,7 @@ def test_the_rows_of_a_table_are_as_wide_as_its_head(full: str) -> None:
 
 def test_the_same_input_gives_the_same_page() -> None:
     runs = [run(arm, seed) for arm in STUDY.arms for seed in range(2)]
-    first, second = (render([records(*runs)], post=post(), made_at=MADE_AT) for _ in range(2))
+    first, second = (render([made], verdicts=said(made), made_at=MADE_AT) for made in (records(*runs), records(*runs)))
     assert first == second
 
 
@@ -514,7 +620,8 @@ def test_a_study_without_runs_has_no_feature_maps_to_draw() -> None:
 
 def test_a_thousand_runs_are_all_listed_and_folded_away() -> None:
     runs = [run(arm, seed, 0.9 + seed % 7 / 1000) for arm in ("one", "two") for seed in range(500)]
-    html = render([records(*runs)], post=post(), made_at=MADE_AT)
+    made = records(*runs)
+    html = render([made], verdicts=said(made), made_at=MADE_AT)
     page = Page(html)
     assert page.wrong == []
     assert {"open": ""} not in page.all("details")

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -58,13 +54,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> di
     return lab.weights()
 
 
-def wait_for_epochs(lab: Lab, epochs: int, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
-    while not any(len(trajectory.epochs()) >= epochs for trajectory in lab.trajectories()):
-        assert process.poll() is None and time.monotonic() < until, "it did not get so far"
-        time.sleep(0.05)
-
-
 def images(lab: Lab, run_id: str) -> dict[tuple[str, int], int]:
     """How many images of each layer and step a run has in MLflow's image grid."""
     found: Counter[tuple[str, int]] = Counter()
@@ -73,20 +62,6 @@ def images(lab: Lab, run_id: str) -> dict[tuple[str, int], int]:
         if match:
             found[match[1], int(match[2])] += 1
     return dict(found)
-
-
-def worker_ids(parent: int) -> list[int]:
-    """The processes that a process started."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
-
-
-def is_alive(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 class TestTheStudies:
@@ -208,6 +183,15 @@ class TestTheStudies:
         assert "20 runs were recorded already" in printed
         pd.testing.assert_frame_equal(before, lab.runs())
 
+    def test_smoke_runs_decide_no_claim(self, studies: tuple[Lab, str]) -> None:
+        printed = studies[0].call("claims", "epochs_study")
+        assert "0 of 4 recorded runs are taken; left out: smoke run (4)." in printed
+        told = json.loads(studies[0].call("claims", "--json"))
+        assert [one["study"] for one in told["studies"]] == [study.name for study in STUDIES]
+        verdicts = {sentence["verdict"] for one in told["studies"] for sentence in one["sentences"]}
+        assert verdicts == {"too few seeds", "not tested"}
+        assert told["post"]["test_results"]["compared"] == 0
+
     def test_the_closing_table_lists_each_run(self, studies: tuple[Lab, str]) -> None:
         for study in STUDIES:
             for arm in study.arms:
@@ -292,64 +276,7 @@ class TestReuse:
         assert stopped["reused_epochs"] == 4 and stopped["trajectory_sha256"] == six["trajectory_sha256"]
 
 
-class TestInterruption:
-    def test_killed_in_mid_epoch_and_started_again_it_ends_with_the_same_weights(
-        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
-    ) -> None:
-        lab = Lab(tmp_path, slow_data)
-        process = lab.start(*LONG)
-        wait_for_epochs(lab, 3, process)
-        workers = worker_ids(process.pid)
-        time.sleep(0.2)
-        process.kill()
-        process.communicate()
-        assert workers
-        until = time.monotonic() + 10
-        while any(is_alive(number) for number in workers):
-            assert time.monotonic() < until, "a worker outlives its runner"
-            time.sleep(0.05)
-        done = len(lab.trajectories()[0].epochs())
-        assert 3 <= done < 12
-        lab.call(*LONG)
-        runs = lab.runs()
-        assert len(runs) == 1 and runs["status"].iloc[0] == "FINISHED"
-        assert lab.weights() == undisturbed
-
-    def test_a_killed_worker_fails_its_runs_and_the_next_call_goes_on(
-        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
-    ) -> None:
-        lab = Lab(tmp_path, slow_data)
-        process = lab.start(*LONG)
-        wait_for_epochs(lab, 2, process)
-        for number in worker_ids(process.pid):
-            os.kill(number, signal.SIGKILL)
-        process.communicate(timeout=60)
-        assert process.returncode == 1
-        failed = lab.runs().iloc[0]
-        assert failed["status"] == "FAILED" and failed["stop_reason"] == "error" and "SIGKILL" in failed["error"]
-        lab.call(*LONG)
-        finished = lab.runs().iloc[0]
-        assert finished["run_id"] == failed["run_id"] and finished["status"] == "FINISHED"
-        assert lab.weights() == undisturbed
-
-    def test_ctrl_c_marks_its_runs_killed_and_the_next_call_goes_on(
-        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
-    ) -> None:
-        lab = Lab(tmp_path, slow_data)
-        process = lab.start(*LONG)
-        wait_for_epochs(lab, 2, process)
-        workers = worker_ids(process.pid)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130 and "Traceback" not in errors
-        assert not any(is_alive(number) for number in workers)
-        killed = lab.runs().iloc[0]
-        assert (killed["status"], killed["stop_reason"]) == ("KILLED", "killed")
-        assert "starting after epoch" in lab.call(*LONG)
-        finished = lab.runs().iloc[0]
-        assert finished["run_id"] == killed["run_id"] and finished["status"] == "FINISHED"
-        assert lab.weights() == undisturbed
-
+class TestTwoCalls:
     def test_of_two_calls_that_want_the_same_trajectory_one_waits_and_each_run_is_recorded_once(
         self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
     ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from experiments import STUDIES
+from fashion_cnn.claims import Higher
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.study import (
     AD_HOC,
@@ -33,6 +34,12 @@ ARMS = {
         "3 additional convolutions, same padding",
     ],
     "callback_study": ["stop at loss 0.19", "10 epochs"],
+    "order_study": [
+        "fresh order, 10 epochs",
+        "frozen order, 10 epochs",
+        "fresh order, 20 epochs",
+        "frozen order, 20 epochs",
+    ],
 }
 
 
@@ -40,9 +47,9 @@ def test_the_studies_have_the_arms_of_the_contract() -> None:
     assert {study.name: list(study.arms) for study in STUDIES} == ARMS
 
 
-def test_the_studies_of_one_seed_are_eight_trajectories() -> None:
+def test_the_studies_of_one_seed_are_nine_trajectories() -> None:
     todo = plan(select_runs(STUDIES))
-    assert len(todo.runs) == 16 and len(todo.trajectories) == 8
+    assert len(todo.runs) == 20 and len(todo.trajectories) == 9
 
 
 def test_the_longest_trajectory_comes_first() -> None:
@@ -50,29 +57,29 @@ def test_the_longest_trajectory_comes_first() -> None:
     assert work == sorted(work, reverse=True)
 
 
-def test_the_default_network_is_trained_once_for_nine_runs() -> None:
+def test_the_default_network_is_trained_once_for_eleven_runs_and_with_a_frozen_order_once_for_two() -> None:
     shared = [planned for planned in plan(select_runs(STUDIES)).trajectories if len(planned.runs) > 1]
-    assert len(shared) == 1
-    assert len(shared[0].runs) == 9 and shared[0].epochs == 20
+    assert sorted(len(planned.runs) for planned in shared) == [2, 11]
+    assert {planned.epochs for planned in shared} == {20}
 
 
 def test_seeds_share_nothing() -> None:
-    assert len(plan(select_runs(STUDIES, seeds=range(3))).trajectories) == 24
+    assert len(plan(select_runs(STUDIES, seeds=range(3))).trajectories) == 27
 
 
 def test_without_reuse_each_run_is_trained_alone() -> None:
-    assert len(plan(select_runs(STUDIES), reuse=False).trajectories) == 16
+    assert len(plan(select_runs(STUDIES), reuse=False).trajectories) == 20
 
 
 def test_what_is_recorded_is_left_out_and_told() -> None:
     runs = select_runs(STUDIES)
     todo = plan(runs, {runs[0].key(), runs[5].key()})
-    assert len(todo.runs) == 14 and todo.recorded == (runs[0], runs[5])
+    assert len(todo.runs) == 18 and todo.recorded == (runs[0], runs[5])
 
 
 def test_without_reuse_what_is_recorded_is_made_again() -> None:
     runs = select_runs(STUDIES)
-    assert len(plan(runs, {run.key() for run in runs}, reuse=False).runs) == 16
+    assert len(plan(runs, {run.key() for run in runs}, reuse=False).runs) == 20
 
 
 def test_nothing_to_do_is_an_empty_plan() -> None:
@@ -121,6 +128,14 @@ def test_a_name_that_cannot_be_an_arms_is_refused(arm: str) -> None:
 def test_a_study_without_arms_is_refused() -> None:
     with pytest.raises(StudyError, match="has no arms"):
         Study("s", "?", {})
+
+
+def test_a_claim_about_an_arm_that_there_is_not_is_refused_with_the_nearest() -> None:
+    claim = Higher("test_accuracy", "wide", than="narow", says="Wide is better")
+    arms = {"wide": CNN, "narrow": replace(CNN, filters=8)}
+    with pytest.raises(StudyError, match=r"s claims 'Wide is better' of 'narow' .did you mean 'narrow'.*wide; narrow"):
+        Study("s", "?", arms, (claim,))
+    assert Study("s", "?", arms, (replace(claim, than="narrow"),)).claims[0].arms == ("wide", "narrow")
 
 
 def test_a_run_that_stops_at_a_loss_is_expected_to_be_shorter_than_its_limit() -> None:

@@ -133,7 +133,7 @@ def test_a_damaged_state_is_refused_with_the_reason_and_the_one_before_is_used(
     refused: list[str] = []
     latest = trained.latest_state(refused)
     assert latest is not None and latest.epoch == 3
-    assert len(refused) == 1 and refused[0].startswith("000004.npz: ")
+    assert len(refused) == 1 and refused[0].startswith("the state after epoch 4 ")
 
 
 def test_damaged_weights_are_none(trained: Trajectory) -> None:

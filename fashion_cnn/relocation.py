@@ -1,0 +1,80 @@
+"""A sqlite store that was moved or copied: its database names artifacts by absolute paths, which then are wrong.
+
+MLflow has no call that changes them. Artifacts lie beside the database, in `artifacts/<experiment>/`, so that where
+they are now is known; the database is told so, and MLflow's own UI finds them as well.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+TIMEOUT = 20.0  # seconds for a database that somebody else writes to
+# Of MLflow 3: whatever names a place of artifacts, by experiment.
+COLUMNS = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+
+
+def relocate(database: Path, artifacts: Path) -> list[str]:
+    """Have a database name the artifacts beside it, where it names a folder that is gone or a copy's original.
+
+    An experiment whose artifacts were given a place of another kind is left alone, and so is one whose folder is where
+    the database says and not beside the database.
+
+    Args:
+        database: of MLflow, in sqlite.
+        artifacts: the folder beside it.
+
+    Returns:
+        What to tell the user: a line for each place that was changed, and one for each folder that was not found.
+
+    Raises:
+        sqlite3.Error: the database cannot be read or written.
+    """
+    lines: dict[str, None] = {}
+    with closing(sqlite3.connect(database, timeout=TIMEOUT, isolation_level=None)) as connection:
+        found = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
+        wrong = [(number, old, new) for number, name, old in found if (new := _now(number, name, old, artifacts))]
+        if not wrong:
+            return []
+        connection.execute("BEGIN IMMEDIATE")
+        for number, old, new in wrong:
+            _change(connection, number, old, new.as_uri())
+            before = _path(old)
+            if new.is_dir():
+                lines[f"artifacts are taken from {new.parent} now; they were recorded in {before.parent}"] = None
+            elif _recorded(connection, number):
+                lines[f"artifacts are missing: copy {before} of the old place to {new}"] = None
+        connection.execute("COMMIT")
+    return list(lines)
+
+
+def _now(number: object, name: str, old: str, artifacts: Path) -> Path | None:
+    """Where the artifacts of an experiment are to be found now, or None where the database says so already."""
+    before = _path(old)
+    if before.parent.name != artifacts.name or before.name not in (quote(name), str(number)):
+        return None
+    new = artifacts / before.name
+    if before == new or (before.is_dir() and (not new.is_dir() or new.samefile(before))):
+        return None
+    return new
+
+
+def _path(uri: str) -> Path:
+    """The folder of a local address; of any other one the path in it, which is no folder of this kind."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(parts.path)
+
+
+def _change(connection: sqlite3.Connection, number: object, old: str, new: str) -> None:
+    for table, column in COLUMNS.items():
+        connection.execute(
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+            f"WHERE experiment_id = ? AND ({column} = ? OR substr({column}, 1, ?) = ?)",
+            (new, len(old) + 1, number, old, len(old) + 1, f"{old}/"),
+        )
+
+
+def _recorded(connection: sqlite3.Connection, number: object) -> bool:
+    return connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone() is not None

@@ -1,0 +1,300 @@
+"""Processes that are killed, stopped, or die with their machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion_cnn import recorder
+from fashion_cnn.config import DENSE
+from fashion_cnn.recorder import Recorder
+from fashion_cnn.tracking import LOST_AFTER, Store, resolve
+from tests.command import REPOSITORY, Lab
+from tests.faults import scripted
+from tests.faults.watch import (
+    GIVES_UP,
+    Terminal,
+    kill,
+    killing_workers,
+    processes,
+    start_on_terminal,
+    wait_for_epochs,
+    wait_until,
+    workers,
+)
+from tests.made_up import write_made_up
+
+LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about 0.4 s an epoch on `slow_data`
+OTHER = ("train", "--name", "other", "--model", "dense", "--epochs", "1")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)
+
+
+@pytest.fixture(scope="module")
+def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_made_up(tmp_path_factory.mktemp("slow"), train=5000, test=64)
+
+
+# -- killed at random moments --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kills", "command"),
+    [
+        pytest.param(5, ("run", "baseline_study", "epochs_study", "--smoke"), id="5"),
+        pytest.param(
+            50,
+            ("run", "baseline_study", "epochs_study", "depth_study"),
+            id="50",
+            marks=[pytest.mark.slow, pytest.mark.soak],
+        ),
+    ],
+)
+@pytest.mark.timeout(1500)
+def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_once(
+    tmp_path: Path, data: Path, kills: int, command: tuple[str, ...]
+) -> None:
+    seed = int(os.environ.get("FAULT_SEED") or random.randrange(10**6))
+    print(f"FAULT_SEED={seed}")
+    chance = random.Random(seed)
+    victims = [*("parent", "worker", "both"), *chance.choices(("parent", "worker", "both"), k=kills - 3)]
+    chance.shuffle(victims)
+    lab, seeds = Lab(tmp_path / "killed", data), 1
+    while victims:
+        process = lab.start(*command, "--seeds", seeds)
+        # A moment of a run's life, from the start of its worker to what is sent at its end.
+        wait_until(lambda: workers(lab) or process.poll() is not None, "a worker")  # noqa: B023
+        while victims and process.poll() is None:
+            try:
+                process.wait(chance.uniform(0, 9))
+            except subprocess.TimeoutExpired:
+                victim = victims.pop()
+                for number in workers(lab) if victim in ("worker", "both") else ():
+                    kill(number)
+                if victim in ("parent", "both"):
+                    process.kill()
+                    process.wait()
+        if victims and process.wait() == 0:
+            seeds += 1  # all is done, so there is more to do
+        process.kill()
+        _, errors = process.communicate()
+        assert "Traceback" not in errors, errors
+        wait_until(lambda: not processes(lab), "no process outlives its runner", GIVES_UP)
+    lab.call(*command, "--seeds", seeds)
+    assert not processes(lab)
+    undisturbed = Lab(tmp_path / "undisturbed", data)
+    undisturbed.call(*command, "--seeds", seeds)
+    runs = lab.runs()
+    assert set(runs["status"]) == {"FINISHED"}
+    assert not runs.duplicated(["study", "arm", "seed"]).any()
+    assert len(runs) == len(undisturbed.runs()) and lab.weights() == undisturbed.weights()
+    check_records(lab)
+
+
+def check_records(lab: Lab) -> None:
+    """Each record of a lab is complete and at one with itself, and holds nothing twice."""
+    from fashion_cnn.evidence import contradictions, missing
+    from fashion_cnn.replay import SMOKE_RULES, records_of
+
+    store = lab.store()
+    rows = [row for row in store.runs().to_dict("records") if row["status"] == "FINISHED"]
+    for record in records_of(store, rows):
+        assert not [*map(str, missing(record, SMOKE_RULES)), *map(str, contradictions(record))]
+        run_id = record.row["run_id"]
+        losses = store.client.get_metric_history(run_id, "loss")
+        assert [metric.step for metric in losses] == list(range(1, len(record.epochs) + 1))
+        drawn = [item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images")]
+        assert all(drawn.count(name) == 2 for name in drawn)  # the picture and its thumbnail
+
+
+# -- stopped, hung up, lost ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Story:
+    """One long run that is stopped in all ways, one after another, and what was seen each time."""
+
+    lab: Lab
+    status: dict[str, int] = field(default_factory=dict)
+    """How the command ended."""
+    errors: dict[str, str] = field(default_factory=dict)
+    row: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The run in the store afterwards."""
+    left: dict[str, dict[int, str]] = field(default_factory=dict)
+    """Processes that were still there afterwards."""
+    said: dict[str, str] = field(default_factory=dict)
+    """What other commands printed."""
+
+    def look(self, when: str, process: subprocess.Popen[str] | None = None) -> None:
+        if process is not None:
+            _, self.errors[when] = process.communicate(timeout=60)
+            self.status[when] = process.returncode
+            self.left[when] = processes(self.lab)
+        runs = self.lab.runs()
+        self.row[when] = runs[runs["arm"] == "long"].iloc[0].to_dict()
+
+    def heartbeat(self, seconds_ago: float) -> None:
+        """Say that the long run gave its last sign of life so long ago."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
+        self.lab.store().client.set_tag(self.row["SIGINT"]["run_id"], "heartbeat", at)
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
+    told = Story(Lab(tmp_path_factory.mktemp("story"), slow_data))
+    lab = told.lab
+    for number, epoch in ((signal.SIGINT, 1), (signal.SIGTERM, 3)):
+        process = lab.start(*LONG)
+        wait_for_epochs(lab, epoch, process)
+        process.send_signal(number)
+        told.look(number.name, process)
+
+    terminal = start_on_terminal(lab, *LONG)
+    hang_up(lab, terminal, 5)
+    told.look("SIGHUP", terminal.process)
+
+    process = lab.start(*LONG)
+    wait_for_epochs(lab, 7, process)
+    process.send_signal(signal.SIGSTOP)  # alive, but without a heartbeat
+    told.heartbeat(3 * LOST_AFTER)
+    told.said["beside a live one"] = lab.call(*OTHER)
+    told.look("beside a live one")
+    process.kill()
+    told.look("SIGKILL")
+    wait_until(lambda: not workers(lab), "no worker outlives its runner", GIVES_UP)
+    told.look("SIGKILL", process)
+    told.said["list"] = lab.call("list")
+    told.said["list --json"] = lab.call("list", "--json")
+    told.said["another run"] = lab.call(*OTHER, "--seed", 1)
+    told.look("another run")
+    told.said["the same run"] = lab.call(*LONG)
+    told.look("the same run")
+    return told
+
+
+def hang_up(lab: Lab, terminal: Terminal, epoch: int) -> None:
+    """Close the terminal of a command when it has trained so far."""
+
+    def reached() -> bool:
+        terminal.read()
+        return max(len(one.epochs()) for one in lab.trajectories()) >= epoch
+
+    wait_until(reached, f"epoch {epoch}")
+    terminal.close()
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_marks_runs_killed_tells_what_becomes_of_them_and_leaves_no_process(
+    story: Story, name: str, status: int
+) -> None:
+    assert story.status[name] == status and not story.left[name]
+    row = story.row[name]
+    assert (row["status"], row["stop_reason"], row["error"]) == ("KILLED", "killed", f"stopped by {name}")
+    if name != "SIGHUP":  # whose terminal is gone
+        assert story.errors[name].endswith(f"stopped by {name}; the same command goes on from the last epoch\n")
+        assert "Traceback" not in story.errors[name]
+
+
+def test_a_run_without_heartbeat_is_listed_as_lost(story: Story) -> None:
+    listed = {row["arm"]: row["status"] for row in json.loads(story.said["list --json"])}
+    assert listed == {"long": "lost", "other": "FINISHED"}
+    assert "1 lost: said to be running, but without a sign of life for two minutes." in story.said["list"]
+
+
+def test_a_run_whose_process_lives_is_untouched_even_without_heartbeat(story: Story) -> None:
+    row = story.row["beside a live one"]
+    assert row["status"] == "RUNNING" and row["stop_reason"] == ""
+    assert "lost" not in story.said["beside a live one"]
+
+
+def test_the_next_call_closes_lost_runs_that_it_is_not_asked_for(story: Story) -> None:
+    row = story.row["another run"]
+    assert (row["status"], row["stop_reason"]) == ("KILLED", "lost")
+    assert "long · seed 0: closed as lost, the process that made it died" in story.said["another run"]
+    assert row["end_time"] < time.time() * 1000 - 1000  # its last epoch's, not when it was found
+
+
+def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, tmp_path: Path, slow_data: Path) -> None:
+    assert "starting after epoch" in story.said["the same run"]
+    row = story.row["the same run"]
+    assert row["status"] == "FINISHED" and row["error"] == ""
+    assert len({seen["run_id"] for seen in story.row.values()}) == 1
+    undisturbed = Lab(tmp_path, slow_data)
+    undisturbed.call(*LONG)
+    assert undisturbed.runs().iloc[0]["weights_sha256"] == row["weights_sha256"]
+    check_records(story.lab)
+
+
+def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "HEARTBEAT", 0.1)
+    store = Store(resolve(scripted.database(tmp_path), REPOSITORY))
+    trajectory, run = scripted.header_and_record(store, DENSE)
+    assert trajectory.acquire()
+    with Recorder(store) as keeper:
+        keeper.begin(trajectory, [run])
+        wait_until(lambda: len(store.runs()), "the run is in the store")
+        first = store.runs()["heartbeat"].iloc[0]
+        wait_until(lambda: store.runs()["heartbeat"].iloc[0] > first, "another heartbeat", 10)
+        assert len(trajectory.epochs()) == 0
+        keeper.leave(trajectory)
+
+
+def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_path: Path) -> None:
+    store = Store(resolve(scripted.database(tmp_path), REPOSITORY))
+    for seed in (0, 1, 2):
+        trajectory, run = scripted.header_and_record(store, DENSE, seed)
+        trajectory.save_run(run)
+        store.send(trajectory)
+    ids = list(store.runs()["run_id"])
+    for run_id in ids[:2]:
+        store.client.set_tag(run_id, "heartbeat", "2026-11-22T12:00:00Z")
+    here = [store.runs()["record"].iloc[1]]  # its trajectory's lock tells more than its heartbeat
+    assert store.close_lost(here) == ["baseline_study: dense · seed 0"]
+    runs = store.runs()
+    assert list(runs["status"]) == ["KILLED", "RUNNING", "RUNNING"]
+    assert list(runs["stop_reason"].fillna("")) == ["lost", "", ""]
+
+
+# -- killed as if out of memory ------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: Path, data: Path) -> None:
+    lab = Lab(tmp_path, data)
+    with killing_workers(lab, 1) as killed:
+        printed = lab.call(*OTHER)
+    assert len(killed) == 1
+    assert (
+        "other · seed 0: its run failed: the worker was ended by SIGKILL, as the system does when memory runs out; it "
+        "is tried once more" in printed
+    )
+    run = lab.runs().iloc[0]
+    assert (run["status"], run["stop_reason"], run["error"]) == ("FINISHED", "epochs", "")
+
+
+def test_a_worker_that_was_killed_twice_fails_its_run_and_the_others_go_on(tmp_path: Path, data: Path) -> None:
+    lab = Lab(tmp_path, data)
+
+    def is_cnn(folder: str) -> bool:
+        return next(one for one in lab.trajectories() if one.folder.name == folder).header.settings["model"] == "cnn"
+
+    with killing_workers(lab, 99, is_cnn) as killed:
+        printed = lab.call("run", "baseline_study", "--smoke", status=1)
+    assert len(killed) == 2 and len(set(killed)) == 1
+    assert "1 of them did not finish" in printed
+    runs = lab.runs().set_index("arm")
+    assert runs.loc["dense", "status"] == "FINISHED"
+    failed = runs.loc["cnn"]
+    assert (failed["status"], failed["stop_reason"]) == ("FAILED", "error")
+    assert failed["error"] == "the worker was ended by SIGKILL, as the system does when memory runs out"
