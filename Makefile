@@ -15,7 +15,7 @@ SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data studies test check ui report lock clean
+.PHONY: help setup data studies test soak check ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -26,7 +26,10 @@ studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 fo
 	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
 test: setup check ## set up, check and run the tests (ARGS="-k ..." for some of them)
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+
+soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
+	@$(BIN)/pytest -m soak -s $(ARGS)
 
 check: $(INSTALLED) ## lint, format, types and the import contracts
 	@echo "check: ruff, mypy, import-linter"

@@ -262,7 +262,9 @@ def _guarded(action: Callable[[], int], debug: bool) -> int:
         # Only what was made for people is told as it is.
         known = type(error).__module__.startswith("fashion_cnn.")
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
-        print("error: " + " ".join(text.split("\n")), file=sys.stderr)
+        line = " ".join(text.split("\n"))
+        # A server's words may be in it, and control characters act on a terminal.
+        print("error: " + "".join(one if one.isprintable() else "\ufffd" for one in line), file=sys.stderr)
         return WRONG if known else FAILED
 
 

@@ -40,7 +40,7 @@ from fashion_cnn.environment import (
     sources,
 )
 from fashion_cnn.events import EpochDone, Event, Failed, Identity, Job, Started
-from fashion_cnn.evidence import BASIS, RULES, Record, contradictions, first_images_sha256, missing
+from fashion_cnn.evidence import BASIS, RULES, TEXTS, Record, contradictions, first_images_sha256, missing
 from fashion_cnn.executor import Ended, LocalExecutor, Worker, default_workers
 from fashion_cnn.progress import TrainingProgress
 from fashion_cnn.stopping import stoppable
@@ -117,7 +117,8 @@ def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: Options) ->
         elif reason := _not_replayable(record):
             left_out.append((run_id, reason))
         else:
-            sound.append(record)
+            kept = {name: record.artifacts[name] for name in (*TEXTS, "code.diff") if name in record.artifacts}
+            sound.append(replace(record, artifacts=kept, whole=False))  # figures and models of a study take space
     trainings: list[_Training] = []
     if sound:
         with tempfile.TemporaryDirectory() as aside:
@@ -383,27 +384,25 @@ class _Replaying:
     """The loop that keeps workers busy and listens to them."""
 
     def __init__(self, trainings: Sequence[_Training], workers: int | None, data: str, aside: Path) -> None:
-        self._waiting, self._data, self._aside = deque(trainings), data, aside
-        self._limit, self._count = workers, len(trainings)
+        self._trainings, self._workers, self._data, self._aside = trainings, workers, data, aside
         self._active: dict[Worker, _Training] = {}
         self._bars = TrainingProgress(sum(one.expected for one in trainings))
 
     def run(self) -> None:
         """Have everything trained, first on the CPU, then what needs a GPU."""
-        trainings = list(self._waiting)
         with stoppable("a replay writes nothing, so nothing is lost"), self._bars:
-            for device in sorted({one.cases[0].device for one in trainings}):
-                self._waiting = deque(one for one in trainings if one.cases[0].device == device)
-                threads = max(one.cases[0].config.threads for one in self._waiting)
-                limit = default_workers(threads, device)
-                self._run(LocalExecutor(device), limit if device == "gpu" else self._limit or limit)
+            for device in sorted({one.cases[0].device for one in self._trainings}):
+                these = [one for one in self._trainings if one.cases[0].device == device]
+                limit = default_workers(max(one.cases[0].config.threads for one in these), device)
+                self._run(LocalExecutor(device), these, limit if device == "gpu" else self._workers or limit)
 
-    def _run(self, executor: LocalExecutor, limit: int) -> None:
+    def _run(self, executor: LocalExecutor, trainings: Sequence[_Training], limit: int) -> None:
+        waiting = deque(trainings)
         try:
-            while self._waiting or self._active:
-                while self._waiting and len(self._active) < limit:
-                    training = self._waiting.popleft()
-                    output = self._aside / f"worker-{len(self._waiting)}.log"
+            while waiting or self._active:
+                while waiting and len(self._active) < limit:
+                    training = waiting.popleft()
+                    output = self._aside / f"worker-{len(waiting)}.log"
                     worker = executor.start(training.job(self._data), output)
                     self._active[worker] = training
                     self._bars.begin(worker, training.name, training.expected, 0)
@@ -440,7 +439,7 @@ class _Replaying:
                 training.error = event.reason
 
     def _told(self, training: _Training) -> None:
-        for case in training.cases if self._count > 1 else ():
+        for case in training.cases if len(self._trainings) > 1 else ():
             self._bars.tell(f"{_finished(case, training).answer}: {case.record.row['arm']} · seed {case.seed}")
 
 

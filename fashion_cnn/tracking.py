@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -650,8 +650,15 @@ class Store:
 
 
 def _listed(place: Any, folder: str | None = None) -> Iterator[str]:
-    """The paths of all artifacts of a place but the image grid's."""
+    """The paths of all artifacts of a place but the image grid's.
+
+    Raises:
+        StoreError: a path that leads out of it; a server can send any.
+    """
     for item in place.list_artifacts(folder):
+        inside = PurePosixPath(item.path).parts[:-1] == PurePosixPath(folder or "").parts
+        if not inside or ".." in item.path.split("/") or not item.path.isprintable() or "\\" in item.path:
+            raise StoreError(f"the store lists an artifact by the path {item.path[:80]!r}, which is none of its folder")
         if item.is_dir and f"{item.path}/" != GRID:
             yield from _listed(place, item.path)
         elif not item.is_dir:
@@ -661,17 +668,22 @@ def _listed(place: Any, folder: str | None = None) -> Iterator[str]:
 def _row(run: Run) -> dict[str, Any]:
     info = run.info
     return {
-        **run.data.params,
+        **{name: _printable(value) for name, value in run.data.params.items()},
         **run.data.metrics,
-        **run.data.tags,
+        **{name: _printable(value) for name, value in run.data.tags.items()},
         "run_id": info.run_id,
         "artifact_uri": info.artifact_uri,
         "experiment_id": info.experiment_id,
-        "name": info.run_name,
+        "name": _printable(info.run_name or ""),
         "status": info.status,
         "start_time": info.start_time,
         "end_time": info.end_time,
     }
+
+
+def _printable(text: str) -> str:
+    """A text without what could act on a terminal or feign a line: others may write to the store, too."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def is_lost(row: Mapping[str, Any], now: float) -> bool:
@@ -807,7 +819,8 @@ def _check_version(address: Address) -> None:
     from mlflow.utils.rest_utils import http_request
     from mlflow.version import VERSION
 
-    answer = http_request(get_default_host_creds(address.uri), "/version", "GET", max_retries=0, timeout=SERVER_TIMEOUT)
+    who = get_default_host_creds(address.uri)  # type: ignore[no-untyped-call]
+    answer = http_request(who, "/version", "GET", max_retries=0, timeout=SERVER_TIMEOUT)  # type: ignore[no-untyped-call]
     if answer.status_code == 401:
         raise StoreError(_unknown_user(address))
     theirs = re.match(r"\s*(\d+)\.[\w.]+", answer.text)
@@ -885,10 +898,22 @@ def _description(record: RunRecord, last: EpochLine | None) -> str:
     )
     lines = (
         record.question,
-        f"Arm **{record.arm}**, seed {record.seed}: {result}.",
-        f"Again: `{record.command}`",
+        f"Arm **{_plain(record.arm)}**, seed {record.seed}: {result}.",
+        f"Again: {_code(record.command)}",
     )
     return "\n\n".join(line for line in lines if line)
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    return re.sub(r"([\\`*_\[\]<>!#&~|])", r"\\\1", text)
+
+
+def _code(text: str) -> str:
+    """A span of code in Markdown, whatever it holds."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, gap = "`" * (longest + 1), " " * bool(longest)
+    return f"{fence}{gap}{text}{gap}{fence}"
 
 
 def _write_artifacts(

@@ -55,10 +55,11 @@ from fashion_cnn.study import Study
 
 REQUIRED: Final = (README, CRATE, STUDIES, RUNS, EPOCHS, POST, CLAIMS, LEFT_OUT, REPORT, LOCK)
 MOST_CLAIMS: Final = 1_000
-MOST_PRINTED: Final = 10_000  # lines
+MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
 _MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What code that trusts a value's type raises when it is another."""
+_HIDDEN: Final = "\N{REPLACEMENT CHARACTER}"  # for what would steer a terminal
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,9 +72,7 @@ class Finding:
     what: str
 
     def __str__(self) -> str:
-        return "".join(
-            one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in f"{self.where}: {self.what}"
-        )
+        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,9 @@ class Outcome:
     def __str__(self) -> str:
         """In lines: whether it holds, what does not, what to know."""
         said = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()) or "none"
+        count = len(self.findings)
         head = [
-            "it holds" if self.holds else f"it does not hold: {len(self.findings)} findings",
+            "it holds" if self.holds else f"it does not hold: {count} finding{'s' if count > 1 else ''}",
             f"SHA-256 {self.sha256}" + (", as expected" if self.expected == self.sha256 else ""),
             f"{self.files} files; {self.runs} runs of {', '.join(self.studies) or 'no study'}",
             f"sentences, decided again from the runs: {said}",
@@ -113,7 +113,8 @@ class Outcome:
         findings = [str(one) for one in self.findings[:MOST_SHOWN]]
         if more := self.findings[MOST_SHOWN:]:
             findings.append(f"and {len(more)} more; --json tells all")
-        return "\n".join([*head, *findings, *(f"note: {note}" for note in self.notes)])
+        lines = [*head, *findings, *(f"note: {note}" for note in self.notes)]
+        return "\n".join("".join(one if one.isprintable() else _HIDDEN for one in line) for line in lines)
 
 
 def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> Outcome:
@@ -273,9 +274,13 @@ def _of_rows(
             yield Finding(RUNS, f"run {str(run_id)[:80]}: {STUDIES} has no study {str(row['study'])[:80]!r}")
     for run_id in {epoch["run_id"]: None for epoch in epochs if epoch["run_id"] not in ids}:
         yield Finding(EPOCHS, f"run {str(run_id)[:80]} is not in {RUNS}")
-    for folder in {tuple(name.split("/")[:2]): None for name in files if name.startswith("records/")}:
-        if folder[1] not in ids:
-            yield Finding("/".join(folder), f"{RUNS} has no such run")
+    folders = {name.split("/")[1]: None for name in files if name.startswith("records/")}
+    for run_id in folders:
+        if run_id not in ids:
+            yield Finding(f"records/{run_id}", f"{RUNS} has no such run")
+    for run_id in ids:
+        if run_id not in folders:
+            yield Finding(RUNS, f"run {str(run_id)[:80]} has no artifacts")
     wanted = {artifact_name(str(run_id), name) for run_id in ids for name in LIGHT}
     for name in files:
         if name.startswith("records/") and name not in wanted and name.split("/")[1] in ids:
@@ -372,8 +377,8 @@ def _of_crate(files: Mapping[str, bytes], runs: Sequence[Mapping[str, Any]]) -> 
             if reference not in entities and not reference.startswith("https://"):
                 yield Finding(CRATE, f"{one['@id']} refers to {reference}, which is not described")
     root = entities.get("./", {})
-    yield from _of_parts(files, entities, _references(root.get("hasPart", [])))
-    yield from _of_actions(runs, entities, _references(root.get("mentions", [])))
+    yield from _of_parts(files, entities, set(_references(root.get("hasPart", []))))
+    yield from _of_actions(runs, entities, set(_references(root.get("mentions", []))))
 
 
 _REQUIRED_OF_CRATE: Final[Mapping[str, Mapping[str, str | None]]] = {

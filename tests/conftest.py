@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,11 @@ CHROMIUM = (  # what keeps it from asking the network for anything of its own
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ.update(KERNELS)  # what a worker has, before anything imports TensorFlow
+os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
+
+
+def pytest_report_header() -> str:
+    return f"moments of the kills: FAULT_SEED={os.environ['FAULT_SEED']}"
 
 
 @pytest.fixture(scope="session")

@@ -28,9 +28,9 @@ from fashion_cnn.tracking import Store
 from tests.command import REPOSITORY, Lab
 from tests.made_up import write_made_up
 from tests.recorded import record
+from tests.servers import descendants, is_alive
 from tests.tampering import with_artifact, with_row
 from tests.test_environment import git
-from tests.test_runs import is_alive, worker_ids
 
 TRAINING_IMAGES = "train-images-idx3-ubyte"
 
@@ -264,7 +264,7 @@ class TestWhatGoesWrong:
         assert process.stderr is not None
         try:
             assert "starting" in process.stderr.readline()
-            workers = worker_ids(process.pid)
+            workers = descendants(process.pid)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=60)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.command import REPOSITORY, Lab
 from tests.made_up import write_made_up
+from tests.servers import free_port
 from tests.test_environment import git
 
 TOKEN = "s3cr3t-T0ken-" + "x7" * 8
@@ -43,9 +43,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
     with (checkout / "fashion_cnn" / "models.py").open("a") as file:
         file.write("# a change, for there to be a diff\n")
     (checkout / "fashion_cnn" / "not_tracked.py").write_text(f"TOKEN = {TOKEN!r}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         lab.command("ui", "--port", port), cwd=REPOSITORY, env=lab.variables, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,

@@ -5,7 +5,9 @@ The events go through the real recorder and the real store; every number follows
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,11 +21,12 @@ from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import files_sha256, fingerprint_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started, State
 from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import Store
+from fashion_cnn.tracking import Store, resolve
 from fashion_cnn.trajectories import RunRecord, Trajectory, folder_name, header_of
 
 FINGERPRINT = {"python": "3.11.2", "threads": 1, "device": "cpu", "variables": {}}
 CODE = {"config.py": "1" * 64, "data.py": "2" * 64, "models.py": "3" * 64, "training.py": "4" * 64}
+PARAMETERS = {"dense": 101_770, "cnn": 113_386}  # of the default networks
 PIXEL = bytes.fromhex(  # a grey picture of one pixel
     "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
     "3a7e9b550000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
@@ -60,7 +63,8 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
     """What a worker says from its start to a cut, which is at the last epoch."""
     header = trajectory.header
     if first == 1:
-        yield Started(header.identity, node="scripted", parameters=101_770, model_summary="layers\n", trace_seconds=0.5)
+        parameters = PARAMETERS[header.settings["model"]]
+        yield Started(header.identity, "scripted", parameters, model_summary="layers\n", trace_seconds=0.5)
         yield Drawn(0, {"convolution_1": PIXEL})
     for epoch in range(first, epochs + 1):
         reached = state(header.seed, epoch)
@@ -119,3 +123,19 @@ def record_one(store: Store, config: RunConfig = DENSE, seed: int = 0, **changes
 def database(folder: Path) -> str:
     """The address of a store in a folder."""
     return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def open_store(folder: Path) -> Store:
+    """The store of a folder, both made if they are not there; an empty database is copied, which spares seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mlflow.db"
+    if not path.exists():
+        path.write_bytes(_empty_database())
+    return Store(resolve(database(folder), folder))
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        Store(resolve(database(Path(folder)), Path(folder)))
+        return Path(folder, "mlflow.db").read_bytes()

@@ -36,6 +36,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 
 @pytest.fixture(scope="module")
 def row(lab: Lab) -> dict[str, Any]:
+    row: dict[str, Any]
     (row,) = lab.runs().to_dict("records")
     return row
 
@@ -203,17 +204,12 @@ def test_a_part_that_would_fill_the_memory_is_not_unpacked(lab: Lab, row: dict[s
 def test_what_no_network_of_ours_has_is_refused_even_where_keras_would_load_all(
     lab: Lab, row: dict[str, Any], native: Path, module: str, name: str, registered: str | None
 ) -> None:
-    import keras
+    from keras.src.saving.serialization_lib import SafeModeScope
 
     content = with_layer(native, module=module, class_name=name, registered_name=registered)
     replace_with_all_hashes(lab, row, native, content)
-    keras.config.enable_unsafe_deserialization()
-    try:
+    with SafeModeScope(False):  # as keras.config.enable_unsafe_deserialization() makes it, for good
         assert f"it asks for {registered or module}.{name}, which no network of ours has" in refused(lab, row)
-    finally:
-        from keras.src.backend.common import global_state
-
-        global_state.set_global_attribute("safe_mode_saving", None)
 
 
 def test_other_weights_are_refused_though_every_hash_of_files_fits(

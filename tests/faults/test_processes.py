@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,14 @@ import pytest
 from fashion_cnn import recorder
 from fashion_cnn.config import DENSE
 from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import LOST_AFTER, Store, resolve
+from fashion_cnn.tracking import LOST_AFTER
 from tests.command import REPOSITORY, Lab
 from tests.faults import scripted
 from tests.faults.watch import (
     GIVES_UP,
     Terminal,
+    ending,
+    epochs,
     kill,
     killing_workers,
     processes,
@@ -66,32 +69,31 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_once(
     tmp_path: Path, data: Path, kills: int, command: tuple[str, ...]
 ) -> None:
-    seed = int(os.environ.get("FAULT_SEED") or random.randrange(10**6))
-    print(f"FAULT_SEED={seed}")
-    chance = random.Random(seed)
+    chance = random.Random(int(os.environ["FAULT_SEED"]))
     victims = [*("parent", "worker", "both"), *chance.choices(("parent", "worker", "both"), k=kills - 3)]
     chance.shuffle(victims)
-    lab, seeds = Lab(tmp_path / "killed", data), 1
-    while victims:
-        process = lab.start(*command, "--seeds", seeds)
-        # A moment of a run's life, from the start of its worker to what is sent at its end.
-        wait_until(lambda: workers(lab) or process.poll() is not None, "a worker")  # noqa: B023
-        while victims and process.poll() is None:
-            try:
-                process.wait(chance.uniform(0, 9))
-            except subprocess.TimeoutExpired:
-                victim = victims.pop()
-                for number in workers(lab) if victim in ("worker", "both") else ():
-                    kill(number)
-                if victim in ("parent", "both"):
-                    process.kill()
-                    process.wait()
-        if victims and process.wait() == 0:
-            seeds += 1  # all is done, so there is more to do
-        process.kill()
-        _, errors = process.communicate()
-        assert "Traceback" not in errors, errors
-        wait_until(lambda: not processes(lab), "no process outlives its runner", GIVES_UP)
+    seeds = 1
+    with ending(Lab(tmp_path / "killed", data)) as lab:
+        while victims:
+            process = lab.start(*command, "--seeds", seeds)
+            # A moment of a run's life, from the start of its worker to what is sent at its end.
+            wait_until(lambda: workers(lab) or process.poll() is not None, "a worker")  # noqa: B023
+            while victims and process.poll() is None:
+                try:
+                    process.wait(chance.uniform(0, 9))
+                except subprocess.TimeoutExpired:
+                    victim = victims.pop()
+                    for number in workers(lab) if victim in ("worker", "both") else ():
+                        kill(number)
+                    if victim in ("parent", "both"):
+                        process.kill()
+                        process.wait()
+            if victims and process.wait() == 0:
+                seeds += 1  # all is done, so there is more to do
+            process.kill()
+            _, errors = process.communicate()
+            assert "Traceback" not in errors, errors
+            wait_until(lambda: not processes(lab), "no process outlives its runner", GIVES_UP)
     lab.call(*command, "--seeds", seeds)
     assert not processes(lab)
     undisturbed = Lab(tmp_path / "undisturbed", data)
@@ -114,7 +116,7 @@ def check_records(lab: Lab) -> None:
         assert not [*map(str, missing(record, SMOKE_RULES)), *map(str, contradictions(record))]
         run_id = record.row["run_id"]
         losses = store.client.get_metric_history(run_id, "loss")
-        assert [metric.step for metric in losses] == list(range(1, len(record.epochs) + 1))
+        assert sorted(metric.step for metric in losses) == list(range(1, len(record.epochs) + 1))
         drawn = [item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images")]
         assert all(drawn.count(name) == 2 for name in drawn)  # the picture and its thumbnail
 
@@ -154,33 +156,33 @@ class Story:
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
     told = Story(Lab(tmp_path_factory.mktemp("story"), slow_data))
-    lab = told.lab
-    for number, epoch in ((signal.SIGINT, 1), (signal.SIGTERM, 3)):
+    with ending(told.lab) as lab:
+        for number, epoch in ((signal.SIGINT, 1), (signal.SIGTERM, 3)):
+            process = lab.start(*LONG)
+            wait_for_epochs(lab, epoch, process)
+            process.send_signal(number)
+            told.look(number.name, process)
+
+        terminal = start_on_terminal(lab, *LONG)
+        hang_up(lab, terminal, 5)
+        told.look("SIGHUP", terminal.process)
+
         process = lab.start(*LONG)
-        wait_for_epochs(lab, epoch, process)
-        process.send_signal(number)
-        told.look(number.name, process)
-
-    terminal = start_on_terminal(lab, *LONG)
-    hang_up(lab, terminal, 5)
-    told.look("SIGHUP", terminal.process)
-
-    process = lab.start(*LONG)
-    wait_for_epochs(lab, 7, process)
-    process.send_signal(signal.SIGSTOP)  # alive, but without a heartbeat
-    told.heartbeat(3 * LOST_AFTER)
-    told.said["beside a live one"] = lab.call(*OTHER)
-    told.look("beside a live one")
-    process.kill()
-    told.look("SIGKILL")
-    wait_until(lambda: not workers(lab), "no worker outlives its runner", GIVES_UP)
-    told.look("SIGKILL", process)
-    told.said["list"] = lab.call("list")
-    told.said["list --json"] = lab.call("list", "--json")
-    told.said["another run"] = lab.call(*OTHER, "--seed", 1)
-    told.look("another run")
-    told.said["the same run"] = lab.call(*LONG)
-    told.look("the same run")
+        wait_for_epochs(lab, 7, process)
+        process.send_signal(signal.SIGSTOP)  # alive, but without a heartbeat
+        told.heartbeat(3 * LOST_AFTER)
+        told.said["beside a live one"] = lab.call(*OTHER)
+        told.look("beside a live one")
+        process.kill()
+        told.look("SIGKILL")
+        wait_until(lambda: not workers(lab), "no worker outlives its runner", GIVES_UP)
+        told.look("SIGKILL", process)
+        told.said["list"] = lab.call("list")
+        told.said["list --json"] = lab.call("list", "--json")
+        told.said["another run"] = lab.call(*OTHER)
+        told.look("another run")
+        told.said["the same run"] = lab.call(*LONG)
+        told.look("the same run")
     return told
 
 
@@ -188,8 +190,9 @@ def hang_up(lab: Lab, terminal: Terminal, epoch: int) -> None:
     """Close the terminal of a command when it has trained so far."""
 
     def reached() -> bool:
+        assert terminal.process.poll() is None, f"it ended before epoch {epoch}"
         terminal.read()
-        return max(len(one.epochs()) for one in lab.trajectories()) >= epoch
+        return epochs(lab) >= epoch
 
     wait_until(reached, f"epoch {epoch}")
     terminal.close()
@@ -205,6 +208,15 @@ def test_a_signal_marks_runs_killed_tells_what_becomes_of_them_and_leaves_no_pro
     if name != "SIGHUP":  # whose terminal is gone
         assert story.errors[name].endswith(f"stopped by {name}; the same command goes on from the last epoch\n")
         assert "Traceback" not in story.errors[name]
+
+
+def test_a_hang_up_that_is_ignored_stops_nothing() -> None:
+    code = (
+        "import os, signal; from fashion_cnn.stopping import stoppable; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with stoppable('?'): os.kill(os.getpid(), signal.SIGHUP); print('went on')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout == "went on\n"
 
 
 def test_a_run_without_heartbeat_is_listed_as_lost(story: Story) -> None:
@@ -239,7 +251,7 @@ def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, t
 
 def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "HEARTBEAT", 0.1)
-    store = Store(resolve(scripted.database(tmp_path), REPOSITORY))
+    store = scripted.open_store(tmp_path)
     trajectory, run = scripted.header_and_record(store, DENSE)
     assert trajectory.acquire()
     with Recorder(store) as keeper:
@@ -252,9 +264,9 @@ def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypa
 
 
 def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_path: Path) -> None:
-    store = Store(resolve(scripted.database(tmp_path), REPOSITORY))
+    store = scripted.open_store(tmp_path)
     for seed in (0, 1, 2):
-        trajectory, run = scripted.header_and_record(store, DENSE, seed)
+        trajectory, run = scripted.header_and_record(store, DENSE, seed, start_time=seed)
         trajectory.save_run(run)
         store.send(trajectory)
     ids = list(store.runs()["run_id"])
@@ -287,7 +299,8 @@ def test_a_worker_that_was_killed_twice_fails_its_run_and_the_others_go_on(tmp_p
     lab = Lab(tmp_path, data)
 
     def is_cnn(folder: str) -> bool:
-        return next(one for one in lab.trajectories() if one.folder.name == folder).header.settings["model"] == "cnn"
+        mine = next(one for one in lab.trajectories() if one.folder.name == folder)
+        return bool(mine.header.settings["model"] == "cnn")
 
     with killing_workers(lab, 99, is_cnn) as killed:
         printed = lab.call("run", "baseline_study", "--smoke", status=1)

@@ -75,6 +75,16 @@ def kill(number: int) -> None:
 
 
 @contextmanager
+def ending(lab: Lab) -> Iterator[Lab]:
+    """End every process of a lab with the block, however that ends."""
+    try:
+        yield lab
+    finally:
+        for number in processes(lab):
+            kill(number)
+
+
+@contextmanager
 def killing_workers(lab: Lab, times: int, wanted: Callable[[str], bool] = lambda folder: True) -> Iterator[list[str]]:
     """Kill so many workers, as the system does when memory runs out, while the block runs.
 
