@@ -149,9 +149,9 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path) -> None:
         ("git@example.org:s3cret@a", None),
         ("ext::sh -c 's3cret'", None),
         # Folders are nobody else's matter.
-        ("/home/somebody/fashion", None),
+        ("/srv/somebody/fashion", None),
         ("../fashion", None),
-        ("file:///home/somebody/fashion", None),
+        ("file:///srv/somebody/fashion", None),
         ("", None),
     ],
 )
