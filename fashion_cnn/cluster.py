@@ -83,7 +83,7 @@ class RayExecutor:
         """
         if find_spec("ray") is None:
             raise ExecutorError(
-                "--executor ray needs Ray, which is not installed here: make cluster installs it, "
+                "--executor ray needs Ray, which is not installed here: make extras installs it, "
                 "or pip install '.[cluster]'"
             )
         self._address = address or os.environ.get("RAY_ADDRESS")
@@ -112,8 +112,10 @@ class RayExecutor:
             if node.cpus >= threads:
                 place = node.place(threads)
                 groups.setdefault(place.environment_sha256, []).append(place)
+        if not nodes:
+            raise ExecutorError("no node of the cluster answers; ray status tells of them")
         if not groups:
-            most = max((node.cpus for node in nodes), default=0)
+            most = max(node.cpus for node in nodes)
             raise ExecutorError(f"threads is {threads}, but no node of the cluster has more than {most} CPUs")
         return [
             replace(
@@ -127,7 +129,7 @@ class RayExecutor:
     def _nodes(self) -> Mapping[str, _Node]:
         """The nodes that live and have CPUs, by id; those that are new are asked for their environment.
 
-        One that joins later and cannot be used is left out; of those that are there at first, all must be good.
+        Of those that are there at first, all must have what a worker needs; one that joins later is left out without.
         """
         ray = self._connected()
         if time.monotonic() < self._looked + FRESH:
@@ -145,21 +147,20 @@ class RayExecutor:
         ]
         for node, answer in asked:
             try:
-                self._seen[node.id] = replace(node, environment=self._answer(node, answer))
-            except ExecutorError:
-                if first:
-                    raise
+                environment = ray.get(answer, timeout=LOOK)
+            except Exception as error:
+                ended = _ended(error)
+                if first and not ended.lost:
+                    raise ExecutorError(f"the node {node.name} cannot be used: {ended.error}") from error
+                continue
+            lacking = [name for name in LIBRARIES if environment[name] == "not installed"]
+            if not lacking:
+                self._seen[node.id] = replace(node, environment=environment)
+            elif first:
+                raise ExecutorError(f"the node {node.name} lacks {', '.join(lacking)}; there, too, run {PACKAGES}")
         self._alive = {node.id: self._seen[node.id] for node in found if node.id in self._seen}
         self._looked = time.monotonic()
         return self._alive
-
-    def _answer(self, node: _Node, answer: Any) -> Mapping[str, Any]:
-        with _cluster_errors(f"the node {node.name}"):
-            environment: Mapping[str, Any] = self._ray.get(answer, timeout=LOOK)
-        lacking = [name for name in LIBRARIES if environment[name] == "not installed"]
-        if lacking:
-            raise ExecutorError(f"the node {node.name} lacks {', '.join(lacking)}; there, too, run {PACKAGES}")
-        return environment
 
     # -- jobs and events -----------------------------------------------------------------------------------
 
@@ -249,7 +250,7 @@ class RayExecutor:
         import ray
 
         own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if self._address is None else {}
-        with _cluster_errors(f"the Ray cluster at {self._address or 'this machine'}"):
+        try:
             ray.init(
                 self._address or "local",
                 runtime_env={"py_modules": [str(PACKAGE)]},
@@ -258,6 +259,9 @@ class RayExecutor:
                 logging_level="error",
                 **own,
             )
+        except Exception as error:  # many kinds; each is that the cluster is not there or another
+            cluster = f"the Ray cluster at {self._address}" if self._address else "a Ray cluster of this machine"
+            raise ExecutorError(f"{cluster} cannot be used: {_line(error)}") from error
         self._environment = ray.remote(num_cpus=0)(_environment)
         self._relay = ray.remote(num_returns="streaming", max_retries=0, scheduling_strategy="SPREAD")(_relay)
         self._ray = ray
@@ -290,20 +294,6 @@ def _check_address(address: str) -> None:
             f"no Ray cluster answers at {address} ({error}); start one there with ray start --head, or name another "
             "with --address"
         ) from None
-
-
-class _cluster_errors:
-    """Turns Ray's errors into an ExecutorError of one line."""
-
-    def __init__(self, whose: str) -> None:
-        self._whose = whose
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        if isinstance(error, Exception):
-            raise ExecutorError(f"{self._whose} cannot be used: {_line(error)}") from error
 
 
 def _ended(error: Exception) -> Ended:

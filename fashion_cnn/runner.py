@@ -109,6 +109,7 @@ class _Execution:
         waiting.extend(todo.trajectories)
         with stoppable("the same command goes on from the last epoch"):
             try:
+                self._tell_environments()
                 self._tidy({self._folder(planned, place) for planned in waiting for place in self._places(planned)})
                 while waiting or self._again or self._active:
                     self._workers = self._session.workers(todo)  # nodes of a cluster come and go
@@ -135,6 +136,15 @@ class _Execution:
                 self._stop("failed", "error", told, traceback.format_exc())
                 raise
         return list(self._ended.values()), self._refused
+
+    def _tell_environments(self) -> None:
+        """Where machines differ, say which are alike: their runs are never taken for each other's."""
+        places = self._executor.places(threads=1)
+        if len(places) > 1:
+            self._bars.tell(f"{len(places)} environments; a trajectory stays in the one that it was begun in:")
+        for place in places if len(places) > 1 else ():
+            where, what = ", ".join(place.machines), place.environment["processor"]
+            self._bars.tell(f"  {place.environment_sha256[:16]}: {place.workers} CPUs on {where} ({what})")
 
     def _tidy(self, planned: Collection[Path]) -> None:
         """Close what dead processes left running and is not planned now, and have sent what they did not send."""

@@ -122,25 +122,29 @@ class Session:
         self.code_files = code_files()
         self.code_sha256 = files_sha256(self.code_files)
         self.address: Address = resolve(options.tracking_uri, REPOSITORY)
-        self.store = Store(self.address)
-        self.recorded: Mapping[RunKey, Result] = {}
         self.executor: Executor[Any] = self._executor()
         """Whoever made the session stops it."""
+        self.store = Store(self.address)
+        self.recorded: Mapping[RunKey, Result] = {}
+        if options.executor == "ray" and self.address.uri.startswith("sqlite:"):
+            self._check_alone()
 
     def _executor(self) -> Executor[Any]:
         if self.options.executor == "local":
             return LocalExecutor(self.options.device)
         from fashion_cnn.cluster import RayExecutor
 
-        executor = RayExecutor(self.options.address, self.data_dir)
-        nodes = sum(len(place.machines) for place in executor.places(threads=1))
-        if nodes > 1 and self.address.uri.startswith("sqlite:"):
-            executor.stop()
+        return RayExecutor(self.options.address, self.data_dir)
+
+    def _check_alone(self) -> None:
+        """Raises a SessionError where more than one machine would be for a store that is for one."""
+        nodes = sum(len(place.machines) for place in self.executor.places(threads=1))
+        if nodes > 1:
+            self.executor.stop()
             raise SessionError(
                 f"the store {self.address.name} is a SQLite file, which is for one machine; a cluster of {nodes} nodes "
                 "needs a tracking server or PostgreSQL: name one with --tracking-uri (README: A team's server)"
             )
-        return executor
 
     def identity(self, place: Place) -> Identity:
         """The hashes that a trajectory would be trained under now at this place."""

@@ -11,6 +11,7 @@ import calendar
 import errno
 import getpass
 import hashlib
+import html
 import json
 import os
 import platform
@@ -872,12 +873,17 @@ def _without_password(text: str, address: Address) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """What an error comes down to, in one line: what it was raised from, which MLflow and SQLAlchemy hide."""
+    """What an error comes down to, in one line: the system's own words, or else what it was raised from."""
+    seen: BaseException | None = error
+    system = None
+    while seen is not None:
+        system = seen if isinstance(seen, OSError) and seen.strerror else system
+        seen = seen.__cause__ or seen.__context__
+    if system is not None:
+        place = system.filename2 or system.filename
+        return f"{system.strerror}: {place}" if place else str(system.strerror)
     while error.__cause__ is not None:
         error = error.__cause__
-    if isinstance(error, OSError) and error.strerror:
-        place = error.filename2 or error.filename
-        return f"{error.strerror}: {place}" if place else error.strerror
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
@@ -906,7 +912,7 @@ def _description(record: RunRecord, last: EpochLine | None) -> str:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    return re.sub(r"([\\`*_\[\]<>!#&~|])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]!#~|])", r"\\\1", html.escape(text, quote=False))
 
 
 def _code(text: str) -> str:

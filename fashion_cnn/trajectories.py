@@ -192,7 +192,7 @@ class Trajectory:
             return False
         self._lock = lock
         # What a killed process was writing: nobody else writes while the lock is held.
-        for aside in self.folder.rglob(".*"):
+        for aside in list(self.folder.rglob(".*")):
             shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
         return True
 

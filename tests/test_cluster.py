@@ -7,20 +7,33 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
+from fashion_cnn.cluster import RayExecutor
+from fashion_cnn.config import DENSE
+from fashion_cnn.data import load
+from fashion_cnn.environment import fingerprint
+from fashion_cnn.events import CutDone, EpochDone, Job, Started
 from fashion_cnn.evidence import contradictions, missing
+from fashion_cnn.executor import Ended, LocalExecutor, Place
 from fashion_cnn.replay import SMOKE_RULES, records_of
+from fashion_cnn.runner import LOSSES, run
+from fashion_cnn.session import Options, Outcome, Session
+from fashion_cnn.study import Study
 from fashion_cnn.trajectories import Trajectory
 from tests.command import Lab
 from tests.made_up import write_made_up
@@ -37,7 +50,7 @@ from tests.servers import (
     tracking_server,
 )
 
-SMOKE = ("run", "filter_study", "--smoke")
+SMOKE = ("run", "baseline_study", "--smoke")
 ARMS = ("16 filters", "32 filters")
 LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about half a second an epoch on `data`
 PATIENCE = 60_000  # ms
@@ -104,10 +117,16 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         server, cluster = pool.submit(stack.enter_context, served()), pool.submit(stack.enter_context, clustered())
         found = Team(server.result(), cluster.result())
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in found.server.variables().items():
+            for name, value in {**found.server.variables(), **LOOPBACK}.items():
                 patch.setenv(name, value)
             patch.setenv("FASHION_CNN_TRAJECTORIES", str(tmp_path_factory.mktemp("trajectories")))
             yield found
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Lab:
+    """A machine of its own."""
+    return Lab(tmp_path_factory.mktemp("lab"), data)
 
 
 @pytest.fixture(scope="module")
@@ -143,36 +162,55 @@ def complaint(lab: Lab, *words: object) -> str:
 
 class TestASmokeStudyThroughAllOfIt:
     def test_every_record_is_finished_and_complete(self, smoke: str, member: Member) -> None:
-        rows = member.runs("filter_study").to_dict("records")
-        assert sorted(row["arm"] for row in rows) == ["16 filters", "32 filters", "64 filters"]
+        rows = member.runs("baseline_study").to_dict("records")
+        assert sorted(row["arm"] for row in rows) == ["cnn", "dense"]
         for record in records_of(member.store(), rows):
             assert record.row["status"] == "FINISHED"
             assert missing(record, SMOKE_RULES) == [] and contradictions(record) == []
 
     def test_the_artifacts_went_through_the_server(self, smoke: str, member: Member) -> None:
-        for row in member.runs("filter_study").to_dict("records"):
+        for row in member.runs("baseline_study").to_dict("records"):
             assert row["artifact_uri"].startswith("mlflow-artifacts:")
             assert member.json_artifact(row["run_id"], "config.json")["seed"] == 0
 
     def test_each_record_says_on_which_node_it_was_made(self, smoke: str, member: Member) -> None:
-        nodes = {row["node"].rpartition("/")[2] for row in member.runs("filter_study").to_dict("records")}
+        nodes = {row["node"].rpartition("/")[2] for row in member.runs("baseline_study").to_dict("records")}
         assert nodes == {node.id[:8] for node in member.team.cluster.nodes}
 
     def test_a_browser_shows_the_compared_runs_to_who_has_a_password(
         self, smoke: str, member: Member, browser: Browser
     ) -> None:
-        printed = member.call("ui", "filter_study")
-        address = re.search(r"filter_study: 3 runs compared:\n +(\S+)", printed)
+        printed = member.call("ui", "baseline_study")
+        address = re.search(r"baseline_study: 2 runs compared:\n +(\S+)", printed)
         assert address
         user = member.team.server.variables()
         login = {"username": user["MLFLOW_TRACKING_USERNAME"], "password": user["MLFLOW_TRACKING_PASSWORD"]}
         context = browser.new_context(http_credentials=login)  # type: ignore[arg-type]
         page = context.new_page()
         page.goto(address[1])
-        expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible(timeout=PATIENCE)
-        for row in member.runs("filter_study").to_dict("records"):
+        expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible(timeout=PATIENCE)
+        for row in member.runs("baseline_study").to_dict("records"):
             expect(page.get_by_text(row["run_id"]).first).to_be_visible(timeout=PATIENCE)
         context.close()
+
+
+@pytest.mark.cluster
+def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
+    team: Team, data: Path, tmp_path: Path
+) -> None:
+    config = replace(DENSE, epochs=1)
+    settings = config.canonical()
+    job = Job(settings=settings, rules=(settings,), seed=0, data_dir="/nowhere", images=None)
+    executor, events = RayExecutor(team.cluster.address, data), list[Any]()
+    try:
+        executor.start(job, tmp_path / "worker.log")
+        while not any(isinstance(event, Ended) for event in events):
+            events += [event for _, event in executor.events(1)]
+    finally:
+        executor.stop()
+    assert [type(event) for event in events] == [Started, EpochDone, CutDone, Ended]
+    assert events[0].identity.data_sha256 == load(data).sha256
+    assert events[-1] == Ended()
 
 
 class TestWhatTheServerRefuses:
@@ -184,13 +222,14 @@ class TestWhatTheServerRefuses:
         self, smoke: str, member: Member, tmp_path: Path
     ) -> None:
         guest = replace(member, folder=tmp_path, user="guest")
-        assert len(guest.runs("filter_study")) == 3  # it may read
+        assert len(guest.runs("baseline_study")) == 2  # it may read
         said = complaint(guest, *SMOKE, "--first-seed", 5)
         assert "does not allow this user" in said and "EDIT" in said
         assert not any(password in said for password in member.team.server.passwords.values())
         assert not guest.trajectories()
 
 
+@pytest.mark.timeout(600)
 class TestANodeThatDies:
     def test_its_trajectories_go_on_elsewhere_and_no_run_is_recorded_twice(
         self, member: Member, data: Path, tmp_path: Path
@@ -225,6 +264,141 @@ class TestANodeThatDies:
         epochs = lab.store().epochs(list(finished["run_id"]))
         assert Counter(epochs["run_id"]) == dict.fromkeys(finished["run_id"], 10)
 
-        alone.call(*LONG)  # on the local executor, without OMP_NUM_THREADS
-        weights = finished.set_index("arm")["weights_sha256"]
-        assert dict(weights) == {arm: sha256 for (_, arm, _), sha256 in alone.weights().items()}
+        (arm,) = [run.arm for run in lost.runs()]
+        # On the local executor, whose workers have no OMP_NUM_THREADS.
+        alone.call("run", "filter_study", "--arms", arm, "--first-seed", 7)
+        assert set(alone.weights().values()) == set(finished.query("arm == @arm")["weights_sha256"])
+
+
+@pytest.mark.cluster
+class TestNodesOfOtherProcessors:
+    def test_their_runs_are_told_apart_by_their_environment(self, member: Member) -> None:
+        cluster = member.team.cluster
+        while len(cluster.nodes) > 1:
+            cluster.nodes.pop().kill()
+        cluster.add_node(ONEDNN_MAX_CPU_ISA="SSE41")  # other kernels, as an older processor has them
+        seed_three = (*SMOKE, "--first-seed", 3)
+        printed = member.call_process(*member.on_cluster(*seed_three))
+        assert "2 environments" in printed
+        runs = member.runs("baseline_study").query("seed == '3'")
+        assert len(runs) == 2 and set(runs["status"]) == {"FINISHED"}
+        assert runs["environment_sha256"].nunique() == runs["trajectory_sha256"].nunique() == 2
+        for record in records_of(member.store(), runs.to_dict("records")):
+            variables = record.json("environment.json")["fingerprint"]["variables"]
+            assert ("ONEDNN_MAX_CPU_ISA" in variables) == record.row["node"].endswith(cluster.nodes[1].id[:8])
+            assert missing(record, SMOKE_RULES) == [] and contradictions(record) == []
+        planned = member.call_process(*member.on_cluster(*seed_three), "--dry-run")
+        assert "0 runs to record from 0 trajectories; 2 are recorded already." in planned
+
+
+# -- without a cluster ---------------------------------------------------------------------------------------------
+
+
+class Unlucky(LocalExecutor):
+    """Its first workers go down with their machines, which are of another environment unless there are none such."""
+
+    def __init__(self, losses: int, *, elsewhere: bool = False) -> None:
+        super().__init__()
+        self.losses, self.elsewhere = losses, elsewhere
+        self.lost: list[object] = []
+
+    def places(self, threads: int) -> Sequence[Place]:
+        here = super().places(threads)
+        if not self.elsewhere or self.losses == 0:
+            return here
+        return [Place({**here[0].environment, "processor": "another"}, "e" * 64, 8), *here]
+
+    def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Any:
+        if self.losses == 0:
+            return super().start(job, output, environment_sha256)
+        self.losses -= 1
+        self.lost.append(object())
+        return self.lost[-1]
+
+    def events(self, timeout: float) -> Iterator[tuple[Any, Any]]:
+        while self.lost:
+            yield self.lost.pop(), Ended("the machine is gone", lost=True)
+        yield from super().events(timeout)
+
+
+class TestAWorkerThatIsLost:
+    def made(self, lab: Lab, executor: Unlucky, name: str, seed: int) -> tuple[Outcome, pd.DataFrame]:
+        session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))
+        session.executor = executor
+        study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
+        return run(session, session.plan([study], (), [seed])), lab.runs(name)
+
+    def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab) -> None:
+        outcome, runs = self.made(lab, Unlucky(1), "once", 0)
+        assert outcome.failed == 0 and list(runs["status"]) == ["FINISHED"]
+
+    def test_a_trajectory_that_loses_every_worker_is_given_up(self, lab: Lab) -> None:
+        executor = Unlucky(100)
+        outcome, runs = self.made(lab, executor, "always", 1)
+        assert outcome.failed == 1 and executor.losses == 100 - LOSSES - 1
+        kept = runs[["status", "stop_reason", "error"]].to_numpy().tolist()
+        assert kept == [["KILLED", "lost", "the machine is gone"]]
+
+    def test_where_no_machine_of_its_environment_is_left_it_is_trained_anew_in_another(self, lab: Lab) -> None:
+        outcome, runs = self.made(lab, Unlucky(1, elsewhere=True), "elsewhere", 2)
+        assert (outcome.made, outcome.failed) == (1, 0)
+        assert list(runs["status"]) == ["KILLED", "FINISHED"]
+        assert runs["environment_sha256"].nunique() == runs["trajectory_sha256"].nunique() == 2
+
+
+class TestWhatIsRefusedAtOnce:
+    @pytest.mark.parametrize(
+        ("words", "told"),
+        [
+            (
+                ("--executor", "ray", "--address", "ray://127.0.0.1:10001"),
+                "start the command on a machine of the cluster",
+            ),
+            (("--executor", "ray", "--address", "127.0.0.1:1"), "no Ray cluster answers at 127.0.0.1:1"),
+            (("--executor", "ray", "--address", "here"), "allowed: HOST:PORT, or auto"),
+            (("--executor", "ray", "--device", "gpu"), "only cpu is allowed"),
+            (("--address", "127.0.0.1:6379"), "--executor ray"),
+        ],
+    )
+    def test_an_address_that_cannot_be_used(
+        self, lab: Lab, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fashion_cnn.cluster.find_spec", lambda name: object())
+        assert told in complaint(lab, *SMOKE, *words)
+
+    def test_ray_where_it_is_not_installed(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("fashion_cnn.cluster.find_spec", lambda name: None)
+        assert "make extras" in complaint(lab, *SMOKE, "--executor", "ray")
+
+    def test_a_sqlite_store_for_a_cluster_of_several_nodes(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = Place(fingerprint(threads=1), "e" * 64, 2, ("one", "two"))
+        monkeypatch.setattr("fashion_cnn.cluster.find_spec", lambda name: object())
+        monkeypatch.setattr(RayExecutor, "places", lambda self, threads: [place])
+        said = complaint(lab, *SMOKE, "--executor", "ray")
+        assert "is a SQLite file" in said and "2 nodes" in said and "tracking server or PostgreSQL" in said
+
+    @pytest.mark.parametrize(
+        ("version", "told"),
+        [("2.22.0", "runs MLflow 2.22.0"), ("<html>", "no MLflow tracking server"), (None, "a user that it knows")],
+    )
+    def test_a_server_that_is_another(self, lab: Lab, version: str | None, told: str) -> None:
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                known = self.path == "/health" or version is not None
+                self.send_response(200 if known else 401)
+                self.end_headers()
+                self.wfile.write((version or "").encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+            threading.Thread(target=server.serve_forever).start()
+            try:
+                said = complaint(lab, *SMOKE, "--tracking-uri", f"http://me:s3cret@127.0.0.1:{server.server_port}")
+            finally:
+                server.shutdown()
+        assert told in said and "s3cret" not in said
+
+    def test_a_server_whose_name_nobody_knows(self, lab: Lab) -> None:
+        assert "does not answer" in complaint(lab, *SMOKE, "--tracking-uri", "http://no-such-host.invalid:5000")

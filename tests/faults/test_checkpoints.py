@@ -106,6 +106,15 @@ def test_epochs_from_another_environment_under_a_header_of_this_one_are_refused(
         trajectory.create(header())
 
 
+def test_what_a_killed_process_was_writing_is_gone_when_the_next_one_takes_over(trajectory: Trajectory) -> None:
+    (trajectory.folder / "states" / ".000005.npz.4711.1").write_bytes(b"half")
+    (trajectory.folder / "sheets" / ".000005.4711").mkdir(parents=True)
+    (trajectory.folder / "sheets" / ".000005.4711" / ".convolution_1.png.4711.1").write_bytes(b"half")
+    with trajectory.held() as had:
+        assert had and not list(trajectory.folder.rglob(".*"))
+    assert len(trajectory.epochs()) == 4
+
+
 # -- from end to end -----------------------------------------------------------------------------------------------
 
 

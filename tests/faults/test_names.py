@@ -88,8 +88,8 @@ def test_names_come_back_as_they_were_given(lab: Lab) -> None:
 def test_markup_stays_text_in_the_description_that_mlflow_shows(lab: Lab) -> None:
     (run_id,) = (row["run_id"] for row in lab.runs().to_dict("records") if row["arm"] == MARKUP)
     note = lab.store().client.get_run(run_id).data.tags["mlflow.note.content"]
-    escaped = r"\<img src=x onerror=alert(1)\> \[l\](javascript:alert(1)) \!\[p\](http://127.0.0.1:9/p) \*\*b\*\* \`c\`"
-    assert f"Arm **{escaped} \\&amp; \\#1**" in note
+    escaped = r"\[l\](javascript:alert(1)) \!\[p\](http://127.0.0.1:9/p) \*\*b\*\* \`c\` &amp;amp; \#1"
+    assert f"Arm **&lt;img src=x onerror=alert(1)&gt; {escaped}**" in note
 
 
 @pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("check",), ("claims", "baseline_study")])
