@@ -15,6 +15,7 @@ recording: what the recording process spends on a real run against what its trai
     and the disk that a run needs before and after `gc`. Always on all images.
 startup: the wall time of `fashion-cnn --help`.
 store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up.
+scaling: more workers, other executors, fuller stores; only with --scaling, for it takes hours. See scaling.py.
 """
 
 from __future__ import annotations
@@ -204,23 +205,29 @@ def _store(task: Task) -> Figures:
     with tempfile.TemporaryDirectory() as home:
         store, made = Store(resolve(f"sqlite:///{home}/mlflow.db", REPOSITORY)), 0
         for count in STORE_RUNS:
-            _fill(store, range(made, count))
+            fill(store, range(made, count))
             made = count
-            for name, words in (
-                ("list", ["list", "--json"]),
-                ("report", ["report", "--output", f"{home}/report.html"]),
-            ):
-                command = [sys.executable, "-m", "experiments", *words, "--tracking-uri", store.address.uri]
-                with Timer(emit=None) as timer:
-                    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-                    _, status, usage = os.wait4(process.pid, 0)
-                if status:
-                    raise RuntimeError(f"{name} ended with status {os.waitstatus_to_exitcode(status)}")
-                found[f"{name}_{count}"] = {"seconds": timer.seconds, "peak_memory_mib": usage.ru_maxrss / 1024}
+            found |= {f"{name}_{count}": one for name, one in timed_commands(store.address.uri, Path(home)).items()}
     return found
 
 
-def _fill(store: Any, numbers: range) -> None:
+def timed_commands(uri: str, home: Path) -> Figures:
+    """What `list` and `report` take of a store, and the memory they need; what they write goes into a folder."""
+    commands = {"list": ["list", "--json"], "report": ["report", "--output", f"{home}/report.html"]}
+    variables = {**os.environ, "MLFLOW_TRACKING_URI": uri, "FASHION_CNN_TRAJECTORIES": f"{home}/trajectories"}
+    found: Figures = {}
+    for name, words in commands.items():
+        with Timer(emit=None) as timer:
+            command = [sys.executable, "-m", "experiments", *words]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=variables)
+            _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise RuntimeError(f"{name} ended with status {os.waitstatus_to_exitcode(status)}")
+        found[name] = {"seconds": timer.seconds, "peak_memory_mib": usage.ru_maxrss / 1024}
+    return found
+
+
+def fill(store: Any, numbers: range) -> None:
     """Put made-up runs into a store: ten epochs each, arm after arm and seed after seed."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -242,6 +249,7 @@ def _fill(store: Any, numbers: range) -> None:
         values += [Metric(name, float(random.random()), 10, 10) for name in RUN_METRICS]
         params = [Param(name, value) for name, value in {**config.params(), "seed": str(seed)}.items()]
         store.client.log_batch(run_id, values, params, [RunTag("stop_reason", "epochs")])
+        store.client.create_logged_model(experiment, config.model, run_id, tags={"study": study.name, "arm": arm})
         store.client.set_terminated(run_id, "FINISHED", end_time=number + 1)
 
 
@@ -283,9 +291,9 @@ def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
     taken: dict[str, list[Figures]] = {side: [] for side in sides}
     for number in range(options.repeats):
         for side in sides:
-            _tell(f"epoch: {side}, {number + 1} of {options.repeats}")
+            tell(f"epoch: {side}, {number + 1} of {options.repeats}")
             taken[side].append(run_side(side, task))
-    found = {side: {clock: _spread([one[clock] for one in taken[side]]) for clock in clocks} for side in sides}
+    found = {side: {clock: spread([one[clock] for one in taken[side]]) for clock in clocks} for side in sides}
     for values in found.values():
         values["ratio_to_fit"] = {clock: values[clock]["median"] / found["fit"][clock]["median"] for clock in clocks}
     return {"images": task.images[0], "repeats": options.repeats, "sides": found}
@@ -301,7 +309,7 @@ def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
         settings = {name: value for name, value in changes(planned.config).items() if name not in STOPPING_RULE}
         name = ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
         cuts, one = [run_epochs(run) for run in planned.runs], replace(task, settings=planned.config.canonical())
-        _tell(f"suite: {name}")
+        tell(f"suite: {name}")
         fit = options.scale * run_side("fit", replace(one, threads=None))["seconds"]
         row = {"network": name, "run_epochs": cuts, "fit_epoch_seconds": fit, "fit_seconds": sum(cuts) * fit}
         networks.append(row | ({} if options.suite_seconds else _trajectory(one, cuts, workers, options.scale)))
@@ -351,7 +359,7 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 
 def measure_recording(task: Task, _: argparse.Namespace) -> Figures:
     """Two real runs through the runner, into a store that is thrown away."""
-    _tell(f"recording: two runs of {RECORDED_EPOCHS} epochs")
+    tell(f"recording: two runs of {RECORDED_EPOCHS} epochs")
     return run_side("recording", task)
 
 
@@ -362,12 +370,12 @@ def measure_startup(*_unused: object) -> Figures:
         with timer:
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         taken.append(timer.seconds)
-    return {"calls": HELP_CALLS, "seconds": _spread(taken)}
+    return {"calls": HELP_CALLS, "seconds": spread(taken)}
 
 
 def measure_store(task: Task, _: argparse.Namespace) -> Figures:
     """List and report of growing stores, and how their times grow."""
-    _tell(f"store: {' and '.join(f'{count:,}' for count in STORE_RUNS)} made-up runs")
+    tell(f"store: {' and '.join(f'{count:,}' for count in STORE_RUNS)} made-up runs")
     found = run_side("store", task)
     few, many = STORE_RUNS
     growth = {
@@ -376,20 +384,31 @@ def measure_store(task: Task, _: argparse.Namespace) -> Figures:
     return {"runs": list(STORE_RUNS), **found, "growth": growth}
 
 
+def measure_scaling(task: Task, options: argparse.Namespace) -> Figures:
+    """More workers, other executors, fuller stores."""
+    from experiments import scaling
+
+    return scaling.measure(scaling.Trial(task.folder, task.images), options.scale, options.postgres)
+
+
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
     "epoch": measure_epoch,
     "suite": measure_suite,
     "recording": measure_recording,
     "startup": measure_startup,
     "store": measure_store,
+    "scaling": measure_scaling,
 }
+USUAL = [name for name in PARTS if name != "scaling"]
 
 
-def _spread(values: Sequence[float]) -> Figures:
+def spread(values: Sequence[float]) -> Figures:
+    """The median of some values, the least and the most."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
 
 
-def _tell(line: str) -> None:
+def tell(line: str) -> None:
+    """Say on standard error what is measured now."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -446,10 +465,14 @@ def show(figures: Figures) -> None:
                 made.add_row(name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}")
             made.add_row(name, "growth", f"{ratio:.1f}x", "")
         out.print(made)
+    if part := figures.get("scaling"):
+        from experiments import scaling
+
+        scaling.show(part)
 
 
-def _told(spread: Figures) -> str:
-    return f"{spread['median']:.2f} ({spread['least']:.2f} to {spread['most']:.2f})"
+def _told(taken: Figures) -> str:
+    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
 
 
 # -- the command line ----------------------------------------------------------------------------------------------
@@ -466,7 +489,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     # Without a usage an error is one line.
     parser = argparse.ArgumentParser("benchmark", argparse.SUPPRESS, "Speed side by side; nothing is asserted.")
-    parser.add_argument("--only", default=",".join(PARTS), metavar="PART,...", help="(default: %(default)s)")
+    parser.add_argument("--only", default=",".join(USUAL), metavar="PART,...", help="(default: %(default)s)")
+    parser.add_argument("--scaling", action="store_true", help="only how far it scales: takes hours")
+    parser.add_argument("--postgres", metavar="URI", help="of an empty database, which --scaling fills")
     parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of the part epoch (default: 3)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
@@ -480,7 +505,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         side, task = options.side
         print(json.dumps(SIDES[side](Task(**json.loads(task)))))
         return 0
-    asked = options.only.split(",")
+    asked = ["scaling"] if options.scaling else options.only.split(",")
     for part in asked:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}{nearest(part, PARTS)}; there are: {', '.join(PARTS)}")

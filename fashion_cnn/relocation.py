@@ -53,7 +53,8 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
 def _now(number: object, name: str, old: str, artifacts: Path) -> Path | None:
     """Where the artifacts of an experiment are to be found now, or None where the database says so already."""
     before = _path(old)
-    if before.parent.name != artifacts.name or before.name not in (quote(name), str(number)):
+    ours = before.name in (quote(name), str(number)) and before.name != ".." and before.name.isprintable()
+    if before.parent.name != artifacts.name or not ours:
         return None
     new = artifacts / before.name
     if before == new or (before.is_dir() and (not new.is_dir() or new.samefile(before))):
@@ -62,9 +63,12 @@ def _now(number: object, name: str, old: str, artifacts: Path) -> Path | None:
 
 
 def _path(uri: str) -> Path:
-    """The folder of a local address; of any other one the path in it, which is no folder of this kind."""
-    parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(parts.path)
+    """The folder of a local address; an empty path for any other one."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return Path()
+    return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else Path()
 
 
 def _change(connection: sqlite3.Connection, number: object, old: str, new: str) -> None:

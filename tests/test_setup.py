@@ -13,12 +13,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
-LOCK = (ROOT / "requirements.lock").read_text("utf-8")
+EXTRAS = (ROOT / "requirements-cluster.lock").read_text("utf-8")
+LOCK = (ROOT / "requirements.lock").read_text("utf-8") + EXTRAS
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def locked() -> list[tuple[Requirement, list[str]]]:
-    """Every requirement of the lock, with its hashes."""
+    """Every requirement of the two locks, with its hashes."""
     lines = re.sub(r"\\\n", " ", LOCK).splitlines()
     entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return [
@@ -28,7 +29,7 @@ def locked() -> list[tuple[Requirement, list[str]]]:
 
 
 def locked_versions(name: str) -> list[Version]:
-    """The versions of a package in the lock: two where Pythons differ, none where it is missing."""
+    """The versions of a package in the locks: two where Pythons differ, none where it is missing."""
     return [
         Version(str(requirement.specifier).removeprefix("=="))
         for requirement, _ in locked()
@@ -58,13 +59,23 @@ def test_the_build_backend_is_locked_at_the_version_that_pyproject_pins() -> Non
 
 @pytest.mark.parametrize(
     "dependency",
-    PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"],
+    [
+        *PYPROJECT["project"]["dependencies"],
+        *PYPROJECT["dependency-groups"]["dev"],
+        *(dependency for extra in PYPROJECT["project"]["optional-dependencies"].values() for dependency in extra),
+    ],
 )
 def test_every_dependency_is_locked_at_a_version_it_allows(dependency: str) -> None:
     requirement = Requirement(dependency)
     versions = locked_versions(requirement.name)
     assert versions
     assert all(requirement.specifier.contains(version) for version in versions)
+
+
+def test_the_lock_of_the_extras_holds_only_what_the_other_lacks() -> None:
+    names = [canonicalize_name(line.partition("==")[0]) for line in EXTRAS.splitlines() if line[:1].isalpha()]
+    assert {"ray", "psycopg"} < set(names)
+    assert all(len(locked_versions(name)) == 1 for name in names)
 
 
 def test_the_conda_environment_installs_the_lock() -> None:

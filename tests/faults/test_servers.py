@@ -85,13 +85,14 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
         "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "*",
         "MLFLOW_STATIC_PREFIX": "/elsewhere",
     }
-    with mock.patch.dict(os.environ, strange):  # of another server, left in the shell
+    # Variables of another server, left in the shell.
+    with mock.patch.dict(os.environ, strange), (folder / "log").open("w") as log:
         process = subprocess.Popen(
             lab.command("ui", "baseline_study", "--port", port),
             cwd=folder,
             env={**lab.variables, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
-            stderr=(folder / "log").open("w"),
+            stderr=log,
             text=True,
         )
     assert process.stdout is not None
