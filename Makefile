@@ -34,8 +34,8 @@ test: setup style ## set up, check the style and run the tests (ARGS="-k ..." fo
 soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)
 
-cluster: $(INSTALLED) $(EXTRAS) ## all tests of a Ray cluster and a tracking server (needs PostgreSQL)
-	@$(BIN)/pytest -m 'cluster or not cluster' $(ARGS) tests/test_cluster.py
+cluster: $(INSTALLED) $(EXTRAS) ## the tests of cluster and scaling that `make test` leaves out (needs PostgreSQL)
+	@$(BIN)/pytest -m cluster $(ARGS)
 
 style: $(INSTALLED) ## lint, format, types and the import contracts
 	@echo "style: ruff, mypy, import-linter"

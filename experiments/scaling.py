@@ -112,25 +112,30 @@ def grow(trial: Trial) -> Figures:
 
 def _trained(home: Path, trial: Trial) -> Any:
     """A trajectory's folder as a real training leaves it; on few images, for only its size counts."""
-    from fashion_cnn.environment import fingerprint
-    from fashion_cnn.events import CutDone, Drawn, EpochDone, Job, Started
+    from fashion_cnn.events import CutDone, Drawn, EpochDone, Failed, Job, Started
+    from fashion_cnn.executor import Ended, LocalExecutor
     from fashion_cnn.trajectories import Trajectory, header_of
-    from fashion_cnn.worker import work
 
     config, images = replace(CNN, epochs=EPOCHS), (min(trial.images[0], 256), min(trial.images[1], 256))
-    settings, trajectory = config.canonical(), Trajectory(home / "trajectory")
-    for event in work(Job(settings=settings, rules=(settings,), seed=0, data_dir=trial.folder, images=images)):
-        match event:
-            case Started():
-                trajectory.create(header_of(config, 0, event.identity, fingerprint(threads=1), images))
-                trajectory.save_started(event)
-            case EpochDone():
-                trajectory.append(event)
-            case Drawn():
-                trajectory.save_sheets(event)
-            case CutDone():
-                trajectory.save_cut(event)
-    return trajectory
+    settings, trajectory, executor = config.canonical(), Trajectory(home / "trajectory"), LocalExecutor()
+    (here,) = executor.places(threads=1)
+    executor.start(Job(settings, (settings,), seed=0, data_dir=trial.folder, images=images), home / "worker.log")
+    while True:
+        for _, event in executor.events(timeout=1):
+            match event:
+                case Started():
+                    trajectory.create(header_of(config, 0, event.identity, here.environment, images))
+                    trajectory.save_started(event)
+                case EpochDone():
+                    trajectory.append(event)
+                case Drawn():
+                    trajectory.save_sheets(event)
+                case CutDone():
+                    trajectory.save_cut(event)
+                case Failed():
+                    raise ScalingError(event.reason)
+                case Ended():
+                    return trajectory
 
 
 def _recorded(store: Any, trajectory: Any, seed: int) -> float:

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import chdir, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -75,7 +76,7 @@ class RayExecutor:
 
         Args:
             address: of its head, as HOST:PORT, or `auto` for the one that runs on this machine. None is RAY_ADDRESS,
-                else a cluster of this machine alone, which listens on loopback only and ends with this process.
+                and where that is not set, a cluster of this machine alone, on loopback only, that ends with `stop`.
             data_dir: the data set's folder, for nodes that do not have it.
 
         Raises:
@@ -147,7 +148,7 @@ class RayExecutor:
         ]
         for node, answer in asked:
             try:
-                environment = ray.get(answer, timeout=LOOK)
+                environment = self._fetched(answer)
             except Exception as error:
                 ended = _ended(error)
                 if first and not ended.lost:
@@ -161,6 +162,19 @@ class RayExecutor:
         self._alive = {node.id: self._seen[node.id] for node in found if node.id in self._seen}
         self._looked = time.monotonic()
         return self._alive
+
+    def _fetched(self, reference: Any) -> Any:
+        """What a task returned; waited for in a thread of its own, for Ray's calls lose a signal's exception."""
+        future, ray = Future[Any](), self._ray
+
+        def fetch() -> None:
+            try:
+                future.set_result(ray.get(reference, timeout=LOOK))
+            except Exception as error:
+                future.set_exception(error)
+
+        threading.Thread(target=fetch, daemon=True).start()
+        return future.result()
 
     # -- jobs and events -----------------------------------------------------------------------------------
 
@@ -191,7 +205,7 @@ class RayExecutor:
             # One that was still waiting for its node would wait for ever.
             self.cancel(task)
             self._said.put((task, Ended("every node that it could run on was lost", lost=True)))
-        # The listeners wait for Ray, this thread for them: a signal's exception would be lost within Ray's own calls.
+        # The listeners wait for Ray, this thread for them: Ray's calls lose a signal's exception.
         with suppress(queue.Empty):
             task, event = self._said.get(timeout=timeout)
             while True:
@@ -311,8 +325,8 @@ def _ended(error: Exception) -> Ended:
 def _line(error: Exception) -> str:
     """An error in one line; of a task's error the cause."""
     cause = getattr(error, "cause", None)
-    lines = str(cause if isinstance(cause, Exception) else error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    text = " ".join(str(cause if isinstance(cause, Exception) else error).split())
+    return text[:300] or type(error).__name__
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -27,8 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 ADMINISTRATOR = "admin"
 START = 90.0  # seconds that a server may take to answer
-# Ray turns 127.0.0.1 into the machine's own address unless it takes itself for a system without clusters.
-LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+# What every process of the cluster and its clients has. Ray turns 127.0.0.1 into the machine's own address unless it
+# takes itself for a system without clusters.
+RAY_VARIABLES = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
 
 
 def free_port() -> int:
@@ -107,12 +113,12 @@ def tracking_server(database: str, folder: Path) -> Iterator[TrackingServer]:
     accounts.write_text("\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in settings.items())]))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
     command += ["--host", HOST, "--port", str(port), "--allowed-hosts", f"{HOST}:{port}"]
-    command += ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
-    command += ["--uvicorn-opts", "--log-level warning"]
+    command += ["--artifacts-destination", str(folder / "artifacts"), "--uvicorn-opts", "--log-level warning"]
     variables = {
         **os.environ,
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for features that nothing here uses
+        "MLFLOW_BACKEND_STORE_URI": database,
         "MLFLOW_AUTH_CONFIG_PATH": str(accounts),
         "MLFLOW_AUTH_ADMIN_PASSWORD": passwords[ADMINISTRATOR],
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(16),
@@ -184,7 +190,7 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
     with (folder / "cluster.log").open("w") as log:
         holder = subprocess.Popen(
             [sys.executable, "-m", "tests.servers", str(folder)],
-            cwd=ROOT, env={**os.environ, **LOOPBACK, "RAY_TMPDIR": str(folder)},
+            cwd=ROOT, env={**os.environ, **RAY_VARIABLES, "RAY_TMPDIR": str(folder), "TMPDIR": str(folder)},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
     cluster = Cluster(holder)
@@ -195,7 +201,10 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
     finally:
         started = descendants(holder.pid)
         holder.communicate(timeout=60)  # it ends when nobody can ask it any more
-        assert not [number for number in started if is_alive(number)], "Ray left a process behind"
+        until = time.monotonic() + 20
+        while left := [number for number in started if is_alive(number)]:
+            assert time.monotonic() < until, f"Ray left processes behind: {left}"
+            time.sleep(0.1)
 
 
 def hold_cluster() -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from experiments import benchmark
+from experiments import benchmark, scaling
 from experiments.benchmark import Task, main, makespan, run_side
+from experiments.scaling import Trial
 from fashion_cnn.config import CNN
 from tests.made_up import write_made_up
 
@@ -197,3 +198,67 @@ def test_recording_is_measured_on_a_run_in_a_store_of_its_own(folder: str, capsy
     assert all(math.isfinite(figure) and figure > 0 for figure in numbers(recording))
     assert recording["share"] == pytest.approx(recording["cpu_seconds"] / recording["training_cpu_seconds"])
     assert recording["run_bytes_after_gc"] < recording["run_bytes"]
+
+
+# Wall seconds of two trainings, and those of their epochs, by executor and workers: Ray adds three a task.
+TRAINED = {("local", 1): (100, 90), ("local", 2): (55, 96), ("ray", 1): (106, 90), ("ray", 2): (58, 96)}
+SIZES = (100, 1000, 10_000)
+
+
+class TestScaling:
+    @pytest.fixture
+    def measured(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Trial]]:
+        """Nothing is measured: each measurement gives its fake figures. Returns the calls."""
+        calls: list[tuple[str, Trial]] = []
+
+        def fake(name: str, trial: Trial) -> dict[str, Any]:
+            calls.append((name, trial))
+            if name == "train":
+                seconds, trained = TRAINED[trial.executor, trial.workers]
+                return {"seconds": seconds, "trained_seconds": trained}
+            command = {"seconds": 4.0, "peak_memory_mib": 500.0}
+            found: dict[str, Any] = {}
+            for place, size in enumerate(SIZES, start=1):
+                found |= {f"record_{size}": {"median": 0.5 * place}, f"list_{size}": command, f"report_{size}": command}
+            return found
+
+        monkeypatch.setattr(scaling, "run_measurement", fake)
+        monkeypatch.setattr(scaling, "find_spec", lambda name: object())
+        return calls
+
+    def test_efficiency_and_overhead_are_those_of_the_wall_times(
+        self, measured: list[tuple[str, Trial]], folder: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["--scaling", "--quick", "--data-dir", folder, "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        assert set(figures) == {"date", "machine", "scaling"}
+        ray = figures["scaling"]["executors"]["ray"]
+        assert ray["speedup"] == pytest.approx(106 / 58)
+        assert ray["overhead_seconds"] == pytest.approx(3)
+        # On all images the epochs of a task take ten times 45 seconds.
+        assert ray["overhead_share"] == pytest.approx(3 / (8 + 450))
+        assert figures["scaling"]["executors"]["local"]["overhead_share"] == 0
+        assert figures["scaling"]["stores"]["sqlite"]["growth"] == {"record": 3, "list": 1, "report": 1}
+
+    def test_a_database_is_measured_besides_where_one_is_given(
+        self, measured: list[tuple[str, Trial]], folder: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert main(["--scaling", "--data-dir", folder, "--postgres", "postgresql://me:s3cret@127.0.0.1/x"]) == 0
+        assert [trial.uri for name, trial in measured if name == "grow"] == ["", "postgresql://me:s3cret@127.0.0.1/x"]
+        printed = capsys.readouterr()
+        assert "postgresql" in printed.out and "10,000" in printed.out and "3.0x" in printed.out
+        assert "s3cret" not in printed.out + printed.err
+
+    def test_it_is_no_part_of_a_usual_call(self) -> None:
+        assert "scaling" not in benchmark.USUAL and set(benchmark.USUAL) == set(benchmark.PARTS) - {"scaling"}
+
+    @pytest.mark.cluster
+    def test_a_store_is_measured_while_it_grows(self, folder: str) -> None:
+        figures = scaling.run_measurement("grow", Trial(folder, (64, 32), runs=(12, 24)))
+        assert all(math.isfinite(figure) and figure > 0 for figure in numbers(figures))
+        assert {name for name in figures if name.endswith("_24")} == {"made_up_24", "record_24", "list_24", "report_24"}
+
+    @pytest.mark.cluster
+    def test_a_call_with_more_workers_is_measured(self, folder: str) -> None:
+        figures = scaling.run_measurement("train", Trial(folder, (64, 32), workers=2))
+        assert 0 < figures["trained_seconds"] < figures["seconds"]

@@ -39,7 +39,7 @@ from tests.command import Lab
 from tests.made_up import write_made_up
 from tests.servers import (
     ADMINISTRATOR,
-    LOOPBACK,
+    RAY_VARIABLES,
     Cluster,
     Node,
     TrackingServer,
@@ -79,7 +79,7 @@ class Member(Lab):
     @property
     def variables(self) -> dict[str, str]:
         kept = {"FASHION_CNN_TRAJECTORIES": str(self.folder / "trajectories")}
-        return {**super().variables, **self.team.server.variables(self.user, self.password), **kept, **LOOPBACK}
+        return {**super().variables, **self.team.server.variables(self.user, self.password), **kept, **RAY_VARIABLES}
 
     def on_cluster(self, *words: object) -> tuple[object, ...]:
         return (*words, "--executor", "ray", "--address", self.team.cluster.address)
@@ -117,7 +117,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         server, cluster = pool.submit(stack.enter_context, served()), pool.submit(stack.enter_context, clustered())
         found = Team(server.result(), cluster.result())
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in {**found.server.variables(), **LOOPBACK}.items():
+            for name, value in {**found.server.variables(), **RAY_VARIABLES}.items():
                 patch.setenv(name, value)
             patch.setenv("FASHION_CNN_TRAJECTORIES", str(tmp_path_factory.mktemp("trajectories")))
             yield found
@@ -268,6 +268,19 @@ class TestANodeThatDies:
         # On the local executor, whose workers have no OMP_NUM_THREADS.
         alone.call("run", "filter_study", "--arms", arm, "--first-seed", 7)
         assert set(alone.weights().values()) == set(finished.query("arm == @arm")["weights_sha256"])
+
+
+@pytest.mark.cluster
+def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, member: Member, tmp_path: Path) -> None:
+    members = [replace(member, folder=tmp_path / name) for name in ("one", "another")]
+    words = ("train", "--model", "dense", "--epochs", 2, "--name", "both", "--seed")
+    calls = [one.start(*words, seed) for seed, one in enumerate(members)]
+    for process in calls:
+        _, errors = process.communicate(timeout=250)
+        assert process.returncode == 0, errors
+    runs = member.runs("ad_hoc").query("arm == 'both'")
+    assert sorted(runs["seed"]) == ["0", "1"] and set(runs["status"]) == {"FINISHED"}
+    assert [len(one.trajectories()) for one in members] == [1, 1]
 
 
 @pytest.mark.cluster

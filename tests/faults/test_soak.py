@@ -48,19 +48,19 @@ def test_runs_of_four_processes_that_are_killed_at_random_are_all_complete_in_th
     chance = random.Random(int(os.environ["FAULT_SEED"]))
     killed, started = Counter[str](), time.monotonic()
     with ending(Lab(tmp_path, data)) as lab:
-        running = {command: lab.start(*command) for command in commands()}
+        running = [(command, lab.start(*command)) for command in commands()]
         next_kill = time.monotonic() + chance.expovariate(1 / PAUSE)
         while running:
             time.sleep(0.5)
-            for command, process in list(running.items()):
+            for command, process in list(running):
                 if process.poll() is None:
                     continue
                 _, errors = process.communicate()
                 assert "Traceback" not in errors and "locked" not in errors, errors
-                del running[command]
+                running.remove((command, process))
                 assert process.returncode in (0, 1, -signal.SIGKILL), errors
                 if process.returncode:
-                    running[command] = lab.start(*command)
+                    running.append((command, lab.start(*command)))
             if time.monotonic() > next_kill and (alive := sorted(processes(lab).items())):
                 number, name = chance.choice(alive)
                 kill(number)

@@ -44,6 +44,8 @@ from tests.faults.scripted import (
 )
 from tests.made_up import write_made_up
 
+pytestmark = pytest.mark.timeout(900)
+
 FOUR, LONG = replace(DENSE, epochs=4), replace(DENSE, epochs=40)
 
 
@@ -311,6 +313,21 @@ def test_eight_that_start_at_once_on_one_fresh_store_lose_nothing(tmp_path: Path
         (kept,) = connection.execute("SELECT count(*) FROM metrics WHERE key = 'loss'").fetchone()
     assert kept == 10 * len(runs)
     assert runs.groupby("trajectory_sha256").size().max() == 2
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1500)
+def test_eight_trainings_that_start_at_once_on_one_fresh_store_share_what_they_can(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store", write_made_up(tmp_path / "data", train=64, test=64))
+    train = ("train", "--model", "dense", "--workers", 1, "--epochs")
+    started = [lab.start(*train, 2 + number // 4, "--seed", number % 2) for number in range(8)]
+    for process in started:
+        _, errors = process.communicate(timeout=900)
+        assert process.returncode == 0 and "locked" not in errors and "Traceback" not in errors, errors
+    runs = lab.runs()
+    assert sorted(zip(runs["seed"], runs["epochs"], strict=True)) == [("0", "2"), ("0", "3"), ("1", "2"), ("1", "3")]
+    assert set(runs["status"]) == {"FINISHED"} and len(lab.trajectories()) == 2
+    assert len(lab.store().epochs(list(runs["run_id"]))) == 2 * (2 + 3)
 
 
 HOLDER = """
