@@ -266,7 +266,7 @@ def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypa
 def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_path: Path) -> None:
     store = scripted.open_store(tmp_path)
     for seed in (0, 1, 2):
-        trajectory, run = scripted.header_and_record(store, DENSE, seed, start_time=seed)
+        trajectory, run = scripted.header_and_record(store, DENSE, seed, start_time=1 + seed)
         trajectory.save_run(run)
         store.send(trajectory)
     ids = list(store.runs()["run_id"])
