@@ -5,6 +5,8 @@ SEEDS   ?= 1
 STUDIES ?= baseline_study epochs_study filter_study depth_study callback_study
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
+# Of the tests, which wait a good part of their time: for servers, for what they kill, for a browser.
+SIDE_BY_SIDE ?= $(shell echo $$(($$(nproc) + 1)))
 
 BIN       := .venv/bin
 PYTHON    := $(BIN)/python
@@ -29,7 +31,7 @@ studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 fo
 	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
 test: setup style ## set up, check the style and run the tests (ARGS="-k ..." for some of them)
-	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)
@@ -48,8 +50,8 @@ style: $(INSTALLED) ## lint, format, types and the import contracts
 check: style ## style, and known holes in the locked packages where that service can be reached
 	@$(PYTHON) -m tests.audit
 
-ui: $(INSTALLED) ## serve the recorded runs in the MLflow UI (STUDY=filter_study)
-	@$(BIN)/fashion-cnn ui $(STUDY)
+ui: $(INSTALLED) ## serve the recorded and the published runs in the MLflow UI (STUDY=filter_study)
+	@$(BIN)/fashion-cnn ui --published $(STUDY)
 
 report: $(INSTALLED) ## write the report of all recorded studies
 	@$(BIN)/fashion-cnn report

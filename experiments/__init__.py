@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     STUDIES: tuple[Study, ...]
 
 POST_RESULTS = Path(__file__).parent / "post_results.csv"  # what the post printed
+RESULTS = Path(__file__).parent / "results"  # what is published
 SCRIPTS = ("baseline_study", "epochs_study", "filter_study", "depth_study", "callback_study", "order_study")
 
 

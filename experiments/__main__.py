@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from experiments import POST_RESULTS, STUDIES
+from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.cli import console
 
 
 def run() -> None:
     """Run the command line and exit with its status."""
-    raise SystemExit(console(STUDIES, POST_RESULTS))
+    raise SystemExit(console(STUDIES, POST_RESULTS, RESULTS))
 
 
 if __name__ == "__main__":

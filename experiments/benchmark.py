@@ -1,11 +1,16 @@
 """Speed side by side, measured in turn in one call: `python -m experiments.benchmark`. Prints ratios, asserts nothing.
 
+With --output it leaves all figures as `benchmark.json`, whose `ratios` may be quoted, and a page of them as
+`benchmark.md`.
+
 Each side is a fresh process, because TensorFlow's threads are process-wide, and trains one epoch before the one that is
 timed: imports, tracing and first calls are in nobody's epoch. The parts:
 
 epoch: one epoch of the default CNN on one thread by Keras' `model.fit` as it comes, by `fit` tuned (oneDNN's kernels
     and many steps a call), by our compiled epoch, and where PyTorch is installed by its equivalent network in a plain
-    eager loop. All of them add up loss and accuracy.
+    eager loop. All of them add up loss and accuracy. Beside them the processor's limit: a large matrix product on one
+    thread. What a side reaches of it is the operations of an epoch by its CPU seconds, by the limit's operations a CPU
+    second: CPU time on both sides, because others may use the machine.
 suite: all runs of the studies for one seed. The post's way trains each run from scratch, one after another, by plain
     `fit` on default threads: measured epochs times the runs' epochs; start-up, tracing and tests are left out, in its
     favour. Ours is the plan's trajectories, longest first, on a worker a core: each with what comes once a process,
@@ -21,6 +26,7 @@ scaling: more workers, other executors, fuller stores; only with --scaling, for 
 from __future__ import annotations
 
 import argparse
+import errno
 import heapq
 import json
 import math
@@ -34,7 +40,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,19 +48,31 @@ from typing import Any
 
 import numpy as np
 
-from fashion_cnn.config import CNN, STOPPING_RULE, RunConfig, nearest
+from fashion_cnn.config import (
+    CNN,
+    IMAGE_SIZE,
+    KERNEL_SIZE,
+    STOPPING_RULE,
+    RunConfig,
+    feature_map_sizes,
+    nearest,
+)
 from fashion_cnn.console import console, duration, table
-from fashion_cnn.data import DataError, Dataset, find, load, load_dataset
-from fashion_cnn.environment import KERNELS, LIBRARIES, fingerprint, worker_variables
+from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, find, load, load_dataset
+from fashion_cnn.environment import KERNELS, LIBRARIES, checkout, fingerprint, packages, worker_variables
 from fashion_cnn.study import Run, Study, changes, plan, select_runs
 from fashion_cnn.timing import Timer
+from fashion_cnn.trajectories import Unwritable, write_bytes
 
 POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 RECORDED_EPOCHS = 2
 STEPS_PER_CALL = 50
+LIMIT_SIZE = 2048  # rows and columns: larger products were no faster
+LIMIT_CALLS = 10
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
 OURS = "order_study"  # the study that the post has not
+FILES = ("benchmark.json", "benchmark.md")
 
 Figures = dict[str, Any]
 
@@ -145,6 +163,23 @@ def _torch(task: Task) -> Figures:
                 loss_sum += loss.detach() * len(chosen)
                 correct += (answers.argmax(1) == truth).sum()
     return {"cpu_seconds": timer.cpu_seconds, "seconds": timer.seconds}
+
+
+def _limit(_unused: Task) -> Figures:
+    """The floating-point operations a CPU second in a product of two square matrices: n^3 multiplications, n^3 sums."""
+    import tensorflow as tf
+
+    from fashion_cnn.training import set_up_process
+
+    set_up_process(threads=1)
+    left, right = (tf.constant(one) for one in np.random.default_rng(0).random((2, LIMIT_SIZE, LIMIT_SIZE), np.float32))
+    tf.matmul(left, right)  # warms up
+    timer, best = Timer(emit=None), math.inf
+    for _ in range(LIMIT_CALLS):
+        with timer:
+            tf.matmul(left, right)
+        best = min(best, timer.cpu_seconds)
+    return {"flops_per_second": 2 * LIMIT_SIZE**3 / best}
 
 
 def _worker(task: Task) -> Figures:
@@ -258,6 +293,7 @@ SIDES = {
     "tuned": _tuned,
     "ours": _ours,
     "torch": _torch,
+    "limit": _limit,
     "worker": _worker,
     "recording": _recording,
     "store": _store,
@@ -286,17 +322,52 @@ def run_side(side: str, task: Task) -> Figures:
 
 
 def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
-    """The sides in turn, again and again: medians, spreads, and the ratios of medians."""
+    """The sides and the limit in turn, again and again: medians, spreads, and the ratios of medians."""
     sides, clocks = ["fit", "tuned", "ours", *(["torch"] if find_spec("torch") else [])], ("cpu_seconds", "seconds")
-    taken: dict[str, list[Figures]] = {side: [] for side in sides}
+    taken: dict[str, list[Figures]] = {side: [] for side in (*sides, "limit")}
     for number in range(options.repeats):
-        for side in sides:
+        for side, those in taken.items():
             tell(f"epoch: {side}, {number + 1} of {options.repeats}")
-            taken[side].append(run_side(side, task))
+            those.append(run_side(side, task))
+    images, operations = task.images[0], epoch_operations(task.config, task.images[0])
+    limit = spread([one["flops_per_second"] for one in taken["limit"]])
     found = {side: {clock: spread([one[clock] for one in taken[side]]) for clock in clocks} for side in sides}
-    for values in found.values():
+    for side, values in found.items():
         values["ratio_to_fit"] = {clock: values[clock]["median"] / found["fit"][clock]["median"] for clock in clocks}
-    return {"images": task.images[0], "repeats": options.repeats, "sides": found}
+        values["images_per_second"] = spread([images / one["seconds"] for one in taken[side]])
+        values["flops_per_second"] = spread([operations / one["cpu_seconds"] for one in taken[side]])
+        values["share_of_limit"] = values["flops_per_second"]["median"] / limit["median"]
+    return {
+        "images": images,
+        "repeats": options.repeats,
+        "operations": operations,
+        "limit": {"size": LIMIT_SIZE, "calls": LIMIT_CALLS, "flops_per_second": limit},
+        "sides": found,
+    }
+
+
+def epoch_operations(config: RunConfig, images: int) -> int:
+    """The floating-point operations of training one epoch, as one counts them for a share of the processor's limit.
+
+    Convolutions and dense layers count, with two operations (a product and a sum) for each weight that a result
+    uses. The way back costs a layer twice that of the way forward: once for the gradient of its weights, once for that
+    of its input, which the first layer needs not. So counted Amodei and Hernandez (AI and Compute, 2018) and
+    Kaplan et al. (2020, arXiv 2001.08361, section 2.1), but for the first layer, which they take like any other.
+    Biases, activations, pooling, loss and optimizer are left out; a padded border counts as pixels do.
+
+    Args:
+        config: of the network.
+        images: that an epoch goes through.
+    """
+    used, side, channels = [], IMAGE_SIZE, 1  # by layer: a weight used for a result counts one
+    for layer, side in feature_map_sizes(config):
+        if layer == "convolution":
+            assert config.filters is not None
+            used.append(side**2 * KERNEL_SIZE**2 * channels * config.filters)
+            channels = config.filters
+    used += [side**2 * channels * config.dense_units, config.dense_units * len(CLASS_NAMES)]
+    forward, back = 2 * sum(used), 2 * (2 * sum(used) - used[0])
+    return images * (forward + back)
 
 
 def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
@@ -402,6 +473,32 @@ PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
 USUAL = [name for name in PARTS if name != "scaling"]
 
 
+def ratios(figures: Figures) -> dict[str, float]:
+    """What may be quoted: quotients of what one call measured, for another machine has other seconds.
+
+    Args:
+        figures: by part; any may be missing.
+
+    Returns:
+        `epoch_cpu_ours_to_<side>`: the CPU seconds of our epoch by those of another side's;
+        `limit_share_<side>`: what a side reaches of the processor's limit, from 0 to 1;
+        `suite_post_to_ours`: the wall time of the post's way by ours;
+        `recording_share`: the CPU time of recording a run by that of its training.
+    """
+    found = {}
+    if part := figures.get("epoch"):
+        sides = part["sides"]
+        ours = sides["ours"]["cpu_seconds"]["median"]
+        for side in sides.keys() - {"ours"}:
+            found[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
+        found |= {f"limit_share_{side}": one["share_of_limit"] for side, one in sides.items()}
+    if part := figures.get("suite"):
+        found["suite_post_to_ours"] = part["ratio"]
+    if part := figures.get("recording"):
+        found["recording_share"] = part["share"]
+    return dict(sorted(found.items()))
+
+
 def spread(values: Sequence[float]) -> Figures:
     """The median of some values, the least and the most."""
     return {"median": statistics.median(values), "least": min(values), "most": max(values)}
@@ -412,67 +509,191 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-# -- what is printed -----------------------------------------------------------------------------------------------
+# -- what is printed and written -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is told of a part, on the console and on the page."""
+
+    title: str
+    left: Sequence[str] = ()
+    """The heads of columns of text."""
+    right: Sequence[str] = ()
+    """The heads of columns of numbers, which follow."""
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+
+
+def sections(figures: Figures) -> list[Section]:
+    """All that was measured, part by part; medians with the least and the most, and how many they are of."""
+    told: dict[str, Callable[[Figures], list[Section]]] = {
+        "epoch": _epoch_sections,
+        "suite": _suite_sections,
+        "recording": _recording_sections,
+        "startup": _startup_sections,
+        "store": _store_sections,
+        "scaling": _scaling_sections,
+    }
+    return [section for part, tell_of in told.items() if part in figures for section in tell_of(figures[part])]
+
+
+def _epoch_sections(part: Figures) -> list[Section]:
+    rows = []
+    for side, one in part["sides"].items():
+        cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{one['images_per_second']['median']:,.0f}"]
+        cells += [f"{ratio:.2f}" for ratio in one["ratio_to_fit"].values()]
+        rows.append([side, *cells, f"{one['flops_per_second']['median'] / 1e9:.1f}", f"{one['share_of_limit']:.1%}"])
+    limit = part["limit"]
+    low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
+    notes = [
+        f"fit: Keras' as it comes; tuned: fit with oneDNN's kernels and {STEPS_PER_CALL} steps a call; torch: PyTorch, "
+        "a plain eager loop; images/s by wall time, GFLOP/s by CPU time",
+        f"The limit: {middle:.1f} GFLOP/s ({low:.1f} to {high:.1f}), a product of two float32 matrices of "
+        f"{limit['size']:,} x {limit['size']:,} by TensorFlow on one thread, the best of {limit['calls']} calls in "
+        f"each of {part['repeats']} processes",
+        f"An epoch: {part['operations'] / 1e9:,.1f} GFLOP, those of convolutions and dense layers, forward and back",
+    ]
+    if "torch" not in part["sides"]:
+        notes.append("torch: skipped, PyTorch is not installed here")
+    heads = ("CPU s", "wall s", "images/s", "CPU to fit's", "wall to fit's", "GFLOP/s", "of the limit")
+    title = f"One epoch of the default CNN: {part['images']:,} images, one thread, median of n = {part['repeats']}"
+    return [Section(title, ("side",), heads, rows, notes)]
+
+
+def _suite_sections(part: Figures) -> list[Section]:
+    columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
+    rows = [
+        [
+            *(row["network"], " ".join(map(str, row["run_epochs"]))),
+            *(f"{row[name]:.1f}" if name in row else "-" for name in columns),
+        ]
+        for row in part["networks"]
+    ]
+    how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
+    notes = [
+        f"Measured: an epoch on {part['images']:,} images (n = 1), times {part['scaled_by']:.3g}; fit alone, on "
+        f"default threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
+        f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {POST_STOP} epochs)",
+        f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
+        f"Ratio: {part['ratio']:.2f}",
+    ]
+    heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
+    title = "All runs of one seed, from one epoch of each network; seconds"
+    return [Section(title, ("network",), heads, rows, notes)]
+
+
+def _recording_sections(part: Figures) -> list[Section]:
+    notes = [
+        f"{part['share']:.1%} of its training's CPU time ({part['cpu_seconds']:.2f} of "
+        f"{part['training_cpu_seconds']:.1f} s); a call's first run, with all that is imported and created once: "
+        f"{part['first_cpu_seconds']:.1f} s",
+        f"Peak memory of its worker: {part['peak_memory_mib']:.0f} MiB",
+        f"Disk: {part['run_bytes'] / 2**20:.2f} MiB, after gc {part['run_bytes_after_gc'] / 2**20:.2f} MiB",
+    ]
+    return [Section(f"Recording a run of {part['epochs']} epochs, n = 1", notes=notes)]
+
+
+def _startup_sections(part: Figures) -> list[Section]:
+    return [Section("fashion-cnn --help", notes=[f"{_told(part['seconds'])} s, median of n = {part['calls']}"])]
+
+
+def _store_sections(part: Figures) -> list[Section]:
+    rows = []
+    for name, ratio in part["growth"].items():
+        for count in part["runs"]:
+            one = part[f"{name}_{count}"]
+            rows.append([name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}"])
+        rows.append([name, "growth", f"{ratio:.1f}x", ""])
+    return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
+
+
+def _scaling_sections(part: Figures) -> list[Section]:
+    from experiments import scaling
+
+    return scaling.sections(part)
+
+
+def _told(taken: Figures) -> str:
+    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
 
 
 def show(figures: Figures) -> None:
     """Print what was measured."""
     out = console()
-    out.print(figures["date"], " · ".join(f"{name} {value}" for name, value in figures["machine"].items()), sep="\n")
-    if part := figures.get("epoch"):
-        title = f"\nOne epoch of the default CNN: {part['images']:,} images, one thread, median of {part['repeats']}"
-        made = table(title, ("side",), ("CPU s", "wall s", "images/s", "CPU to fit's", "wall to fit's"))
-        for side, one in part["sides"].items():
-            rate, ratios = part["images"] / one["seconds"]["median"], one["ratio_to_fit"].values()
-            cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{rate:,.0f}"]
-            made.add_row(side, *cells, *(f"{ratio:.2f}" for ratio in ratios))
-        out.print(made)
-        if "torch" not in part["sides"]:
-            out.print("torch: skipped, PyTorch is not installed here")
-    if part := figures.get("suite"):
-        columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
-        heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
-        made = table("\nAll runs of one seed, from one epoch of each network; seconds", ("network",), heads)
-        for row in part["networks"]:
-            numbers = [f"{row[name]:.1f}" if name in row else "-" for name in columns]
-            made.add_row(row["network"], " ".join(map(str, row["run_epochs"])), *numbers)
-        how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
-        out.print(
-            made,
-            f"Measured: an epoch on {part['images']:,} images, times {part['scaled_by']:.3g}; fit alone, on default "
-            f"threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
-            f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {POST_STOP} epochs)",
-            f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
-            f"Ratio: {part['ratio']:.2f}",
-            sep="\n",
-        )
-    if part := figures.get("recording"):
-        out.print(
-            f"\nRecording a run of {part['epochs']} epochs: {part['share']:.1%} of its training's CPU time "
-            f"({part['cpu_seconds']:.2f} of {part['training_cpu_seconds']:.1f} s); a call's first run, with all that "
-            f"is imported and created once: {part['first_cpu_seconds']:.1f} s",
-            f"Peak memory of its worker: {part['peak_memory_mib']:.0f} MiB",
-            f"Disk: {part['run_bytes'] / 2**20:.2f} MiB, after gc {part['run_bytes_after_gc'] / 2**20:.2f} MiB",
-            sep="\n",
-        )
-    if part := figures.get("startup"):
-        out.print(f"\nfashion-cnn --help: {_told(part['seconds'])} s, median of {part['calls']}")
-    if part := figures.get("store"):
-        made = table("\nA growing store", ("command", "runs"), ("wall s", "peak MiB"))
-        for name, ratio in part["growth"].items():
-            for count in part["runs"]:
-                one = part[f"{name}_{count}"]
-                made.add_row(name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}")
-            made.add_row(name, "growth", f"{ratio:.1f}x", "")
-        out.print(made)
-    if part := figures.get("scaling"):
-        from experiments import scaling
-
-        scaling.show(part)
+    out.print(figures["date"], _line(figures["machine"]), _line(_what(figures)), sep="\n")
+    for section in sections(figures):
+        out.print()
+        if section.rows:
+            made = table(section.title, section.left, section.right)
+            for row in section.rows:
+                made.add_row(*row)
+            out.print(made)
+        else:
+            out.print(section.title)
+        for note in section.notes:
+            out.print(note)
 
 
-def _told(taken: Figures) -> str:
-    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
+def page(figures: Figures) -> str:
+    """What was measured, as Markdown; the numbers are those that are printed."""
+    lines = [
+        "# Speed side by side",
+        "",
+        "By `python -m experiments.benchmark`, which measures all sides in turn in one call. Seconds are this",
+        "machine's: quote the ratios only. All figures: `benchmark.json`.",
+        "",
+        f"- date: {figures['date']}",
+        *(f"- {name}: {value}" for name, value in {**figures["machine"], **_what(figures)}.items()),
+    ]
+    for section in sections(figures):
+        lines += ["", f"## {section.title}", ""]
+        if section.rows:
+            marks = [*("---" for _ in section.left), *("---:" for _ in section.right)]
+            cells = [[*section.left, *section.right], marks, *section.rows]
+            lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+        lines += [f"- {note}" for note in section.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _what(figures: Figures) -> Figures:
+    """What of the settings a reader must know."""
+    given = figures["settings"]
+    images = f"{given['images']:,} of {given['all_images']:,} training images"
+    return {"data": f"{given['data']}, {images}", "commit": given["commit"]}
+
+
+def _line(values: Figures) -> str:
+    return " · ".join(f"{name} {value}" for name, value in values.items())
+
+
+def check_output(folder: Path) -> None:
+    """Make the folder for what is written, and see that it takes files: before the hours of measuring.
+
+    Raises:
+        OSError: it does not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    for name in FILES:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
+
+
+def write(figures: Figures, folder: Path) -> None:
+    """Write the figures and their page.
+
+    Raises:
+        Unwritable: a file could not be written.
+    """
+    for name, text in zip(FILES, (as_json(figures), page(figures)), strict=True):
+        write_bytes(folder / name, f"{text.rstrip()}\n".encode())
+
+
+def as_json(figures: Figures) -> str:
+    """The figures as JSON text."""
+    return json.dumps(figures, indent=1, allow_nan=False)
 
 
 # -- the command line ----------------------------------------------------------------------------------------------
@@ -485,7 +706,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: in place of those of the process.
 
     Returns:
-        The exit status: 0 done, 1 a side failed, 2 no such data; wrong use exits with 2.
+        The exit status: 0 done, 1 a side failed or the figures could not be written, 2 no such data; wrong use
+        exits with 2.
     """
     # Without a usage an error is one line.
     parser = argparse.ArgumentParser("benchmark", argparse.SUPPRESS, "Speed side by side; nothing is asserted.")
@@ -499,6 +721,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--suite-seconds", type=float, metavar="S", help="wall time of a real run of all studies")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--output", metavar="DIR", help=f"folder to write {' and '.join(FILES)} into")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
@@ -512,6 +735,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("repeats", "images", "suite_seconds"):
         if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
             parser.error(f"--{name.replace('_', '-')} is {value}; give a number above 0")
+    if options.output == "":
+        parser.error("--output is empty; name a folder")
+    output = None if options.output is None else Path(options.output)
+    try:
+        if output:
+            check_output(output)
+    except OSError as error:
+        reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        parser.error(f"--output {options.output!r} cannot be written ({reason}); name a folder that can")
     try:
         figures = measure([part for part in PARTS if part in asked], options)
     except DataError as error:
@@ -521,15 +753,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         last = (error.stderr or "").strip().splitlines()[-1:]
         print(f"benchmark: a measured process ended with status {error.returncode}: {''.join(last)}", file=sys.stderr)
         return 1
+    status = 0
+    try:
+        if output:
+            write(figures, output)
+    except Unwritable as error:  # what was measured is printed all the same
+        print(f"benchmark: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
+        status = 1
     if options.json:
-        print(json.dumps(figures, indent=1, allow_nan=False))
+        print(as_json(figures))
     else:
         show(figures)
-    return 0
+    return status
 
 
 def measure(parts: Sequence[str], options: argparse.Namespace) -> Figures:
-    """The date, the machine, and what the parts measured.
+    """The date, the machine, the settings, what the parts measured, and the ratios.
 
     Raises:
         DataError: there is no such data.
@@ -543,9 +782,24 @@ def measure(parts: Sequence[str], options: argparse.Namespace) -> Figures:
     task = Task(str(find(options.data_dir)), (used, test), CNN.canonical())
     found = fingerprint(threads=1)
     machine = {name: found[name] for name in ("processor", "python", *LIBRARIES)}
+    machine |= {name: version for name, version in (one.split("==", 1) for one in packages()) if name == "torch"}
     machine |= {"cores": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
-    date = datetime.now().astimezone().isoformat(timespec="seconds")
-    return {"date": date, "machine": machine, **{part: PARTS[part](task, options) for part in parts}}
+    source = checkout()
+    settings = {
+        "parts": list(parts),
+        "repeats": options.repeats,
+        "images": used,
+        "all_images": train,
+        "test_images": test,
+        "suite_seconds": options.suite_seconds,
+        "data": data.name,
+        "data_sha256": data.sha256,
+        "config": dict(task.settings),
+        "commit": source.commit + (", changed" if source.dirty else ""),
+    }
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    found = {part: PARTS[part](task, options) for part in parts}
+    return {"date": date, "machine": machine, "settings": settings, **found, "ratios": ratios(found)}
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark import fill, spread, tell, timed_commands
+from experiments.benchmark import Section, fill, spread, tell, timed_commands
 from fashion_cnn.config import CNN
-from fashion_cnn.console import console, table
 from fashion_cnn.environment import worker_variables
 from fashion_cnn.study import Study
 from fashion_cnn.timing import Timer
@@ -245,33 +244,32 @@ def _growth(found: Figures, runs: Sequence[int]) -> Figures:
     return {name: found[f"{name}_{many}"][field] / found[f"{name}_{few}"][field] for name, field in parts.items()}
 
 
-def show(figures: Figures) -> None:
-    """Print what was measured."""
-    out = console()
-    title = (
-        f"\n{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images; "
-        f"share: with epochs {figures['scaled_by']:.3g} times as long"
-    )
-    heads = ("1 worker, s", "2 workers, s", "speed-up", "a task besides its epochs, s", "more than local, s", "share")
-    made = table(title, ("executor",), heads)
+def sections(figures: Figures) -> list[Section]:
+    """What is told of it, on the console and on the benchmark's page."""
+    rows = []
     for name, one in figures["executors"].items():
         cells = [f"{one['seconds'][str(workers)]:.1f}" for workers in WORKERS]
         cells += [f"{one['speedup']:.2f}", f"{one['seconds_besides_epochs']:.1f}", f"{one['overhead_seconds']:.1f}"]
-        made.add_row(name, *cells, f"{one['overhead_share']:.1%}")
-    out.print(made)
-    if "ray" not in figures["executors"]:
-        out.print("ray: skipped, it is not installed here (make extras)")
-    columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
-    made = table("\nA growing store", ("store", "runs"), columns)
+        rows.append([name, *cells, f"{one['overhead_share']:.1%}"])
+    title = (
+        f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images; "
+        f"n = 1; share: with epochs {figures['scaled_by']:.3g} times as long"
+    )
+    heads = ("1 worker, s", "2 workers, s", "speed-up", "a task besides its epochs, s", "more than local, s", "share")
+    notes = () if "ray" in figures["executors"] else ("ray: skipped, it is not installed here (make extras)",)
+    trained = Section(title, ("executor",), heads, rows, notes)
+    rows = []
     for name, found in figures["stores"].items():
         for count in figures["runs"]:
             shown, told = found[f"list_{count}"], found[f"report_{count}"]
             cells = [f"{found[f'record_{count}']['median']:.2f}"]
             cells += [f"{one[of]:.{digits}f}" for one in (shown, told) for of, digits in _COMMAND]
-            made.add_row(name, f"{count:,}", *cells)
+            rows.append([name, f"{count:,}", *cells])
         growth = found["growth"]
-        made.add_row(name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH))
-    out.print(made)
+        rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
+    columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
+    title = f"A growing store; recording: median of n = {SENT}"
+    return [trained, Section(title, ("store", "runs"), columns, rows)]
 
 
 _COMMAND = (("seconds", 1), ("peak_memory_mib", 0))

@@ -21,7 +21,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -68,6 +68,7 @@ EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {
 }
 _CLAIMS: Final = {kind.__name__: kind for kind in (Higher, Lower, Equivalent, Stops, NotTested)}
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+_NOTHING: Final = "not there"
 
 
 class BundleError(ValueError):
@@ -275,3 +276,19 @@ def claims_values(found: Verdicts) -> dict[str, Any]:
     """Verdicts as JSON values, without the words that say nothing about these runs."""
     values: dict[str, Any] = from_json(to_json(found.as_dict()))  # tuples become lists, as in a file
     return {name: value for name, value in values.items() if name != "caveats"}
+
+
+def value_differences(said: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ; numbers may by what another processor's rounding makes of them."""
+    if isinstance(said, dict) and isinstance(computed, dict):
+        for name in {**computed, **said}:
+            at = f"{place}.{name}" if place else str(name)
+            yield from value_differences(said.get(name, _NOTHING), computed.get(name, _NOTHING), at)
+    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
+        for number, both in enumerate(zip(said, computed, strict=True)):
+            yield from value_differences(*both, f"{place}[{number}]")
+    elif isinstance(said, float) and isinstance(computed, float | int):
+        if not math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12):
+            yield place, said, computed
+    elif type(said) is not type(computed) or said != computed:
+        yield place, said, computed

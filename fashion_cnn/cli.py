@@ -37,12 +37,13 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
     raise SystemExit(_guarded(lambda: _run([study], options), options.debug))
 
 
-def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | None = None) -> int:
+def console(studies: Sequence[Study], post: Path, published: Path, arguments: Sequence[str] | None = None) -> int:
     """The command line `fashion-cnn`.
 
     Args:
         studies: in order.
         post: the post's printed numbers, CSV.
+        published: the folder of published results.
         arguments: in place of those of the process.
 
     Returns:
@@ -72,10 +73,11 @@ def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | Non
     ui = command(
         "ui",
         "serve the store on this machine and print the address to open",
-        lambda given: _ui(studies, given),
+        lambda given: _ui(studies, published, given),
     )
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
     ui.add_argument("--port", type=_count, default=5000, help="(default: 5000)")
+    ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
     _add_common(ui)
     report = command(
         "report", "write one offline HTML page of all studies", lambda given: _report(studies, post, given)
@@ -118,6 +120,12 @@ def console(studies: Sequence[Study], post: Path, arguments: Sequence[str] | Non
     verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
     _add_json(verify)
     _add_debug(verify)
+    results = command(
+        "results",
+        "show what the published results say, check them, or bring them up to date",
+        lambda given: _results(studies, post, published, given),
+    )
+    _add_results_options(results)
     sync = command("sync", "send to the store what could not be sent", _sync)
     _add_json(sync)
     _add_common(sync)
@@ -241,6 +249,22 @@ def _add_replay_options(parser: argparse.ArgumentParser, names: str) -> None:
     _add_common(parser)
 
 
+def _add_results_options(parser: argparse.ArgumentParser) -> None:
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--update",
+        action="store_true",
+        help="merge the store's complete records into experiments/results, and write the README's tables",
+    )
+    which.add_argument(
+        "--check",
+        action="store_true",
+        help="compute verdicts and tables again from the published files alone; status 1 where anything differs",
+    )
+    _add_json(parser)
+    _add_common(parser)
+
+
 # -- commands --------------------------------------------------------------------------------------------------
 
 
@@ -321,11 +345,11 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
     return FAILED if outcome.failed else DONE
 
 
-def _store(given: argparse.Namespace) -> Store:
+def _store(given: argparse.Namespace, *, create: bool = False) -> Store:
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.tracking import Store, resolve
 
-    return _noticed(Store(resolve(given.tracking_uri, REPOSITORY), create=False))
+    return _noticed(Store(resolve(given.tracking_uri, REPOSITORY), create=create))
 
 
 def _noticed(store: Store) -> Store:
@@ -465,11 +489,37 @@ def _verify(studies: Sequence[Study], given: argparse.Namespace) -> int:
     return DONE if outcome.holds else FAILED
 
 
-def _ui(studies: Sequence[Study], given: argparse.Namespace) -> int:
+def _ui(studies: Sequence[Study], published: Path, given: argparse.Namespace) -> int:
+    from fashion_cnn.publishing import load
     from fashion_cnn.ui import serve
 
     chosen = select_studies(studies, [given.study] if given.study else [])
-    return serve(_store(given), [study.name for study in chosen], given.port)
+    store = _store(given, create=given.published)
+    if given.published and (count := load(store, studies, published)):
+        print(f"{count} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
+    return serve(store, [study.name for study in chosen], given.port)
+
+
+def _results(studies: Sequence[Study], post: Path, published: Path, given: argparse.Namespace) -> int:
+    from fashion_cnn import console as tables
+    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.publishing import problems, read, update, write_readme
+    from fashion_cnn.results import verdicts_over
+
+    readme = REPOSITORY / "README.md"
+    if given.check:
+        found = problems(studies, published, post, readme)
+        _tell(given, {"problems": found}, "\n".join(found) or f"{published.name}: all of it holds")
+        return FAILED if found else DONE
+    if given.update:
+        merged = update(_store(given), studies, published, post)
+        write_readme(studies, published, post, readme)
+        value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
+        lines = [f"dropped: {line}" for line in merged.dropped]
+        _tell(given, value, "\n".join([*lines, f"{merged.added} runs added; {len(merged.records)} are published"]))
+        return DONE
+    tables.show_verdicts(verdicts_over(studies, read(published), post.read_bytes()), as_json=given.json)
+    return DONE
 
 
 def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
@@ -493,12 +543,12 @@ def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
 
 def _check(given: argparse.Namespace) -> int:
     from fashion_cnn import console as tables
-    from fashion_cnn.evidence import contradictions, missing
+    from fashion_cnn.evidence import contradictions, missing, rules_of
     from fashion_cnn.replay import records_of
 
     store = _store(given)
     (record,) = records_of(store, [store.find(given.run_id)])
-    lacks, against = missing(record), contradictions(record)
+    lacks, against = missing(record, rules_of(record.row)), contradictions(record)
     tables.show_check(record, lacks, against, as_json=given.json)
     return FAILED if lacks or against else DONE
 

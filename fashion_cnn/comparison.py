@@ -136,8 +136,8 @@ def intervals(replayed: Epoch, others: Sequence[Epoch]) -> list[Interval]:
     """The 95 % prediction interval of each score; see `claims.prediction_interval`.
 
     Args:
-        replayed: the replay's last epoch.
-        others: the last epoch of other seeds' runs; with fewer than `MIN_OTHERS` there are no intervals.
+        replayed: an epoch of the replay.
+        others: that of other seeds' runs; with fewer than `MIN_OTHERS` there are no intervals.
     """
     if len(others) < MIN_OTHERS:
         return []
@@ -218,9 +218,8 @@ class Comparison:
 
     def _weaker(self) -> Iterator[str]:
         if self.intervals:
-            yield from (f"  {interval}" for interval in self.intervals)
-        elif self.epochs < self.recorded:
-            yield "  whether the result is as expected needs all epochs: leave --epochs out"
+            after = "" if self.epochs == self.recorded else f"after epoch {self.epochs}, "
+            yield from (f"  {after}{interval}" for interval in self.intervals)
         elif self.others is not None:
             yield (
                 f"  {self.others} other seeds of this arm have complete records under the same data, code and "

@@ -167,6 +167,24 @@ RULES: Final = (
 )  # fmt: skip
 
 
+PUBLISHED_RULES: Final = tuple(
+    rule
+    for rule in RULES
+    if rule.field not in ("row.artifacts_sha256", "artifacts.per_class.json", f"artifacts.{HASHES}")
+)
+"""Of a record that was imported from published tables: what these cannot hold is not asked for."""
+
+
+def rules_of(row: Mapping[str, Any]) -> Sequence[Rule]:
+    """What a run's record must hold, whether it was recorded in its store or imported into it."""
+    return PUBLISHED_RULES if is_published(row) else RULES
+
+
+def is_published(row: Mapping[str, Any]) -> bool:
+    """Whether a run was imported into its store from published results."""
+    return _given(row.get("published"), Record(row, (), {}))
+
+
 @dataclass(frozen=True)
 class Lack:
     """A rule that a record does not meet."""
@@ -442,6 +460,8 @@ def reasons_left_out(
         reasons[which & (reasons == "")] = reason
 
     leave_out(runs["smoke"] == "true", "smoke run")
+    if "published" in runs:  # a column of a store's
+        leave_out(runs["published"].notna(), "published, recorded elsewhere")
     leave_out(runs["status"] != "FINISHED", "not finished")
     if study is not None:
         configs = {arm: config.sha256() for arm, config in study.arms.items()}

@@ -40,7 +40,17 @@ from fashion_cnn.environment import (
     sources,
 )
 from fashion_cnn.events import EpochDone, Event, Failed, Identity, Job, Started
-from fashion_cnn.evidence import BASIS, RULES, TEXTS, Record, contradictions, first_images_sha256, missing
+from fashion_cnn.evidence import (
+    BASIS,
+    RULES,
+    TEXTS,
+    Record,
+    contradictions,
+    first_images_sha256,
+    is_published,
+    missing,
+    rules_of,
+)
 from fashion_cnn.executor import Ended, LocalExecutor, Worker, default_workers
 from fashion_cnn.progress import TrainingProgress
 from fashion_cnn.stopping import stoppable
@@ -215,7 +225,9 @@ class _Here:
             notes.append(f"the code that was recorded is not at hand here: commit {record.row.get('git_commit')}")
         if config.threads > self.cores and self.options.threads is None:
             notes.append(f"recorded with {config.threads} threads; this machine has {self.cores}")
-        if lacks := missing(record):
+        if is_published(record.row):
+            notes.append("of a published run: the record has what was published, which is not all of it")
+        if lacks := missing(record, rules_of(record.row)):
             notes.append(f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check")
         here = fingerprint(threads, device)
         return _Case(
@@ -460,13 +472,20 @@ def _finished(case: _Case, training: _Training) -> Comparison:
 def _judged(store: Store, case: _Case, training: _Training) -> Comparison:
     """The comparison with what other seeds' records say of it, where that is all that can be said."""
     found = _finished(case, training)
-    if found.answer != "NOT COMPARABLE" or found.error or found.epochs < found.recorded:
+    if found.answer != "NOT COMPARABLE" or found.error:
         return found
     others = _others(store, case.record)
-    return replace(found, intervals=tuple(intervals(found.replayed[-1], others)), others=len(others))
+    # All epochs are judged by where each of the others ended, the first epochs by where the others were then.
+    ends = [one.row if found.epochs == found.recorded else _at(one, found.epochs) for one in others]
+    reached = [end for end in ends if end is not None]
+    return replace(found, intervals=tuple(intervals(found.replayed[-1], reached)), others=len(reached))
 
 
-def _others(store: Store, record: Record) -> list[Mapping[str, Any]]:
+def _at(record: Record, epoch: int) -> Mapping[str, Any] | None:
+    return next((one for one in record.epochs if one["epoch"] == epoch), None)
+
+
+def _others(store: Store, record: Record) -> list[Record]:
     """Complete records of other seeds of the same arm, config, data, code and environment; the newest of each seed."""
     runs = store.runs([str(record.row["study"])])
     for name in ("arm", "config_sha256", *BASIS):
@@ -474,6 +493,10 @@ def _others(store: Store, record: Record) -> list[Mapping[str, Any]]:
     runs = runs[(runs["seed"] != record.row["seed"]) & (runs["status"] == "FINISHED")]
     newest = runs.sort_values("start_time").drop_duplicates("seed", keep="last")
     # A smoke run is no evidence, but smoke runs may be compared with each other.
-    rules = RULES if record.row.get("smoke") == "false" else SMOKE_RULES
+    smoke = record.row.get("smoke") != "false"
     records = records_of(store, newest.to_dict("records"), whole=False)
-    return [one.row for one in records if not missing(one, rules) and not contradictions(one)]
+    return [
+        one
+        for one in records
+        if not missing(one, SMOKE_RULES if smoke else rules_of(one.row)) and not contradictions(one)
+    ]

@@ -499,6 +499,49 @@ class Store:
             self._experiments[study] = experiment.experiment_id
         return self._experiments[study]
 
+    def import_published(self, record: Record, question: str, figures: Mapping[str, bytes]) -> None:
+        """Bring a published record into the store, as a run of its study, tagged `published` with its id.
+
+        Args:
+            record: of `results.read`.
+            question: the study's.
+            figures: more artifacts, by path.
+
+        Raises:
+            StoreError: the store did not take all of it; the run is not FINISHED then.
+        """
+        row, states = record.row, record.states()
+        told = f"Published: imported from `experiments/results`, not recorded here; there it is run {row['run_id']}."
+        tags = {
+            **{name: str(row[name]) for name in TAGS if row.get(name) is not None},
+            "published": str(row["run_id"]),
+            "mlflow.note.content": f"{question}\n\n{told}",
+        }
+        params = {name: str(row[name]) for name in (*FIELDS, "seed", "parameters")}
+        metrics = [
+            _metric(name, state[name], int(state["ended_at"]), int(state["epoch"]))
+            for state in states
+            for name in EPOCH_METRICS
+        ]
+        last = states[-1]
+        metrics += [_metric(name, row[name], int(last["ended_at"]), int(last["epoch"])) for name in RUN_METRICS]
+        with _store_errors(self.address), tempfile.TemporaryDirectory() as folder:
+            for name, content in {**record.artifacts, **figures}.items():
+                path = Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            experiment = self.experiment(str(row["study"]), question)
+            run = self.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
+            self.client.log_artifacts(run.info.run_id, folder)
+            self._log(run.info.run_id, metrics, params)
+            self._log_data_set(run.info.run_id, str(row["data_sha256"]), None)
+            self.client.set_terminated(run.info.run_id, str(row["status"]), end_time=int(row["end_time"]))
+
+    def delete(self, run_id: str) -> None:
+        """Move a run to the store's bin."""
+        with _store_errors(self.address):
+            self.client.delete_run(run_id)
+
     # -- reading -------------------------------------------------------------------------------------------
 
     def runs(self, studies: Sequence[str] | None = None) -> pd.DataFrame:
@@ -780,7 +823,10 @@ def _check_sqlite(path: Path, create: bool) -> None:
         if start not in (b"", b"SQLite format 3\0"):
             raise StoreError(f"the store {path} is no SQLite database; name another file, or move this one away")
     elif not create:
-        raise StoreError(f"there is no store at {path} yet; record a run first (make studies)")
+        raise StoreError(
+            f"there is no store at {path} yet; record a run first (make studies), or import the published runs "
+            "(make ui)"
+        )
     _check_writable(path.parent)
 
 

@@ -93,7 +93,9 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
     command += ["--uvicorn-opts", "--log-level warning"]
     # Variables meant for another server could switch its checks off or move it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    variables = {**inherited, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # Without its eight processes for jobs on traces, of which there are none here, it is up in half the time.
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    variables = {**inherited, **jobs, "MLFLOW_DISABLE_TELEMETRY": "true"}
     # What the server says goes to standard error: standard output is for the addresses.
     server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
     try:

@@ -10,7 +10,6 @@ rewrote everything alike.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -48,6 +47,7 @@ from fashion_cnn.bundle import (
     records_of,
     study_of,
     study_values,
+    value_differences,
     verdicts_of,
 )
 from fashion_cnn.evidence import HASHES, LIGHT, Record, contradictions, missing, reasons_left_out
@@ -327,27 +327,8 @@ def _of_claims(
         return
     runs, epochs = frames([one.row for one in records], [epoch for one in records for epoch in one.epochs])
     again |= claims_values(verdicts_of(studies, runs, epochs, files[POST]))
-    for place, said, computed in _differences(from_json(files[CLAIMS]), again):
+    for place, said, computed in value_differences(from_json(files[CLAIMS]), again):
         yield Finding(CLAIMS, f"{place} is {_short(said)}, but computed again it is {_short(computed)}")
-
-
-def _differences(said: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two JSON values differ; numbers may by what another processor's rounding makes of them."""
-    if isinstance(said, dict) and isinstance(computed, dict):
-        for name in {**computed, **said}:
-            at = f"{place}.{name}" if place else str(name)
-            yield from _differences(said.get(name, _NOTHING), computed.get(name, _NOTHING), at)
-    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
-        for number, both in enumerate(zip(said, computed, strict=True)):
-            yield from _differences(*both, f"{place}[{number}]")
-    elif isinstance(said, float) and isinstance(computed, float | int):
-        if not math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12):
-            yield place, said, computed
-    elif type(said) is not type(computed) or said != computed:
-        yield place, said, computed
-
-
-_NOTHING: Final = "not there"
 
 
 def _short(value: Any) -> str:

@@ -35,6 +35,11 @@ class Lab:
         return f"sqlite:///{self.folder / 'mlflow.db'}"
 
     @property
+    def published(self) -> Path:
+        """Where `call` finds published results, and puts them."""
+        return self.folder / "results"
+
+    @property
     def variables(self) -> dict[str, str]:
         return {**os.environ, "MLFLOW_TRACKING_URI": self.uri, "FASHION_MNIST_DIR": str(self.data)}
 
@@ -59,7 +64,7 @@ class Lab:
         """
         printed, errors = io.StringIO(), io.StringIO()
         with mock.patch.dict(os.environ, self.variables), redirect_stdout(printed), redirect_stderr(errors):
-            ended = console(STUDIES, POST_RESULTS, [str(word) for word in words])
+            ended = console(STUDIES, POST_RESULTS, self.published, [str(word) for word in words])
         assert ended == status, f"status {ended}\n{printed.getvalue()}\n{errors.getvalue()}"
         return printed.getvalue() + errors.getvalue()
 

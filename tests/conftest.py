@@ -33,6 +33,15 @@ os.environ.update(KERNELS)  # what a worker has, before anything imports TensorF
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 
 
+# The files that take longest, each more than its share: begun first, the last ones to end are short.
+LONGEST = ("runs", "processes", "cluster", "ui", "servers", "replay", "stores", "benchmark", "results", "notebooks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 def pytest_report_header() -> str:
     return f"moments of the kills: FAULT_SEED={os.environ['FAULT_SEED']}"
 

@@ -79,7 +79,7 @@ def postgresql(binaries: Path) -> Iterator[str]:
             yield f"postgresql://mlflow:{password}@{HOST}:{port}/postgres"
         finally:
             process.send_signal(signal.SIGINT)  # its fast way to end
-            process.wait(30)
+            process.wait(120)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def tracking_server(database: str, folder: Path) -> Iterator[TrackingServer]:
         yield server
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # it and the processes that it started
-        process.wait(30)
+        process.wait(120)
 
 
 def _add_user(server: TrackingServer, name: str) -> None:
@@ -200,7 +200,7 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
         yield cluster
     finally:
         started = descendants(holder.pid)
-        holder.communicate(timeout=60)  # it ends when nobody can ask it any more
+        holder.communicate(timeout=120)  # it ends when nobody can ask it any more
         until = time.monotonic() + 20
         while left := [number for number in started if is_alive(number)]:
             assert time.monotonic() < until, f"Ray left processes behind: {left}"

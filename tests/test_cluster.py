@@ -242,7 +242,7 @@ class TestANodeThatDies:
         variables = [Path(f"/proc/{number}/environ").read_bytes().split(b"\0") for number in workers]
         assert len(workers) == 2 and all(b"OMP_NUM_THREADS=1" in one for one in variables)  # Ray sets it
         stopped.send_signal(signal.SIGINT)
-        _, errors = stopped.communicate(timeout=60)
+        _, errors = stopped.communicate(timeout=120)
         assert stopped.returncode == 130 and "Traceback" not in errors
         assert not any(is_alive(number) for number in workers)
         killed = lab.runs("filter_study").query("seed == '7'")

@@ -159,8 +159,13 @@ class TestPredictionInterval:
         said = told(differences=(DIFFERENCE,), environment=(THREADS,), others=5)
         assert "5 other seeds" in said and "needs 6" in said
 
-    def test_a_part_of_the_epochs_is_no_result(self) -> None:
+    def test_a_part_of_the_epochs_is_judged_by_where_others_were_then(self) -> None:
         found = Comparison(
-            *("1" * 32, "s", "a", "0"), 1, 2, replayed=(EPOCHS[0],), differences=(DIFFERENCE,), environment=(THREADS,)
+            *("1" * 32, "s", "a", "0"),
+            *(1, 2),
+            replayed=(EPOCHS[0],),
+            differences=(DIFFERENCE,),
+            environment=(THREADS,),
+            intervals=(Interval("test_loss", 0.3, 0.2, 0.4, 9),),
         )
-        assert "leave --epochs out" in "\n".join(found.lines())
+        assert "after epoch 1, test_loss 0.3000 is inside" in "\n".join(found.lines())

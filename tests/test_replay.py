@@ -266,7 +266,7 @@ class TestWhatGoesWrong:
             assert "starting" in process.stderr.readline()
             workers = descendants(process.pid)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=120)
         finally:
             process.kill()
         assert process.returncode == 130
@@ -359,7 +359,7 @@ def of_seed(seed: int, **row: Any) -> Record:
 
 def others(*records: Record) -> list[str]:
     """The seeds of the records that the record of seed 0 is compared with."""
-    return [str(row["seed"]) for row in _others(cast(Store, FakeStore(records)), of_seed(0))]
+    return [str(one.row["seed"]) for one in _others(cast(Store, FakeStore(records)), of_seed(0))]
 
 
 class TestOtherSeeds:
@@ -383,7 +383,7 @@ class TestOtherSeeds:
     def test_smoke_runs_are_compared_with_smoke_runs(self) -> None:
         smoke = [of_seed(seed, smoke="true") for seed in (1, 2)]
         found = _others(cast(Store, FakeStore(smoke)), of_seed(0, smoke="true"))
-        assert [row["seed"] for row in found] == ["1", "2"] and others(*smoke) == []
+        assert [one.row["seed"] for one in found] == ["1", "2"] and others(*smoke) == []
 
 
 class TestDataChanges:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import REPOSITORY, Lab
+from tests.faults.watch import PATIENCE
 from tests.made_up import write_made_up
 from tests.servers import free_port
 from tests.test_environment import git
@@ -64,7 +65,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
         )
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(30)
+        server.wait(PATIENCE)
         server.stdout.close()
     assert made.returncode == 0, made.stderr
     (run,) = lab.runs().to_dict("records")

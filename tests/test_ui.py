@@ -65,7 +65,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield Served(lab, {what.rstrip(":"): address for what, address in zip(lines[0:8:2], lines[1:8:2], strict=True)})
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(120) == 130
         process.stdout.close()
 
 

@@ -23,6 +23,7 @@ from tests.command import REPOSITORY, Lab
 from tests.faults import scripted
 from tests.faults.watch import (
     GIVES_UP,
+    PATIENCE,
     Terminal,
     ending,
     epochs,
@@ -56,7 +57,7 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kills", "command"),
     [
-        pytest.param(5, ("run", "baseline_study", "epochs_study", "--smoke"), id="5"),
+        pytest.param(3, ("run", "baseline_study", "epochs_study", "--smoke"), id="3"),
         pytest.param(
             50,
             ("run", "baseline_study", "epochs_study", "depth_study"),
@@ -141,7 +142,7 @@ class Story:
 
     def look(self, when: str, process: subprocess.Popen[str] | None = None) -> None:
         if process is not None:
-            _, self.errors[when] = process.communicate(timeout=60)
+            _, self.errors[when] = process.communicate(timeout=PATIENCE)
             self.status[when] = process.returncode
             self.left[when] = processes(self.lab)
         runs = self.lab.runs()

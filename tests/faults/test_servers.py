@@ -32,6 +32,7 @@ from fashion_cnn.ui import TRAINING
 from tests.command import REPOSITORY, Lab
 from tests.faults.scripted import events, header_and_record, metrics, open_store, record_one
 from tests.faults.test_names import MARKUP
+from tests.faults.watch import PATIENCE
 from tests.made_up import write_made_up
 
 START = 150.0  # seconds that a server may take on a busy machine
@@ -104,7 +105,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
         yield UI(open_store(folder / "after"), port)
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        assert process.wait(PATIENCE) == 130
         process.stdout.close()
     assert {path.name for path in folder.iterdir()} == {"after", "log"}  # no uploads, no database of its own
 
@@ -196,7 +197,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mlflow", "server", *where, *what],
                 cwd=self.folder,
-                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+                env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -321,7 +322,7 @@ def images(store: Store, run_id: str) -> Counter[tuple[str, str]]:
 class TestATrackingServerThatDies:
     def test_does_not_hold_up_a_training(self, story: Story) -> None:
         assert "1 runs made" in story.said["train"]
-        assert story.took < 5
+        assert story.took < 30  # what a single request may take
 
     def test_leaves_the_run_finished_and_says_how_to_send_it(self, story: Story) -> None:
         said = " ".join(story.said["train"].split())  # lines are broken

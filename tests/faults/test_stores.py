@@ -354,7 +354,7 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         holder.stdin.close()
-        assert holder.wait(30) == 0
+        assert holder.wait(120) == 0
         holder.stdout.close()
 
 
@@ -395,7 +395,7 @@ def held_store(tmp_path_factory: pytest.TempPathFactory) -> Held:
             seconds["ending"] = time.monotonic() - started
             trouble, unsent = ended.trouble, len(store.unsent(ending[0]))
             time.sleep(max(0.0, 24 - seconds["ending"]))
-        printed, errors = listing.communicate(timeout=60)
+        printed, errors = listing.communicate(timeout=120)
         seconds["list"] = time.monotonic() - started
     return Held(store, seconds, trouble, unsent, subprocess.CompletedProcess([], listing.returncode, printed, errors))
 

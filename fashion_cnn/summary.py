@@ -1,0 +1,213 @@
+"""Published records in, the README's tables out: Markdown, generated and never typed.
+
+`render` fills the marked parts of a text with cog (Ned Batchelder's code generator). A part is called by name, as in
+`cog.outl(part("arms"))`. Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from fashion_cnn import bundle
+from fashion_cnn.claims import MEASURES, Part, Sentence, Stops, misses
+from fashion_cnn.evidence import Record, select
+from fashion_cnn.report import arm_table, post_comparison
+from fashion_cnn.results import verdicts_over
+from fashion_cnn.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Sequence[str]
+_MINUS: Final = "\N{MINUS SIGN}"
+_NONE: Final = "\N{EN DASH}"
+
+
+class SummaryError(ValueError):
+    """A text whose parts cannot be filled: one line that says why."""
+
+
+def parts(
+    studies: Sequence[Study], records: Sequence[Record], post: bytes, benchmarks: Mapping[str, Any]
+) -> dict[str, Callable[[], str]]:
+    """What can stand in a text, by name; each is made when it is called.
+
+    Args:
+        studies: in order.
+        records: published; at least one.
+        post: the post's printed numbers, CSV.
+        benchmarks: by name the JSON values of what `experiments.benchmark` wrote; may be empty.
+    """
+    said = verdicts_over(studies, records, post)
+    runs, _ = bundle.frames((one.row for one in records), ())
+    chosen = {study.name: select(runs[runs["study"] == study.name], study)[0] for study in studies}
+
+    def arms() -> str:
+        rows = []
+        for study in studies:
+            theirs = post_comparison(study, said).set_index(["arm", "measure"])["printed"].to_dict()
+            for row in arm_table(chosen[study.name], list(study.arms)).to_dict("records"):
+                printed = [_plain(theirs.get((row["arm"], one)), 2) for one in ("test_accuracy", "test_loss")]
+                ours = [_mean(row, one) for one in ("test_accuracy", "test_loss")]
+                epochs = _plain(row["epochs_mean"], 0 if row["epochs_min"] == row["epochs_max"] else 1)
+                cost = [epochs, _plain(row["cpu_seconds"], 0)]
+                rows.append([study.name, row["arm"], str(row["n"]), printed[0], ours[0], printed[1], ours[1], *cost])
+        heads = ["study", "arm", "n", "post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss"]
+        return table([*heads, "epochs", "CPU s"], _once(rows), numbers=range(2, 9))
+
+    def claims() -> str:
+        rows = [
+            [one.study.name, _whose(sentence), f"**{sentence.verdict}**", _evidence(sentence)]
+            for one in said.studies
+            for sentence in one.sentences
+        ]
+        return table(["study", "the sentence", "verdict", "its parts"], _once(rows))
+
+    def counts() -> str:
+        verdicts = [sentence.verdict for one in said.studies for sentence in one.sentences if sentence.source == "post"]
+        told = [f"{verdicts.count(one)} {_COUNTED.get(one, one)}" for one in dict.fromkeys(sorted(verdicts, key=_ORDER.index))]
+        found = misses(said.test_results)
+        return (
+            f"Of the post's {len(verdicts)} sentences: {', '.join(told)}. Of its {found['compared']} printed test "
+            f"results {found['outside']} lie outside of the 95 % prediction interval for one more run of ours; chance "
+            f"alone would put {found['by_chance']:.1f} there."
+        )
+
+    def basis() -> str:
+        return _basis(records, pooled(chosen.values()))
+
+    def benchmark() -> str:
+        return _ratios(benchmarks.get("benchmark"))
+
+    def scaling() -> str:
+        return _scaling(benchmarks.get("scaling"))
+
+    return {made.__name__: made for made in (arms, claims, counts, basis, benchmark, scaling)}
+
+
+def pooled(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Some frames of runs as one."""
+    import pandas as pd
+
+    return pd.concat(frames, ignore_index=True)
+
+
+def render(text: str, made: Mapping[str, Callable[[], str]]) -> str:
+    """A text with its marked parts generated anew.
+
+    Raises:
+        SummaryError: a mark that cog does not understand, or a part that there is none of.
+    """
+    from cogapp.cogapp import Cog, CogError
+
+    def part(name: str) -> str:
+        if name not in made:
+            raise SummaryError(f"there is no part {name!r}; there are: {', '.join(made)}")
+        return made[name]()
+
+    cog = Cog()
+    cog.options.defines["part"] = part
+    try:
+        return str(cog.process_string(text, "README.md"))
+    except CogError as error:
+        raise SummaryError(f"README.md: {error}") from None
+
+
+def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
+    """A table in GitHub's Markdown.
+
+    Args:
+        heads: of the columns.
+        rows: of cells; what would end a cell is escaped.
+        numbers: the columns whose cells are set to the right.
+    """
+    right = set(numbers)
+    rule = ["---:" if place in right else "---" for place, _ in enumerate(heads)]
+    lines = [heads, rule, *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+_ORDER: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
+_COUNTED: Final = {"too few seeds": "with too few seeds"}
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """The rows, a first cell that repeats the one above left empty."""
+    above = [None, *(row[0] for row in rows)]
+    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
+
+
+def _plain(value: float | None, decimals: int) -> str:
+    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
+
+
+def _mean(row: Mapping[str, Any], measure: str) -> str:
+    """A mean with its 95 % interval."""
+    mean, low, high = (row[f"{measure}_{name}"] for name in ("mean", "low", "high"))
+    interval = "" if math.isnan(low) else f" ({_plain(low, 4)} to {_plain(high, 4)})"
+    return f"{_plain(mean, 4)}{interval}"
+
+
+def _whose(sentence: Sentence) -> str:
+    return sentence.says if sentence.source == "post" else f"*ours:* {sentence.says}"
+
+
+def _evidence(sentence: Sentence) -> str:
+    if not sentence.parts:
+        return " ".join(sentence.notes)
+    return "; ".join(_part(part) for part in sentence.parts)
+
+
+def _part(part: Part) -> str:
+    """What a part's runs say, in short: the difference, its interval and in how many seeds it has this sign."""
+    claim = part.claim
+    verdict = "" if part.verdict == "supported" else f" ({part.verdict})"
+    if part.estimate is None:
+        return f"{claim}{verdict}"
+    if isinstance(claim, Stops):
+        return f"{claim}: in {part.wins} of {part.n} runs{verdict}"
+    sign = "+"
+    estimate = f"{part.estimate:{sign}.{claim.decimals}f}".replace("-", _MINUS)
+    interval = ""
+    if part.low is not None and part.high is not None:
+        ends = [f"{end:{sign}.{claim.decimals}f}".replace("-", _MINUS) for end in (part.low, part.high)]
+        interval = f" ({ends[0]} to {ends[1]})"
+    return f"{MEASURES[claim.measure]} {estimate}{interval}, {part.wins} of {part.n} seeds{verdict}"
+
+
+def _basis(records: Sequence[Record], chosen: pd.DataFrame) -> str:
+    """What the numbers rest on: how many runs, where and when they were made, and their hashes."""
+    seeds = sorted({int(seed) for seed in chosen["seed"]})
+    used = [one for one in records if one.row["run_id"] in set(chosen["run_id"])]
+    told = [one.json("environment.json")["fingerprint"] for one in used]
+    days = sorted(datetime.fromtimestamp(int(one.row["start_time"]) / 1000, UTC).strftime("%Y-%m-%d") for one in used)
+    processors = sorted({str(one.get("processor", "an unknown processor")) for one in told})
+    names = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
+    libraries = sorted({", ".join(f"{names[key]} {one[key]}" for key in names if key in one) for one in told})
+    commits = sorted({str(one.row["git_commit"])[:10] for one in used})
+    code = sorted({str(one.row["code_sha256"])[:12] for one in used})
+    when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+    others = len(records) - len(used)
+    return (
+        f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {when} on {' and '.join(processors)} with "
+        f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(code)}."
+        + (f" {others} more runs of another environment are published and not counted." if others else "")
+    )
+
+
+def _ratios(values: Mapping[str, Any] | None) -> str:
+    if not values:
+        return "Not measured yet."
+    ratios = [[name, f"{value:.2f}"] for name, value in values["ratios"].items()]
+    return table(["ratio", "measured"], ratios, numbers=[1])
+
+
+def _scaling(values: Mapping[str, Any] | None) -> str:
+    return "Not measured yet." if not values else ""
