@@ -1,7 +1,7 @@
 """Speed side by side, measured in turn in one call: `python -m experiments.benchmark`. Prints ratios, asserts nothing.
 
 With --output it leaves all figures as `benchmark.json`, whose `ratios` may be quoted, and a page of them as
-`benchmark.md`.
+`benchmark.md`; of --scaling `scaling.json` and `scaling.md`.
 
 Each side is a fresh process, because TensorFlow's threads are process-wide, and trains one epoch before the one that is
 timed: imports, tracing and first calls are in nobody's epoch. The parts:
@@ -26,7 +26,6 @@ scaling: more workers, other executors, fuller stores; only with --scaling, for 
 from __future__ import annotations
 
 import argparse
-import errno
 import heapq
 import json
 import math
@@ -48,6 +47,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.measured import Figures, as_json, check_output, ratios, show, spread, write
 from fashion_cnn.config import (
     CNN,
     IMAGE_SIZE,
@@ -57,12 +57,11 @@ from fashion_cnn.config import (
     feature_map_sizes,
     nearest,
 )
-from fashion_cnn.console import console, duration, table
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, find, load, load_dataset
 from fashion_cnn.environment import KERNELS, LIBRARIES, checkout, fingerprint, packages, worker_variables
 from fashion_cnn.study import Run, Study, changes, plan, select_runs
 from fashion_cnn.timing import Timer
-from fashion_cnn.trajectories import Unwritable, write_bytes
+from fashion_cnn.trajectories import Unwritable
 
 POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 RECORDED_EPOCHS = 2
@@ -72,9 +71,6 @@ LIMIT_CALLS = 10
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
 OURS = "order_study"  # the study that the post has not
-FILES = ("benchmark.json", "benchmark.md")
-
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -340,6 +336,7 @@ def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
     return {
         "images": images,
         "repeats": options.repeats,
+        "steps_per_call": STEPS_PER_CALL,
         "operations": operations,
         "limit": {"size": LIMIT_SIZE, "calls": LIMIT_CALLS, "flops_per_second": limit},
         "sides": found,
@@ -394,6 +391,7 @@ def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
         "fit_seconds": fit_seconds,
         "our_seconds": our_seconds,
         "our_seconds_given": options.suite_seconds is not None,
+        "post_stop": POST_STOP,
         "ratio": fit_seconds / our_seconds,
     }
 
@@ -473,227 +471,9 @@ PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
 USUAL = [name for name in PARTS if name != "scaling"]
 
 
-def ratios(figures: Figures) -> dict[str, float]:
-    """What may be quoted: quotients of what one call measured, for another machine has other seconds.
-
-    Args:
-        figures: by part; any may be missing.
-
-    Returns:
-        `epoch_cpu_ours_to_<side>`: the CPU seconds of our epoch by those of another side's;
-        `limit_share_<side>`: what a side reaches of the processor's limit, from 0 to 1;
-        `suite_post_to_ours`: the wall time of the post's way by ours;
-        `recording_share`: the CPU time of recording a run by that of its training.
-    """
-    found = {}
-    if part := figures.get("epoch"):
-        sides = part["sides"]
-        ours = sides["ours"]["cpu_seconds"]["median"]
-        for side in sides.keys() - {"ours"}:
-            found[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
-        found |= {f"limit_share_{side}": one["share_of_limit"] for side, one in sides.items()}
-    if part := figures.get("suite"):
-        found["suite_post_to_ours"] = part["ratio"]
-    if part := figures.get("recording"):
-        found["recording_share"] = part["share"]
-    return dict(sorted(found.items()))
-
-
-def spread(values: Sequence[float]) -> Figures:
-    """The median of some values, the least and the most."""
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
-
-
 def tell(line: str) -> None:
     """Say on standard error what is measured now."""
     print(line, file=sys.stderr, flush=True)
-
-
-# -- what is printed and written -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Section:
-    """What is told of a part, on the console and on the page."""
-
-    title: str
-    left: Sequence[str] = ()
-    """The heads of columns of text."""
-    right: Sequence[str] = ()
-    """The heads of columns of numbers, which follow."""
-    rows: Sequence[Sequence[str]] = ()
-    notes: Sequence[str] = ()
-
-
-def sections(figures: Figures) -> list[Section]:
-    """All that was measured, part by part; medians with the least and the most, and how many they are of."""
-    told: dict[str, Callable[[Figures], list[Section]]] = {
-        "epoch": _epoch_sections,
-        "suite": _suite_sections,
-        "recording": _recording_sections,
-        "startup": _startup_sections,
-        "store": _store_sections,
-        "scaling": _scaling_sections,
-    }
-    return [section for part, tell_of in told.items() if part in figures for section in tell_of(figures[part])]
-
-
-def _epoch_sections(part: Figures) -> list[Section]:
-    rows = []
-    for side, one in part["sides"].items():
-        cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{one['images_per_second']['median']:,.0f}"]
-        cells += [f"{ratio:.2f}" for ratio in one["ratio_to_fit"].values()]
-        rows.append([side, *cells, f"{one['flops_per_second']['median'] / 1e9:.1f}", f"{one['share_of_limit']:.1%}"])
-    limit = part["limit"]
-    low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
-    notes = [
-        f"fit: Keras' as it comes; tuned: fit with oneDNN's kernels and {STEPS_PER_CALL} steps a call; torch: PyTorch, "
-        "a plain eager loop; images/s by wall time, GFLOP/s by CPU time",
-        f"The limit: {middle:.1f} GFLOP/s ({low:.1f} to {high:.1f}), a product of two float32 matrices of "
-        f"{limit['size']:,} x {limit['size']:,} by TensorFlow on one thread, the best of {limit['calls']} calls in "
-        f"each of {part['repeats']} processes",
-        f"An epoch: {part['operations'] / 1e9:,.1f} GFLOP, those of convolutions and dense layers, forward and back",
-    ]
-    if "torch" not in part["sides"]:
-        notes.append("torch: skipped, PyTorch is not installed here")
-    heads = ("CPU s", "wall s", "images/s", "CPU to fit's", "wall to fit's", "GFLOP/s", "of the limit")
-    title = f"One epoch of the default CNN: {part['images']:,} images, one thread, median of n = {part['repeats']}"
-    return [Section(title, ("side",), heads, rows, notes)]
-
-
-def _suite_sections(part: Figures) -> list[Section]:
-    columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
-    rows = [
-        [
-            *(row["network"], " ".join(map(str, row["run_epochs"]))),
-            *(f"{row[name]:.1f}" if name in row else "-" for name in columns),
-        ]
-        for row in part["networks"]
-    ]
-    how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
-    notes = [
-        f"Measured: an epoch on {part['images']:,} images (n = 1), times {part['scaled_by']:.3g}; fit alone, on "
-        f"default threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
-        f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {POST_STOP} epochs)",
-        f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
-        f"Ratio: {part['ratio']:.2f}",
-    ]
-    heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
-    title = "All runs of one seed, from one epoch of each network; seconds"
-    return [Section(title, ("network",), heads, rows, notes)]
-
-
-def _recording_sections(part: Figures) -> list[Section]:
-    notes = [
-        f"{part['share']:.1%} of its training's CPU time ({part['cpu_seconds']:.2f} of "
-        f"{part['training_cpu_seconds']:.1f} s); a call's first run, with all that is imported and created once: "
-        f"{part['first_cpu_seconds']:.1f} s",
-        f"Peak memory of its worker: {part['peak_memory_mib']:.0f} MiB",
-        f"Disk: {part['run_bytes'] / 2**20:.2f} MiB, after gc {part['run_bytes_after_gc'] / 2**20:.2f} MiB",
-    ]
-    return [Section(f"Recording a run of {part['epochs']} epochs, n = 1", notes=notes)]
-
-
-def _startup_sections(part: Figures) -> list[Section]:
-    return [Section("fashion-cnn --help", notes=[f"{_told(part['seconds'])} s, median of n = {part['calls']}"])]
-
-
-def _store_sections(part: Figures) -> list[Section]:
-    rows = []
-    for name, ratio in part["growth"].items():
-        for count in part["runs"]:
-            one = part[f"{name}_{count}"]
-            rows.append([name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}"])
-        rows.append([name, "growth", f"{ratio:.1f}x", ""])
-    return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
-
-
-def _scaling_sections(part: Figures) -> list[Section]:
-    from experiments import scaling
-
-    return scaling.sections(part)
-
-
-def _told(taken: Figures) -> str:
-    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
-
-
-def show(figures: Figures) -> None:
-    """Print what was measured."""
-    out = console()
-    out.print(figures["date"], _line(figures["machine"]), _line(_what(figures)), sep="\n")
-    for section in sections(figures):
-        out.print()
-        if section.rows:
-            made = table(section.title, section.left, section.right)
-            for row in section.rows:
-                made.add_row(*row)
-            out.print(made)
-        else:
-            out.print(section.title)
-        for note in section.notes:
-            out.print(note)
-
-
-def page(figures: Figures) -> str:
-    """What was measured, as Markdown; the numbers are those that are printed."""
-    lines = [
-        "# Speed side by side",
-        "",
-        "By `python -m experiments.benchmark`, which measures all sides in turn in one call. Seconds are this",
-        "machine's: quote the ratios only. All figures: `benchmark.json`.",
-        "",
-        f"- date: {figures['date']}",
-        *(f"- {name}: {value}" for name, value in {**figures["machine"], **_what(figures)}.items()),
-    ]
-    for section in sections(figures):
-        lines += ["", f"## {section.title}", ""]
-        if section.rows:
-            marks = [*("---" for _ in section.left), *("---:" for _ in section.right)]
-            cells = [[*section.left, *section.right], marks, *section.rows]
-            lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
-        lines += [f"- {note}" for note in section.notes]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _what(figures: Figures) -> Figures:
-    """What of the settings a reader must know."""
-    given = figures["settings"]
-    images = f"{given['images']:,} of {given['all_images']:,} training images"
-    return {"data": f"{given['data']}, {images}", "commit": given["commit"]}
-
-
-def _line(values: Figures) -> str:
-    return " · ".join(f"{name} {value}" for name, value in values.items())
-
-
-def check_output(folder: Path) -> None:
-    """Make the folder for what is written, and see that it takes files: before the hours of measuring.
-
-    Raises:
-        OSError: it does not.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-    for name in FILES:
-        if (folder / name).is_dir():
-            raise IsADirectoryError(errno.EISDIR, f"{name} in it is a folder")
-
-
-def write(figures: Figures, folder: Path) -> None:
-    """Write the figures and their page.
-
-    Raises:
-        Unwritable: a file could not be written.
-    """
-    for name, text in zip(FILES, (as_json(figures), page(figures)), strict=True):
-        write_bytes(folder / name, f"{text.rstrip()}\n".encode())
-
-
-def as_json(figures: Figures) -> str:
-    """The figures as JSON text."""
-    return json.dumps(figures, indent=1, allow_nan=False)
 
 
 # -- the command line ----------------------------------------------------------------------------------------------
@@ -721,7 +501,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--suite-seconds", type=float, metavar="S", help="wall time of a real run of all studies")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--output", metavar="DIR", help=f"folder to write {' and '.join(FILES)} into")
+    parser.add_argument(
+        "--output", metavar="DIR", help="folder to write a page and JSON into: benchmark.*, or scaling.*"
+    )
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.side:
@@ -738,9 +520,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output == "":
         parser.error("--output is empty; name a folder")
     output = None if options.output is None else Path(options.output)
+    name = "scaling" if options.scaling else "benchmark"
     try:
         if output:
-            check_output(output)
+            check_output(output, name)
     except OSError as error:
         reason = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
         parser.error(f"--output {options.output!r} cannot be written ({reason}); name a folder that can")
@@ -756,7 +539,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 0
     try:
         if output:
-            write(figures, output)
+            write(figures, output, name)
     except Unwritable as error:  # what was measured is printed all the same
         print(f"benchmark: {error.filename} cannot be written ({error.strerror})", file=sys.stderr)
         status = 1

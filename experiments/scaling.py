@@ -25,7 +25,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmark import Section, fill, spread, tell, timed_commands
+from experiments.benchmark import fill, tell, timed_commands
+from experiments.measured import Figures, spread
 from fashion_cnn.config import CNN
 from fashion_cnn.environment import worker_variables
 from fashion_cnn.study import Study
@@ -36,8 +37,6 @@ SENT = 10  # runs that are recorded in full at each size
 TASKS = 2
 EPOCHS = 10
 WORKERS = (1, 2)
-
-Figures = dict[str, Any]
 
 
 class ScalingError(RuntimeError):
@@ -216,6 +215,7 @@ def measure(trial: Trial, scale: float, postgres: str | None) -> Figures:
         "scaled_by": scale,
         "executors": {name: _efficiency(one, taken["local"], scale) for name, one in taken.items()},
         "runs": list(trial.runs),
+        "sent": SENT,
         "stores": {name: one | {"growth": _growth(one, trial.runs)} for name, one in stores.items()},
     }
 
@@ -242,38 +242,6 @@ def _growth(found: Figures, runs: Sequence[int]) -> Figures:
     few, many = runs[0], runs[-1]
     parts = {"record": "median", "list": "seconds", "report": "seconds"}
     return {name: found[f"{name}_{many}"][field] / found[f"{name}_{few}"][field] for name, field in parts.items()}
-
-
-def sections(figures: Figures) -> list[Section]:
-    """What is told of it, on the console and on the benchmark's page."""
-    rows = []
-    for name, one in figures["executors"].items():
-        cells = [f"{one['seconds'][str(workers)]:.1f}" for workers in WORKERS]
-        cells += [f"{one['speedup']:.2f}", f"{one['seconds_besides_epochs']:.1f}", f"{one['overhead_seconds']:.1f}"]
-        rows.append([name, *cells, f"{one['overhead_share']:.1%}"])
-    title = (
-        f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images; "
-        f"n = 1; share: with epochs {figures['scaled_by']:.3g} times as long"
-    )
-    heads = ("1 worker, s", "2 workers, s", "speed-up", "a task besides its epochs, s", "more than local, s", "share")
-    notes = () if "ray" in figures["executors"] else ("ray: skipped, it is not installed here (make extras)",)
-    trained = Section(title, ("executor",), heads, rows, notes)
-    rows = []
-    for name, found in figures["stores"].items():
-        for count in figures["runs"]:
-            shown, told = found[f"list_{count}"], found[f"report_{count}"]
-            cells = [f"{found[f'record_{count}']['median']:.2f}"]
-            cells += [f"{one[of]:.{digits}f}" for one in (shown, told) for of, digits in _COMMAND]
-            rows.append([name, f"{count:,}", *cells])
-        growth = found["growth"]
-        rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
-    columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
-    title = f"A growing store; recording: median of n = {SENT}"
-    return [trained, Section(title, ("store", "runs"), columns, rows)]
-
-
-_COMMAND = (("seconds", 1), ("peak_memory_mib", 0))
-_GROWTH = ("record", "list", "", "report", "")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def parts(
 
     def counts() -> str:
         verdicts = [sentence.verdict for one in said.studies for sentence in one.sentences if sentence.source == "post"]
-        told = [f"{verdicts.count(one)} {_COUNTED.get(one, one)}" for one in dict.fromkeys(sorted(verdicts, key=_ORDER.index))]
+        told = [f"{verdicts.count(one)} {_COUNTED.get(one, one)}" for one in _ORDER if one in verdicts]
         found = misses(said.test_results)
         return (
             f"Of the post's {len(verdicts)} sentences: {', '.join(told)}. Of its {found['compared']} printed test "

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from experiments import benchmark, scaling
-from experiments.benchmark import Task, epoch_operations, main, makespan, page, ratios, run_side, sections
+from experiments.benchmark import Task, epoch_operations, main, makespan, run_side
+from experiments.measured import page, ratios, sections
 from experiments.scaling import Trial
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.trajectories import Unwritable
