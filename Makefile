@@ -18,7 +18,7 @@ SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras data studies test soak cluster style check ui report lock clean
+.PHONY: help setup extras data studies test soak cluster style check benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,12 @@ style: $(INSTALLED) ## lint, format, types and the import contracts
 # Not a part of `test`: a hole that becomes known tomorrow must keep nobody from testing what is here today.
 check: style ## style, and known holes in the locked packages where that service can be reached
 	@$(PYTHON) -m tests.audit
+
+benchmark: setup ## measure the speed side by side, into experiments/results (an hour or more; ARGS=--scaling for the rest)
+	@$(PYTHON) -m experiments.benchmark --output experiments/results $(ARGS)
+
+notebooks: setup ## make the notebooks anew from their text twins and run them, on the published results
+	@env -u MLFLOW_TRACKING_URI $(PYTHON) notebooks/execute.py $(ARGS)
 
 ui: $(INSTALLED) ## serve the recorded and the published runs in the MLflow UI (STUDY=filter_study)
 	@$(BIN)/fashion-cnn ui --published $(STUDY)

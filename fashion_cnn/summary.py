@@ -194,7 +194,8 @@ def _basis(records: Sequence[Record], chosen: pd.DataFrame) -> str:
     commits = sorted({str(one.row["git_commit"])[:10] for one in used})
     code = sorted({str(one.row["code_sha256"])[:12] for one in used})
     when = days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
-    others = len(records) - len(used)
+    studies = {str(one.row["study"]) for one in used}
+    others = sum(one.row["study"] in studies for one in records) - len(used)
     return (
         f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {when} on {' and '.join(processors)} with "
         f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(code)}."

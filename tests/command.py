@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,3 +96,12 @@ class Lab:
 
     def json_artifact(self, run_id: str, name: str) -> Any:
         return json.loads(self.artifact(run_id, name).read_text(encoding="utf-8"))
+
+    def images(self, run_id: str) -> dict[tuple[str, int], int]:
+        """How many images of each layer and step a run has in MLflow's image grid."""
+        found: Counter[tuple[str, int]] = Counter()
+        for item in self.store().client.list_artifacts(run_id, "images"):
+            match = re.fullmatch(r"images/feature_maps~(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+\.png", item.path)
+            if match:
+                found[match[1], int(match[2])] += 1
+        return dict(found)

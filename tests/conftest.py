@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,12 +30,27 @@ CHROMIUM = (  # what keeps it from asking the network for anything of its own
 )
 ROOT = Path(__file__).resolve().parent.parent
 
+for _number in (signal.SIGINT, signal.SIGHUP):  # of a shell's background jobs, and under nohup, they are ignored
+    if signal.getsignal(_number) == signal.SIG_IGN:  # and so they would be by all that the tests start and signal
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 os.environ.update(KERNELS)  # what a worker has, before anything imports TensorFlow
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 
 
 # The files that take longest, each more than its share: begun first, the last ones to end are short.
-LONGEST = ("runs", "processes", "cluster", "ui", "servers", "replay", "stores", "benchmark", "results", "notebooks")
+LONGEST = (
+    "cluster",
+    "runs",
+    "processes",
+    "reuse",
+    "ui",
+    "servers",
+    "replay",
+    "stores",
+    "benchmark",
+    "results",
+    "notebooks",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from experiments import benchmark, scaling
+from experiments import measured as measured_page
 from experiments.benchmark import Task, epoch_operations, main, makespan, run_side
 from experiments.measured import page, ratios, sections
 from experiments.scaling import Trial
@@ -332,7 +333,7 @@ class TestOutput:
         def full(path: Path, content: bytes) -> None:
             raise Unwritable(errno.ENOSPC, "No space left on device", str(path))
 
-        monkeypatch.setattr(benchmark, "write_bytes", full)
+        monkeypatch.setattr(measured_page, "write_bytes", full)
         assert main(["--only", "epoch", "--data-dir", folder, "--output", str(tmp_path), "--json"]) == 1
         printed = capsys.readouterr()
         assert json.loads(printed.out)["epoch"]["images"] == IMAGES

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +11,11 @@ import pytest
 from PIL import Image
 
 from experiments import STUDIES
-from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence import EPOCH_METRICS, RUN_METRICS
 from fashion_cnn.tracking import config_of
 from tests.command import Lab
 from tests.made_up import write_made_up
 
-LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about half a second an epoch on `slow_data`
 ARTIFACTS = {
     *("config.json", "environment.json", "requirements.txt", "trajectory.json", "model_summary.txt"),
     *("per_class.json", "hashes.json", "figures"),
@@ -35,33 +31,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_made_up(tmp_path_factory.mktemp("slow"), train=6000, test=64)
-
-
-@pytest.fixture(scope="module")
 def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Lab, str]:
     """A lab in which all studies were run once, and what was printed."""
     lab = Lab(tmp_path_factory.mktemp("studies"), data)
     return lab, lab.call_process("run", "--smoke", "--seeds", 1)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> dict[tuple[str, str, str], str]:
-    """The weights of the long run where nothing happens to it."""
-    lab = Lab(tmp_path_factory.mktemp("undisturbed"), slow_data)
-    lab.call(*LONG)
-    return lab.weights()
-
-
-def images(lab: Lab, run_id: str) -> dict[tuple[str, int], int]:
-    """How many images of each layer and step a run has in MLflow's image grid."""
-    found: Counter[tuple[str, int]] = Counter()
-    for item in lab.store().client.list_artifacts(run_id, "images"):
-        match = re.fullmatch(r"images/feature_maps~(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+\.png", item.path)
-        if match:
-            found[match[1], int(match[2])] += 1
-    return dict(found)
 
 
 class TestTheStudies:
@@ -141,7 +114,7 @@ class TestTheStudies:
     def test_feature_maps_stand_in_the_image_grid_once_a_layer_and_epoch(self, studies: tuple[Lab, str]) -> None:
         lab, _ = studies
         for row in lab.runs("filter_study").to_dict("records"):
-            assert images(lab, row["run_id"]) == {(layer, step): 1 for layer in LAYERS for step in (0, 1, 2)}
+            assert lab.images(row["run_id"]) == {(layer, step): 1 for layer in LAYERS for step in (0, 1, 2)}
 
     def test_feature_maps_are_enlarged_without_blur(self, studies: tuple[Lab, str]) -> None:
         lab, _ = studies
@@ -160,7 +133,7 @@ class TestTheStudies:
         assert np.trace(answered) / 64 == pytest.approx(row["test_accuracy"])
 
     def test_the_logged_model_loads_with_mlflow_and_answers_as_recorded(
-        self, studies: tuple[Lab, str], data: Path
+        self, studies: tuple[Lab, str], data: Path, engine: None
     ) -> None:
         import mlflow
 
@@ -219,7 +192,7 @@ class TestTheStudies:
         changing = ["heartbeat"]
         pd.testing.assert_frame_equal(before.drop(columns=changing), lab.runs().drop(columns=changing))
         pd.testing.assert_frame_equal(epochs, lab.store().epochs(ids))
-        assert all(set(images(lab, run_id).values()) <= {1} for run_id in ids)
+        assert all(set(lab.images(run_id).values()) <= {1} for run_id in ids)
         histories = [len(lab.store().client.get_metric_history(run_id, "loss")) for run_id in ids]
         assert histories == list(before["epochs_trained"].astype(int))
 
@@ -247,74 +220,6 @@ class TestTheStudies:
         assert len(pd.read_csv(tmp_path / "epochs.csv")) == 6
 
 
-class TestReuse:
-    def test_a_longer_run_continues_a_shorter_one_and_cleaning_keeps_that(self, tmp_path: Path, data: Path) -> None:
-        lab, straight = Lab(tmp_path / "lab", data), Lab(tmp_path / "straight", data)
-        dense = ("train", "--model", "dense")
-        lab.call(*dense, "--epochs", 3, "--name", "three")
-        freed = lab.call("gc")
-        assert "MiB freed; 0 trajectories left alone" in freed
-        lab.call(*dense, "--epochs", 5, "--name", "five")
-        lab.call(*dense, "--epochs", 2, "--name", "two")  # its weights were cleaned away: trained again
-        straight.call(*dense, "--epochs", 5, "--name", "five")
-        runs = lab.runs().set_index("arm")
-        assert runs.loc["five", "weights_sha256"] == straight.runs().set_index("arm").loc["five", "weights_sha256"]
-        assert runs.loc["five", "reused_epochs"] == 3
-        assert runs.loc["two", "reused_epochs"] == 2
-        kept = lab.json_artifact(runs.loc["five", "run_id"], "trajectory.json")["epochs"]
-        assert runs.loc["two", "weights_sha256"] == kept[1]["weights_sha256"]
-
-    def test_stopping_at_a_loss_is_a_prefix_of_the_same_trajectory(self, tmp_path: Path, data: Path) -> None:
-        lab = Lab(tmp_path, data)
-        lab.call("train", "--model", "dense", "--epochs", 6, "--name", "six")
-        six = lab.runs().iloc[0]
-        losses = [e["loss"] for e in lab.json_artifact(six["run_id"], "trajectory.json")["epochs"]]
-        threshold = (losses[2] + losses[3]) / 2
-        lab.call("train", "--model", "dense", "--epochs", 100, "--callback-loss", threshold, "--name", "stop")
-        stopped = lab.runs().set_index("arm").loc["stop"]
-        assert (stopped["stop_reason"], stopped["epochs_trained"]) == ("callback", 4)
-        assert stopped["reused_epochs"] == 4 and stopped["trajectory_sha256"] == six["trajectory_sha256"]
-
-
-class TestTwoCalls:
-    def test_of_two_calls_that_want_the_same_trajectory_one_waits_and_each_run_is_recorded_once(
-        self, tmp_path: Path, slow_data: Path, undisturbed: dict[tuple[str, str, str], str]
-    ) -> None:
-        lab = Lab(tmp_path, slow_data)
-        lab.store()
-        both = [lab.start(*LONG), lab.start(*LONG)]
-        for process in both:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors
-        assert len(lab.runs()) == 1 and len(lab.trajectories()) == 1
-        assert lab.weights() == undisturbed
-
-
-class TestDrawing:
-    def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
-        self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        (tmp_path / "matplotlib").mkdir()
-        (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('out of ink')\n")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        lab = Lab(tmp_path / "lab", data)
-        lab.call("train", "--epochs", 1, "--filters", 4)
-        row = lab.runs().iloc[0]
-        assert row["status"] == "FINISHED" and row["drawing_error"] == "ImportError: out of ink"
-        names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
-        assert "activations.npz" in names and "images" not in names
-
-    def test_each_run_shows_its_own_stop_and_its_own_epochs(self, tmp_path: Path, data: Path) -> None:
-        lab = Lab(tmp_path, data)
-        lab.call("train", "--epochs", 7, "--filters", 4, "--name", "seven")
-        lab.call("train", "--epochs", 6, "--filters", 4, "--name", "six")
-        runs = lab.runs().set_index("arm")["run_id"]
-        steps = {arm: sorted({step for _, step in images(lab, run_id)}) for arm, run_id in runs.items()}
-        assert steps == {"seven": [0, 1, 2, 5, 7], "six": [0, 1, 2, 5, 6]}
-        drawn = {arm: lab.artifact(run_id, "figures/learning_curves.png").read_bytes() for arm, run_id in runs.items()}
-        assert drawn["seven"] != drawn["six"]
-
-
 class TestWhatIsRecordedAlready:
     def test_another_seed_or_arm_is_not(self, tmp_path: Path, data: Path) -> None:
         lab = Lab(tmp_path, data)
@@ -335,16 +240,3 @@ class TestWhatIsRecordedAlready:
         printed = lab.call("run", "--dry-run")
         assert "20 runs to record from 9 trajectories; 0 are recorded already." in printed
         assert lab.runs().empty and not lab.trajectories()
-
-
-@pytest.mark.real_data
-def test_real_images_give_the_same_weights_alone_and_side_by_side(tmp_path: Path) -> None:
-    from fashion_cnn.data import find
-
-    folder = find()
-    assert folder is not None, "the real data set is missing: make setup"
-    together, alone = Lab(tmp_path / "together", folder), Lab(tmp_path / "alone", folder)
-    together.call("run", "baseline_study", "--smoke", "--workers", 2)
-    alone.call("run", "baseline_study", "--smoke", "--workers", 1, "--no-reuse")
-    assert len(together.weights()) == 2 and together.weights() == alone.weights()
-    assert {RunConfig.from_mapping(r.config).epochs for t in together.trajectories() for r in t.runs()} == {2}
