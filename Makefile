@@ -18,7 +18,7 @@ SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras data studies test soak cluster style check benchmark notebooks ui report lock clean
+.PHONY: help setup extras data studies test soak thorough style check benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -36,8 +36,8 @@ test: setup style ## set up, check the style and run the tests (ARGS="-k ..." fo
 soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)
 
-cluster: $(INSTALLED) $(EXTRAS) ## the tests of cluster and scaling that `make test` leaves out (needs PostgreSQL)
-	@$(BIN)/pytest -m cluster $(ARGS)
+thorough: $(INSTALLED) $(EXTRAS) ## the tests of cluster, scaling and speed that `make test` leaves out (needs PostgreSQL)
+	@$(BIN)/pytest -m thorough $(ARGS)
 
 style: $(INSTALLED) ## lint, format, types and the import contracts
 	@echo "style: ruff, mypy, import-linter"

@@ -386,7 +386,7 @@ def test_a_worker_is_measured_in_its_parts(folder: str) -> None:
     assert figures["process_seconds"] > figures["trained_seconds"] > figures["epoch_seconds"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_recording_is_measured_on_a_run_in_a_store_of_its_own(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "recording", "--data-dir", folder, "--json"]) == 0
     recording = json.loads(capsys.readouterr().out)["recording"]
@@ -450,13 +450,13 @@ class TestScaling:
     def test_it_is_no_part_of_a_usual_call(self) -> None:
         assert "scaling" not in benchmark.USUAL and set(benchmark.USUAL) == set(benchmark.PARTS) - {"scaling"}
 
-    @pytest.mark.cluster
+    @pytest.mark.thorough
     def test_a_store_is_measured_while_it_grows(self, folder: str) -> None:
         figures = scaling.run_measurement("grow", Trial(folder, (64, 32), runs=(12, 24)))
         assert all(math.isfinite(figure) and figure > 0 for figure in numbers(figures))
         assert {name for name in figures if name.endswith("_24")} == {"made_up_24", "record_24", "list_24", "report_24"}
 
-    @pytest.mark.cluster
+    @pytest.mark.thorough
     def test_a_call_with_more_workers_is_measured(self, folder: str) -> None:
         figures = scaling.run_measurement("train", Trial(folder, (64, 32), workers=2))
         assert 0 < figures["trained_seconds"] < figures["seconds"]

@@ -194,7 +194,7 @@ class TestASmokeStudyThroughAllOfIt:
         context.close()
 
 
-@pytest.mark.cluster
+@pytest.mark.thorough
 def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
     team: Team, data: Path, tmp_path: Path
 ) -> None:
@@ -270,7 +270,7 @@ class TestANodeThatDies:
         assert set(alone.weights().values()) == set(finished.query("arm == @arm")["weights_sha256"])
 
 
-@pytest.mark.cluster
+@pytest.mark.thorough
 def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, member: Member, tmp_path: Path) -> None:
     members = [replace(member, folder=tmp_path / name) for name in ("one", "another")]
     words = ("train", "--model", "dense", "--epochs", 2, "--name", "both", "--seed")
@@ -283,7 +283,7 @@ def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, me
     assert [len(one.trajectories()) for one in members] == [1, 1]
 
 
-@pytest.mark.cluster
+@pytest.mark.thorough
 class TestNodesOfOtherProcessors:
     def test_their_runs_are_told_apart_by_their_environment(self, member: Member) -> None:
         cluster = member.team.cluster

@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kills", "command"),
     [
-        pytest.param(3, ("run", "baseline_study", "epochs_study", "--smoke"), id="3"),
+        pytest.param(3, ("run", "baseline_study", "--smoke"), id="3"),
         pytest.param(
             50,
             ("run", "baseline_study", "epochs_study", "depth_study"),
@@ -170,7 +172,7 @@ def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
 
         process = lab.start(*LONG)
         wait_for_epochs(lab, 7, process)
-        process.send_signal(signal.SIGSTOP)  # alive, but without a heartbeat
+        stop_between_writes(lab, process)  # alive, but without a heartbeat
         told.heartbeat(3 * LOST_AFTER)
         told.said["beside a live one"] = lab.call(*OTHER)
         told.look("beside a live one")
@@ -185,6 +187,22 @@ def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
         told.said["the same run"] = lab.call(*LONG)
         told.look("the same run")
     return told
+
+
+def stop_between_writes(lab: Lab, process: subprocess.Popen[str]) -> None:
+    """Stop a command for a while, but not while it holds the database, which would hold up everybody else."""
+    for _ in range(100):
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.1)
+        with closing(sqlite3.connect(lab.folder / "mlflow.db", timeout=0, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                process.send_signal(signal.SIGCONT)
+            else:
+                connection.execute("ROLLBACK")
+                return
+    raise AssertionError("it held the database each time")
 
 
 def hang_up(lab: Lab, terminal: Terminal, epoch: int) -> None:
