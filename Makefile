@@ -76,7 +76,8 @@ clean: ## remove the virtual environment and caches; recorded runs stay
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A set-up that was interrupted has no stamp and is done again from an empty environment.
-# compileall compiles on every core what pip would compile on one; some packages ship files that are no Python 3.
+# The lock is whole, so that pip need not look for what else is needed. compileall compiles on every core what pip
+# would compile on one; some packages ship files that are no Python 3.
 $(PACKAGES): requirements.lock
 	@found= lacks=; for python in $(PYTHONS); do \
 	    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
@@ -92,9 +93,9 @@ $(PACKAGES): requirements.lock
 	    echo "setup: Python 3.11, 3.12 or 3.13 is needed; none is among: $(PYTHONS)" >&2; exit 2; \
 	fi
 	@echo "setup: locked packages (one to three minutes)"
-	@$(PYTHON) -m pip install -q --no-compile --require-hashes -r requirements.lock
+	@$(PYTHON) -m pip install -q --no-compile --no-deps --require-hashes -r requirements.lock
 	@echo "setup: bytecode"
-	@$(PYTHON) -m compileall -qq -j 0 .venv/lib/python3*/site-packages || true
+	@$(PYTHON) -m compileall -qq -j 0 -x /tests/ .venv/lib/python3*/site-packages || true
 	@touch $@
 
 $(EXTRAS): $(PACKAGES) requirements-cluster.lock

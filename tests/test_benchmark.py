@@ -379,6 +379,7 @@ def test_a_side_that_fails_ends_the_benchmark_with_its_last_line(
     assert capsys.readouterr().err.splitlines()[-1].endswith("ended with status 1: KeyError: it broke")
 
 
+@pytest.mark.thorough
 def test_a_worker_is_measured_in_its_parts(folder: str) -> None:
     figures = run_side("worker", Task(folder, (64, 32), CNN.canonical()))
     assert set(figures) == set(FAKES["worker"])

@@ -170,6 +170,7 @@ class TestTheStudies:
             for arm in study.arms:
                 assert any(study.name in line and arm in line for line in studies[1].splitlines())
 
+    @pytest.mark.thorough
     def test_without_reuse_and_with_one_worker_the_weights_are_the_same(
         self, studies: tuple[Lab, str], tmp_path: Path, data: Path
     ) -> None:
