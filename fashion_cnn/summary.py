@@ -203,11 +203,25 @@ def _basis(records: Sequence[Record], chosen: pd.DataFrame) -> str:
     )
 
 
+_RATIOS: Final = {
+    "epoch_cpu_ours_to_fit": "CPU time of an epoch of the default CNN, ours to plain `fit`'s",
+    "epoch_cpu_ours_to_tuned": "the same, to a tuned `fit`'s (oneDNN's kernels, many steps a call)",
+    "epoch_cpu_ours_to_torch": "the same, to PyTorch's (a plain eager loop)",
+    "limit_share_ours": "our epoch's share of the processor's floating-point limit (a matrix product)",
+    "suite_post_to_ours": "the post's sixteen runs, the post's way to ours (wall time)",
+    "recording_share": "what recording adds to a run's CPU time",
+}
+"""Of `experiments.benchmark`'s ratios those that the README quotes, and in which words."""
+
+
 def _ratios(values: Mapping[str, Any] | None) -> str:
+    """A benchmark's ratios; seconds are one machine's and stand in its own page."""
     if not values:
         return "Not measured yet."
-    ratios = [[name, f"{value:.2f}"] for name, value in values["ratios"].items()]
-    return table(["ratio", "measured"], ratios, numbers=[1])
+    rows = [[words, f"{values['ratios'][name]:.2f}"] for name, words in _RATIOS.items() if name in values["ratios"]]
+    machine = values["machine"]
+    told = f"Measured {values['date'][:10]} on {machine['processor']}, {machine['cores']} cores:"
+    return f"{told}\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
 
 
 def _scaling(values: Mapping[str, Any] | None) -> str:

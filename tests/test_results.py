@@ -269,6 +269,18 @@ def test_the_basis_names_runs_seeds_commit_and_libraries(made: dict[str, Callabl
     assert "commit 0123456789" in said
 
 
+def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str, bytes]) -> None:
+    measured = {
+        "date": "2026-11-18T10:00:00+00:00",
+        "machine": {"processor": "a processor", "cores": 2},
+        "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_ours": 5.25, "limit_share_fit": 0.2},
+    }
+    said = summary.parts(STUDY, results.read(files), POST, {"benchmark": measured})["benchmark"]()
+    assert "Measured 2026-11-18 on a processor, 2 cores:" in said
+    assert "| 0.54 |" in said and "| 5.25 |" in said and "0.20" not in said
+    assert summary.parts(STUDY, results.read(files), POST, {})["benchmark"]() == "Not measured yet."
+
+
 def test_an_unknown_part_is_refused(made: dict[str, Callable[[], str]]) -> None:
     with pytest.raises(summary.SummaryError, match="no part 'arm'; there are: arms"):
         summary.render('<!-- [[[cog cog.outl(part("arm")) ]]] -->\n<!-- [[[end]]] -->\n', made)
