@@ -198,6 +198,8 @@ def show(figures: Figures) -> None:
 
 def page(figures: Figures) -> str:
     """What was measured, as Markdown; the numbers are those that are printed."""
+    from fashion_cnn.summary import table as markdown_table
+
     lines = [
         "# Speed side by side",
         "",
@@ -210,9 +212,8 @@ def page(figures: Figures) -> str:
     for section in sections(figures):
         lines += ["", f"## {section.title}", ""]
         if section.rows:
-            marks = [*("---" for _ in section.left), *("---:" for _ in section.right)]
-            cells = [[*section.left, *section.right], marks, *section.rows]
-            lines += [*(f"| {' | '.join(row)} |" for row in cells), ""]
+            heads = [*section.left, *section.right]
+            lines += [markdown_table(heads, section.rows, numbers=range(len(section.left), len(heads))), ""]
         lines += [f"- {note}" for note in section.notes]
     return "\n".join(lines).rstrip() + "\n"
 
