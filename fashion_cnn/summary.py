@@ -83,7 +83,7 @@ def parts(
         return _ratios(benchmarks.get("benchmark"))
 
     def scaling() -> str:
-        return _scaling(benchmarks.get("scaling"))
+        return _scaling(benchmarks.get("scaling"), pooled(chosen.values()))
 
     return {made.__name__: made for made in (arms, claims, counts, basis, benchmark, scaling)}
 
@@ -217,12 +217,65 @@ _RATIOS: Final = {
 def _ratios(values: Mapping[str, Any] | None) -> str:
     """A benchmark's ratios; seconds are one machine's and stand in its own page."""
     if not values:
-        return "Not measured yet."
+        return _UNMEASURED
     rows = [[words, f"{values['ratios'][name]:.2f}"] for name, words in _RATIOS.items() if name in values["ratios"]]
+    return f"{_measured(values)}\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
+
+
+_SEEDS: Final = 1000
+_MACHINES: Final = 100
+
+
+def _scaling(values: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
+    """What more workers gain, what a full store costs, and what many seeds on many machines would take by that.
+
+    Args:
+        values: of `scaling.json`.
+        runs: the published ones that count.
+    """
+    if not values:
+        return _UNMEASURED
+    found = values["scaling"]
+    few, many = found["runs"][0], found["runs"][-1]
+    trained = table(
+        ["executor", "two workers against one: times as fast", "more than local, of a run of 10 epochs"],
+        [[name, f"{one['speedup']:.2f}", f"{one['overhead_share']:.1%}"] for name, one in found["executors"].items()],
+        numbers=[1, 2],
+    )
+    stored = table(
+        [f"store, with {many:,} runs against {few:,}", "recording a run: times as long", "`list`", "`report`"],
+        [[name, *(f"{ratio:.2f}" for ratio in one["growth"].values())] for name, one in found["stores"].items()],
+        numbers=[1, 2, 3],
+    )
+    record_seconds = max(one[f"record_{many}"]["median"] for one in found["stores"].values())
+    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], record_seconds)
+    return f"{_measured(values)}\n\n{trained}\n\n{stored}\n\n{estimate}"
+
+
+def _many_seeds(runs: pd.DataFrame, cores: int, record_seconds: float) -> str:
+    """What many seeds would take, where a call's only recorder works while the others train.
+
+    A seed's training is the mean over the seeds that have all trainings, each of them as long as its longest run.
+    """
+    trainings = runs.groupby(["seed", "trajectory_sha256"])["fit_seconds"].max().groupby("seed").agg(["sum", "size"])
+    whole = trainings[trainings["size"] == trainings["size"].max()]
+    trained, recorded = int(whole["size"].iloc[0]), int(runs.groupby("seed").size().max())
+    training = _SEEDS * float(whole["sum"].mean()) / cores / 3600
+    recording = _SEEDS * recorded * record_seconds / 3600
+    told = (
+        f"{_SEEDS:,} seeds on {_MACHINES} such machines, which are {_SEEDS * recorded:,} runs from "
+        f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by these figures "
+        f"(`experiments/results/scaling.md`). To record them takes {recording:.1f} hours in the slower store: "
+    )
+    if recording <= training:
+        return f"{told}one call's recorder keeps up, and the processors set the pace."
+    calls = math.ceil(recording / training)
+    return f"{told}a call's only recorder breaks first, and {calls} calls, each with its own seeds, keep up."
+
+
+_UNMEASURED: Final = "Not measured yet."
+
+
+def _measured(values: Mapping[str, Any]) -> str:
     machine = values["machine"]
-    told = f"Measured {values['date'][:10]} on {machine['processor']}, {machine['cores']} cores:"
-    return f"{told}\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
-
-
-def _scaling(values: Mapping[str, Any] | None) -> str:
-    return "Not measured yet." if not values else ""
+    return f"Measured {values['date'][:10]} on {machine['processor']}, {machine['cores']} cores:"

@@ -281,6 +281,36 @@ def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str
     assert summary.parts(STUDY, results.read(files), POST, {})["benchmark"]() == "Not measured yet."
 
 
+@pytest.mark.parametrize(
+    ("record_seconds", "told"),
+    [
+        # Of 1,000 seeds 2,000 trainings of 60 s each on 200 cores are 10 minutes; 4,000 runs of 0.3 s are 20.
+        (0.3, "0.3 hours in the slower store: a call's only recorder breaks first, and 2 calls"),
+        (0.03, "0.0 hours in the slower store: one call's recorder keeps up"),
+    ],
+)
+def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
+    files: dict[str, bytes], record_seconds: float, told: str
+) -> None:
+    grown = {"growth": {"record": 1.5, "list": 2.25, "report": 3}}
+    measured = {
+        "date": "2026-11-18T10:00:00+00:00",
+        "machine": {"processor": "a processor", "cores": 2},
+        "scaling": {
+            "runs": [100, 1000, 10_000],
+            "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025}},
+            "stores": {
+                "sqlite": {"record_10000": {"median": record_seconds / 2}, **grown},
+                "postgresql": {"record_10000": {"median": record_seconds}, **grown},
+            },
+        },
+    }
+    read = [replace(one, row={**one.row, "fit_seconds": 60.0}) for one in results.read(files)]
+    said = summary.parts(STUDY, read, POST, {"scaling": measured})["scaling"]()
+    assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 1.50 | 2.25 | 3.00 |" in said
+    assert "1,000 seeds on 100 such machines, which are 4,000 runs from 2,000 trainings" in said and told in said
+
+
 def test_an_unknown_part_is_refused(made: dict[str, Callable[[], str]]) -> None:
     with pytest.raises(summary.SummaryError, match="no part 'arm'; there are: arms"):
         summary.render('<!-- [[[cog cog.outl(part("arm")) ]]] -->\n<!-- [[[end]]] -->\n', made)
