@@ -32,7 +32,7 @@ STUDY = Study(
             note="Much is taken to be more than half of the 10 epochs; the post saved 3.",
         ),
         NotTested(
-            "It is a way to stop without guessing the number of epochs",
+            'It is "a way to stop without guessing the number of epochs"',
             why="It is a judgement: the loss to stop at has to be guessed instead.",
         ),
         Lower("fit_cpu_seconds", STOP, than=TEN, says="Stopping saves training time", source="ours"),

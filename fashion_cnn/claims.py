@@ -599,8 +599,9 @@ def _spread(values: Sequence[float], printed: float, give: float) -> dict[str, A
 def misses(values: pd.DataFrame) -> dict[str, float]:
     """How many of some `printed_values` lie outside, of how many `compared`, and how many `by_chance` would.
 
-    One in twenty of numbers that are like ours misses its 95 % interval. Numbers of one run miss together, so the
-    count strays further from that than a binomial one.
+    One in twenty of numbers that are like ours would miss its 95 % interval, were they not rounded: half a last digit
+    of room on both sides makes it fewer, so `by_chance` is the most. Numbers of one run miss together, so the count
+    strays further from that than a binomial one.
     """
     compared = values[values["inside"].notna()]
     outside = int((~compared["inside"].astype(bool)).sum())

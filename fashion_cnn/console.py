@@ -164,7 +164,7 @@ def show_verdicts(said: Verdicts, *, as_json: bool) -> None:
             count = misses(frame)
             out.print(
                 f"Outside of the 95 % prediction interval: {count['outside']} of {count['compared']} {what}; "
-                f"chance alone would put {count['by_chance']:.1f} there."
+                f"chance alone would put at most {count['by_chance']:.1f} there."
             )
         out.print()
     out.print(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_cnn import bundle, results, summary
-from fashion_cnn.evidence import Record
+from fashion_cnn.evidence import Record, select
 from fashion_cnn.records import data_set, selections, study_records
 from fashion_cnn.report import study_figures
 from fashion_cnn.results import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
@@ -145,7 +145,10 @@ def _maps(store: Store, records: Sequence[Record], before: Mapping[str, bytes]) 
 
 
 def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[int], Any] = lambda count: None) -> int:
-    """Import published runs into a store that does not have them yet; an import that was cut off is done again.
+    """Bring the published runs that count into a store; an import that was cut off is done again.
+
+    Those of another environment, which no table counts, stay in the files. What was imported once and is published no
+    more goes into the store's bin.
 
     Args:
         store: also one that recorded these runs itself: then nothing is imported.
@@ -162,12 +165,13 @@ def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[i
     """
     files = read_files(folder)
     questions = {study.name: study.question for study in studies}
-    published = [record for record in results.read(files) if record.row["study"] in questions]
+    published = _counted(studies, results.read(files))
     runs = store.runs(list(questions))
     imported = runs[runs["published"].notna()]
-    for run_id in imported[imported["status"] != "FINISHED"]["run_id"]:
+    whole = (imported["status"] == "FINISHED") & imported["published"].isin([one.row["run_id"] for one in published])
+    for run_id in imported[~whole]["run_id"]:
         store.delete(run_id)
-    there = {*runs["run_id"], *imported[imported["status"] == "FINISHED"]["published"]}
+    there = {*runs["run_id"], *imported[whole]["published"]}
     missing = [record for record in published if record.row["run_id"] not in there]
     step(len(missing))
     for place, record in enumerate(missing, start=1):
@@ -176,3 +180,11 @@ def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[i
         store.import_published(record, questions[str(record.row["study"])], figures)
         step(len(missing) - place)
     return len(missing)
+
+
+def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:
+    """The published records that claims and tables of these studies rest on."""
+    runs, _ = bundle.frames((one.row for one in published), ())
+    chosen = [select(runs[runs["study"] == study.name], study)[0]["run_id"] for study in studies]
+    counted = {run_id for ids in chosen for run_id in ids}
+    return [record for record in published if record.row["run_id"] in counted]

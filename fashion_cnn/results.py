@@ -60,7 +60,7 @@ class Merged:
     """In order: by study, arm, seed and environment."""
     added: int
     dropped: Sequence[str]
-    """Of those published before, whose config or code is no longer the present one: a line each."""
+    """Those of another code or data set, and of those published before the ones of another config: a line each."""
 
 
 # -- records in, files out -------------------------------------------------------------------------------------------
@@ -69,8 +69,7 @@ class Merged:
 def merge(studies: Sequence[Study], published: Iterable[Record], found: Iterable[Record]) -> Merged:
     """The published records and those of a store, one for each study, arm, seed and environment.
 
-    One that is published already stays. All have one code and one data set: those of the store's newest record where
-    it has any.
+    One that is published already stays. All have one code and one data set: those of the newest record.
 
     Args:
         studies: whose arms decide the order, and which configs are present ones.
@@ -82,7 +81,7 @@ def merge(studies: Sequence[Study], published: Iterable[Record], found: Iterable
     """
     before, new = list(published), list(found)
     configs = {(study.name, arm): config.sha256() for study in studies for arm, config in study.arms.items()}
-    newest = max(new or before, key=lambda one: int(one.row["start_time"]), default=None)
+    newest = max([*before, *new], key=lambda one: int(one.row["start_time"]), default=None)
     kept: dict[tuple[str, ...], Record] = {}
     dropped: list[str] = []
     added = 0

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn import bundle
-from fashion_cnn.claims import MEASURES, Part, Sentence, Stops, misses
+from fashion_cnn.claims import MEASURES, Equivalent, Higher, Part, Sentence, Stops, misses
 from fashion_cnn.evidence import Record, select
 from fashion_cnn.report import arm_table, post_comparison
 from fashion_cnn.results import verdicts_over
@@ -20,6 +20,8 @@ from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fashion_cnn.verdicts import Verdicts
 
 Row = Sequence[str]
 _MINUS: Final = "\N{MINUS SIGN}"
@@ -73,8 +75,14 @@ def parts(
         return (
             f"Of the post's {len(verdicts)} sentences: {', '.join(told)}. Of its {found['compared']} printed test "
             f"results {found['outside']} lie outside of the 95 % prediction interval for one more run of ours; chance "
-            f"alone would put {found['by_chance']:.1f} there."
+            f"alone would put at most {found['by_chance']:.1f} there."
         )
+
+    def cost() -> str:
+        return _cost(pooled(chosen.values()))
+
+    def surprises() -> str:
+        return _surprises(said, pooled(chosen.values()))
 
     def basis() -> str:
         return _basis(records, pooled(chosen.values()))
@@ -85,7 +93,7 @@ def parts(
     def scaling() -> str:
         return _scaling(benchmarks.get("scaling"), pooled(chosen.values()))
 
-    return {made.__name__: made for made in (arms, claims, counts, basis, benchmark, scaling)}
+    return {made.__name__: made for made in (arms, claims, counts, cost, surprises, basis, benchmark, scaling)}
 
 
 def pooled(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
@@ -166,7 +174,7 @@ def _evidence(sentence: Sentence) -> str:
 
 
 def _part(part: Part) -> str:
-    """What a part's runs say, in short: the difference, its interval and in how many seeds it has this sign."""
+    """What a part's runs say, in short: the difference, its interval, and what was claimed of it."""
     claim = part.claim
     verdict = "" if part.verdict == "supported" else f" ({part.verdict})"
     if part.estimate is None:
@@ -179,7 +187,39 @@ def _part(part: Part) -> str:
     if part.low is not None and part.high is not None:
         ends = [f"{end:{sign}.{claim.decimals}f}".replace("-", _MINUS) for end in (part.low, part.high)]
         interval = f" ({ends[0]} to {ends[1]})"
-    return f"{MEASURES[claim.measure]} {estimate}{interval}, {part.wins} of {part.n} seeds{verdict}"
+    told = f"{MEASURES[claim.measure]} {estimate}{interval}"
+    if isinstance(claim, Equivalent):
+        return f"{told}, claimed within {claim.within:g}{verdict}"
+    direction = "higher" if isinstance(claim, Higher) else "lower"
+    beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
+    return f"{told}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
+
+
+def _surprises(said: Verdicts, runs: pd.DataFrame) -> str:
+    """What the runs say against the post or against us, and how far a seed alone moves a score, as a list."""
+    lines = [
+        f"- `{one.study.name}`: *{sentence.says}.* **Contradicted**: {_evidence(sentence)}."
+        + (" It was our own expectation." if sentence.source == "ours" else "")
+        for one in said.studies
+        for sentence in one.sentences
+        if sentence.verdict == "contradicted"
+    ]
+    printed = said.test_results
+    for row in printed[printed["inside"].eq(False)].to_dict("records"):
+        lines.append(
+            f"- `{row['study']}`, {row['arm']}: the post printed a {MEASURES[row['measure']]} of "
+            f"{_plain(row['printed'], 2)}; one more run of ours would lie between {_plain(row['low'], 4)} and "
+            f"{_plain(row['high'], 4)}."
+        )
+    scores = runs.astype({"test_accuracy": float}).groupby(["study", "arm"])["test_accuracy"]
+    widest = (scores.max() - scores.min()).idxmax()
+    one = scores.get_group(widest)
+    if len(one) > 1:
+        lines.append(
+            f"- Seeds alone move `{widest[0]}`, {widest[1]}, from {_plain(one.min(), 4)} to {_plain(one.max(), 4)} in "
+            f"test accuracy, more than any other arm (n = {len(one)})."
+        )
+    return "\n".join(lines) or "Nothing yet."
 
 
 def _basis(records: Sequence[Record], chosen: pd.DataFrame) -> str:
@@ -208,7 +248,7 @@ _RATIOS: Final = {
     "epoch_cpu_ours_to_tuned": "the same, to a tuned `fit`'s (oneDNN's kernels, many steps a call)",
     "epoch_cpu_ours_to_torch": "the same, to PyTorch's (a plain eager loop)",
     "limit_share_ours": "our epoch's share of the processor's floating-point limit (a matrix product)",
-    "suite_post_to_ours": "the post's sixteen runs, the post's way to ours (wall time)",
+    "suite_post_to_ours": "the sixteen runs of one seed, one after another by plain `fit`, to ours (wall time)",
     "recording_share": "what recording adds to a run's CPU time",
 }
 """Of `experiments.benchmark`'s ratios those that the README quotes, and in which words."""
@@ -219,7 +259,11 @@ def _ratios(values: Mapping[str, Any] | None) -> str:
     if not values:
         return _UNMEASURED
     rows = [[words, f"{values['ratios'][name]:.2f}"] for name, words in _RATIOS.items() if name in values["ratios"]]
-    return f"{_measured(values)}\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
+    epoch, given = values.get("epoch"), values["settings"]
+    notes = [f"{given['images']:,} of {given['all_images']:,} training images"]
+    notes += [f"an epoch: medians of n = {epoch['repeats']}"] if epoch else []
+    notes += ["the sixteen runs: from one epoch of each network"] if "suite" in values else []
+    return f"{_measured(values)} {'; '.join(notes)}.\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
 
 
 _SEEDS: Final = 1000
@@ -248,29 +292,51 @@ def _scaling(values: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
         numbers=[1, 2, 3],
     )
     record_seconds = max(one[f"record_{many}"]["median"] for one in found["stores"].values())
-    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], record_seconds)
-    return f"{_measured(values)}\n\n{trained}\n\n{stored}\n\n{estimate}"
+    besides = max(one["seconds_besides_epochs"] for one in found["executors"].values())
+    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], besides, record_seconds)
+    return f"{_measured(values)} both tables are ratios of wall times.\n\n{trained}\n\n{stored}\n\n{estimate}"
 
 
-def _many_seeds(runs: pd.DataFrame, cores: int, record_seconds: float) -> str:
-    """What many seeds would take, where a call's only recorder works while the others train.
-
-    A seed's training is the mean over the seeds that have all trainings, each of them as long as its longest run.
-    """
-    trainings = runs.groupby(["seed", "trajectory_sha256"])["fit_seconds"].max().groupby("seed").agg(["sum", "size"])
-    whole = trainings[trainings["size"] == trainings["size"].max()]
-    trained, recorded = int(whole["size"].iloc[0]), int(runs.groupby("seed").size().max())
-    training = _SEEDS * float(whole["sum"].mean()) / cores / 3600
+def _many_seeds(runs: pd.DataFrame, cores: int, besides: float, record_seconds: float) -> str:
+    """What many seeds would take, where a call's only recorder works while the others train."""
+    seconds, trained = _trainings(runs, "fit_seconds")
+    _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
+    training = _SEEDS * (seconds + trained * besides) / cores / 3600
     recording = _SEEDS * recorded * record_seconds / 3600
     told = (
         f"{_SEEDS:,} seeds on {_MACHINES} such machines, which are {_SEEDS * recorded:,} runs from "
-        f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by these figures "
-        f"(`experiments/results/scaling.md`). To record them takes {recording:.1f} hours in the slower store: "
+        f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by the published runs' times and what a "
+        f"task takes besides (`experiments/results/scaling.md`). To record them takes {recording:.1f} hours in the "
+        "slower store: "
     )
     if recording <= training:
         return f"{told}one call's recorder keeps up, and the processors set the pace."
-    calls = math.ceil(recording / training)
-    return f"{told}a call's only recorder breaks first, and {calls} calls, each with its own seeds, keep up."
+    return (
+        f"{told}a call's only recorder breaks first. The work of {math.ceil(recording / training)} is needed: so many "
+        "calls, each with its own seeds. Whether a store keeps up with them all at once was not measured."
+    )
+
+
+def _cost(runs: pd.DataFrame) -> str:
+    """What a seed of the studies costs."""
+    seconds, trained = _trainings(runs, "fit_cpu_seconds")
+    alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
+    return (
+        f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of CPU "
+        f"time; each run trained for itself would make them {alone / 60:.0f}."
+    )
+
+
+def _trainings(runs: pd.DataFrame, seconds: str) -> tuple[float, int]:
+    """What the trainings of a seed take, and how many they are: each as long as its longest run."""
+    return _of_a_seed(runs.groupby(["seed", "trajectory_sha256"])[seconds].max())
+
+
+def _of_a_seed(values: pd.Series) -> tuple[float, int]:
+    """Their sum and their number: the mean over the seeds that have the most of them."""
+    seeds = values.groupby("seed").agg(["sum", "size"])
+    whole = seeds[seeds["size"] == seeds["size"].max()]
+    return float(whole["sum"].mean()), int(whole["size"].iloc[0])
 
 
 _UNMEASURED: Final = "Not measured yet."

@@ -578,18 +578,20 @@ class Store:
         return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
 
     def find(self, start: str) -> dict[str, Any]:
-        """The one run whose id is this or starts so, as a row of `runs`.
+        """The one run whose id is this or starts so, as a row of `runs`; an imported one has its published id as well.
 
         Raises:
             StoreError: fewer than 6 digits, no such run, or several.
         """
         start = start.strip().lower()
-        if len(start) >= RUN_ID or not re.fullmatch(r"[0-9a-f]+", start):
+        if not re.fullmatch(r"[0-9a-f]+", start):
             return self.run(start)
         if len(start) < SHORT_ID:
             raise StoreError(f"{start!r} is too short for a run's id; give at least its first {SHORT_ID} digits")
         with _store_errors(self.address):
-            ids = [run.info.run_id for run in self._search(None) if run.info.run_id.startswith(start)]
+            ids = [run.info.run_id for run in self._search(None, f"tags.published LIKE '{start}%'")]
+            if len(start) < RUN_ID:
+                ids += [run.info.run_id for run in self._search(None) if run.info.run_id.startswith(start)]
         if len(ids) > 1:
             raise StoreError(f"the ids of {len(ids)} runs start with {start!r}: {', '.join(ids[:3])}; give more digits")
         return self.run(ids[0] if ids else start)

@@ -21,6 +21,7 @@
 from math import ceil
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 from matplotlib.image import imread
@@ -28,7 +29,7 @@ from matplotlib.image import imread
 from experiments import RESULTS, STUDIES
 from fashion_cnn import figures, publishing
 from fashion_cnn.config import FIELDS
-from fashion_cnn.evidence import BASIS
+from fashion_cnn.evidence import BASIS, select
 from fashion_cnn.tracking import Store, resolve
 
 # %%
@@ -39,26 +40,34 @@ SEED = "0"  # whose feature maps are shown
 # %% [markdown]
 # ## The store
 #
-# The store is the one that `MLFLOW_TRACKING_URI` names, else this repository's own. If it holds no runs of these
-# studies, the published ones are imported into a store of their own that goes away with this notebook; yours stays
-# as it is.
+# The store is the one that `MLFLOW_TRACKING_URI` names, else this repository's own. If it holds no finished runs of
+# these studies but trials (`--smoke`), the published ones are imported into a store of their own that goes away with
+# this notebook; yours stays as it is.
 
 # %%
 studies = [study for study in STUDIES if study.name in STUDIES_AND_ARMS]
 names, repository = [study.name for study in studies], RESULTS.parent.parent
 
+
+def chosen(store):
+    """The runs that can be compared: those that are published as well as those that were recorded here."""
+    runs = store.runs(names).drop(columns="published")
+    return pd.concat([select(runs[runs["study"] == study.name], study)[0] for study in studies])
+
+
 store = Store(resolve(None, repository))
-if store.runs(names).empty:
+runs = chosen(store)
+if runs.empty:
     scratch = TemporaryDirectory()
     store = Store(resolve(f"sqlite:///{scratch.name}/mlflow.db", repository))
     print(f"{publishing.load(store, studies, RESULTS)} published runs imported into a temporary store")
+    runs = chosen(store)
 
 # %% [markdown]
-# One finished run an arm and seed, the newest; trials (`--smoke`) are left out.
+# One finished run an arm and seed, the newest. Of several codes and environments (processor, libraries, threads) a
+# study's runs are those of the one that has the most: numbers of others should not be compared with them.
 
 # %%
-runs = store.runs(names).query("status == 'FINISHED' and smoke == 'false'")
-runs = runs.drop_duplicates(["study", "arm", "seed"], keep="last").sort_values(["study", "arm", "seed"])
 display(runs.groupby(["study", "arm"]).size().to_frame("seeds"))
 
 # %% [markdown]
@@ -83,8 +92,7 @@ settings = first[[*FIELDS, "parameters"]].astype(str)
 display(settings.loc[:, settings.nunique() > 1].T)
 
 # %% [markdown]
-# Numbers of another data set, code or environment (processor, libraries, threads) should not be compared. There
-# should be one of each:
+# Two studies could still have been made with another data set, code or environment. There should be one of each:
 
 # %%
 display(picked[list(BASIS)].rename(columns=BASIS).nunique().to_frame("different ones"))

@@ -159,7 +159,7 @@ print("sides in pixels: 28, " + ", ".join(f"{side} after {name}" for name, side 
 #
 # The first 6,000 training images, a tenth of them, and three epochs: a few seconds. The builder runs on one thread
 # and takes all chance from its seed, so that the same call gives the same network, bit for bit on one kind of
-# machine and nearly so elsewhere. Its lines are kept quiet here because they tell seconds, which differ each time.
+# machine. Its lines are kept quiet here because they tell seconds, which differ each time.
 
 # %%
 part = data.first(6_000, 10_000)
@@ -283,9 +283,9 @@ table(callback, "claims")
 # ## Beyond the post: a seeded `fit` freezes the order
 #
 # Images should come in a new order each epoch, and Keras' `fit(shuffle=True)`, the default, is taken to see to that.
-# But after `keras.utils.set_random_seed`, or with any other global seed of TensorFlow, each epoch starts the seeded
-# shuffling again: **every epoch, and every later `fit`, goes through the images in the same order.** Without a seed
-# it does not. So whoever adds a seed to a script to make it repeatable trains otherwise than before, and nothing
+# But given arrays or tensors after `keras.utils.set_random_seed`, Keras 3.15 on TensorFlow starts the seeded shuffling
+# again with each epoch: **every epoch, and every later `fit`, goes through the images in the same order.** Without a
+# seed it does not. So whoever adds a seed to a script to make it repeatable trains otherwise than before, and nothing
 # says so. `tests/test_keras_order.py` shows it on the installed Keras.
 #
 # This project draws each epoch's order from the run's seed and the epoch's number. For `order_study` it can also
@@ -312,7 +312,8 @@ table(order_study, "claims")
 #
 # - Do not trust `set_random_seed` and `fit` to shuffle. Look at the labels of the first batches of two epochs: if
 #   they are the same, the order is frozen.
-# - Give each epoch an order of its own that follows from the seed and the epoch's number, as in
+# - Give `fit` a `tf.data` set with a `shuffle` of its own: seeded, too, it comes in a new order each epoch.
+# - Or give each epoch an order that follows from the seed and the epoch's number, as in
 #   `numpy.random.default_rng([seed, epoch]).permutation(n)`. That is repeatable and fresh, and a training that was
 #   interrupted goes on with the right order.
 # - Do not compare a seeded training with an unseeded one as if only the seed differed.
@@ -351,5 +352,11 @@ counted = pd.DataFrame(verdicts, columns=["study", "sentences of", "verdict"])
 display(pd.crosstab([counted["study"], counted["sentences of"]], counted["verdict"]))
 
 # %% [markdown]
-# Every one of these runs can be trained again and compared bit by bit: `fashion-cnn replay RUN_ID`. To look at them
-# side by side, go on with `compare_runs.ipynb`, or with MLflow's own pages: `make ui`.
+# What was contradicted, and how far seeds alone lie apart:
+
+# %%
+display(Markdown(summary.parts(STUDIES, published, post, {})["surprises"]()))
+
+# %% [markdown]
+# `make ui` brings these runs into MLflow's own pages; from then on `fashion-cnn replay RUN_ID` trains any of them again
+# and compares it bit by bit, on a processor like theirs. `compare_runs.ipynb` puts runs side by side.

@@ -35,12 +35,14 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         study: the study.
         arm: its accuracy grows with its place among the arms.
         seed: the numbers are drawn from it.
-        **settings: `minutes` after 2026-11-18 at which it started; `diff` to the commit; `remote` of the repository.
+        **settings: `minutes` after 2026-11-18 at which it started; `diff` to the commit; `remote` of the repository;
+            `processor` that it was made on.
     """
     config, place = study.arms[arm], list(study.arms).index(arm)
     random = np.random.default_rng([place, seed])
     epochs = _epochs(config, place, random)
-    fingerprint, diff = FINGERPRINT, settings.get("diff", "")
+    diff, processor = settings.get("diff", ""), settings.get("processor", "")
+    fingerprint = {**FINGERPRINT, **({"processor": processor} if processor else {})}
     hashes = {
         "data_sha256": FASHION_MNIST_SHA256,
         "code_sha256": files_sha256(CODE),
@@ -83,7 +85,11 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
     artifacts["hashes.json"] = (json.dumps(listed, indent=1) + "\n").encode()
     start = 1_795_000_000_000 + 60_000 * settings.get("minutes", seed)  # ms
     row = {
-        **{"run_id": _sha256(f"{study.name} {arm} {seed}")[:32], "name": f"{arm} · seed {seed}", "status": "FINISHED"},
+        **{
+            "run_id": _sha256(f"{study.name} {arm} {seed}{processor}")[:32],
+            "name": f"{arm} · seed {seed}",
+            "status": "FINISHED",
+        },
         **{"start_time": start, "end_time": start + round(1000 * (measured["fit_seconds"] + 1.25))},
         **{"study": study.name, "arm": arm, "seed": str(seed), "smoke": "false", "reuse": "on", "node": "made-up"},
         **{"workers": "2", "stop_reason": _stop(config, len(epochs)), "git_commit": COMMIT},

@@ -16,12 +16,13 @@ from typing import Any
 
 import pytest
 
-from experiments import benchmark, scaling
+from experiments import RESULTS, benchmark, scaling
 from experiments import measured as measured_page
 from experiments.benchmark import Task, epoch_operations, main, makespan, run_side
 from experiments.measured import page, ratios, sections
 from experiments.scaling import Trial
 from fashion_cnn.config import CNN, DENSE, RunConfig
+from fashion_cnn.publishing import BENCHMARKS
 from fashion_cnn.trajectories import Unwritable
 from tests.made_up import write_made_up
 
@@ -394,6 +395,12 @@ def test_recording_is_measured_on_a_run_in_a_store_of_its_own(folder: str, capsy
     assert all(math.isfinite(figure) and figure > 0 for figure in numbers(recording))
     assert recording["share"] == pytest.approx(recording["cpu_seconds"] / recording["training_cpu_seconds"])
     assert recording["run_bytes_after_gc"] < recording["run_bytes"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_the_published_page_tells_the_published_figures(name: str) -> None:
+    told = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+    assert told == page(json.loads((RESULTS / f"{name}.json").read_bytes()))
 
 
 # Wall seconds of two trainings, and those of their epochs, by executor and workers: Ray adds three a task.

@@ -484,7 +484,7 @@ def test_it_says_once_how_far_the_verdicts_hold_and_how_many_of_the_posts_number
     for caveat in CAVEATS:
         assert text.count(caveat) == 1
     outside = "Outside of the 95 % prediction interval for one more of our runs"
-    assert f"{outside}: 1 of the post's 2 test results; chance alone would put 0.1 there." in text
+    assert f"{outside}: 1 of the post's 2 test results; chance alone would put at most 0.1 there." in text
     assert "Outside of such intervals: 3 of the post's 4 numbers of an epoch's training loss or accuracy" in text
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn import bundle, publishing, results, summary
-from fashion_cnn.claims import Higher
+from fashion_cnn.claims import Equivalent, Higher
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.evidence import PUBLISHED_RULES, Record, contradictions, missing
 from fashion_cnn.study import Study
@@ -33,8 +33,13 @@ POST = POST_RESULTS.read_bytes()
 SEEDS = 7
 
 
-def records(*seeds: int, studies: tuple[Study, ...] = STUDY) -> list[Record]:
-    return [record(study, arm, seed) for study in studies for arm in study.arms for seed in seeds or range(SEEDS)]
+def records(*seeds: int, studies: tuple[Study, ...] = STUDY, processor: str = "") -> list[Record]:
+    return [
+        record(study, arm, seed, processor=processor)
+        for study in studies
+        for arm in study.arms
+        for seed in seeds or range(SEEDS)
+    ]
 
 
 def published(found: list[Record], studies: tuple[Study, ...] = STUDY) -> dict[str, bytes]:
@@ -106,9 +111,14 @@ def test_what_is_published_stays_when_it_is_recorded_again() -> None:
     }
 
 
-def test_runs_of_another_environment_are_told_apart() -> None:
-    other = [with_row(one, environment_sha256="e" * 64, run_id=f"{n:032x}") for n, one in enumerate(records(0))]
-    assert len(results.merge(STUDY, records(0), other).records) == 8
+def test_runs_of_another_environment_are_published_beside_the_others_and_not_counted() -> None:
+    files = published([*records(), *records(0, 1, processor="another")])
+    assert list(results.problems(files, STUDY, POST)) == []
+    told = summary.parts(STUDY, results.read(files), POST, {})
+    assert told["basis"]().startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, ")
+    assert "8 more runs of another environment are published and not counted." in told["basis"]()
+    alone = summary.parts(STUDY, results.read(published(records())), POST, {})
+    assert told["arms"]() == alone["arms"]() and told["claims"]() == alone["claims"]()
 
 
 def test_runs_of_an_older_code_are_dropped_and_named() -> None:
@@ -116,6 +126,13 @@ def test_runs_of_an_older_code_are_dropped_and_named() -> None:
     merged = results.merge(STUDY, records(0), new)
     assert len(merged.records) == 4 and len(merged.dropped) == 4
     assert merged.dropped[0] == "baseline_study: dense · seed 0: another code"
+
+
+def test_a_store_of_an_older_code_drops_nothing_that_is_published() -> None:
+    old = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] - 10**9) for one in records(0)]
+    assert [one.row["run_id"] for one in results.merge(STUDY, records(0), old).records] == [
+        one.row["run_id"] for one in records(0)
+    ]
 
 
 def test_runs_of_an_arm_that_is_another_now_are_dropped_and_named() -> None:
@@ -273,19 +290,51 @@ def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str
     measured = {
         "date": "2026-11-18T10:00:00+00:00",
         "machine": {"processor": "a processor", "cores": 2},
+        "settings": {"images": 6000, "all_images": 60_000},
+        "epoch": {"repeats": 3},
         "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_ours": 5.25, "limit_share_fit": 0.2},
     }
     said = summary.parts(STUDY, results.read(files), POST, {"benchmark": measured})["benchmark"]()
-    assert "Measured 2026-11-18 on a processor, 2 cores:" in said
+    assert (
+        "Measured 2026-11-18 on a processor, 2 cores: 6,000 of 60,000 training images; an epoch: medians of n = 3."
+        in said
+    )
     assert "| 0.54 |" in said and "| 5.25 |" in said and "0.20" not in said
     assert summary.parts(STUDY, results.read(files), POST, {})["benchmark"]() == "Not measured yet."
+
+
+def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -> None:
+    alike = [replace(one, row={**one.row, "fit_cpu_seconds": 90.0}) for one in results.read(files)]
+    said = summary.parts(STUDY, alike, POST, {})["cost"]()
+    assert said.startswith("A seed of these studies is 4 runs from 2 trainings. They take 3 minutes of CPU time;")
+    assert said.endswith("each run trained for itself would make them 6.")
+
+
+def test_what_surprised_us_is_what_the_runs_contradict_and_how_far_seeds_lie_apart() -> None:
+    wrong = Higher("test_accuracy", "dense", than="cnn", says="Dense is better", source="ours")
+    studies = (replace(STUDY[0], claims=(*STUDY[0].claims, wrong)), EPOCHS)
+    lines = summary.parts(studies, records(), POST, {})["surprises"]().splitlines()
+    assert lines[0].startswith("- `baseline_study`: *The CNN takes the accuracy") or "Dense is better" in lines[0]
+    (ours,) = [line for line in lines if "Dense is better" in line]
+    assert "**Contradicted**: test accuracy " in ours and ours.endswith("It was our own expectation.")
+    assert "higher in 0 of 7 seeds" in ours
+    assert not [line for line in lines if "beats the dense network" in line]  # which is supported
+    assert lines[-1].startswith("- Seeds alone move `") and lines[-1].endswith("(n = 7).")
+    assert summary.parts(STUDY, records(0), POST, {})["surprises"]() == "Nothing yet."
+
+
+def test_a_range_is_told_with_what_was_claimed_of_it(files: dict[str, bytes]) -> None:
+    alike = Equivalent("test_accuracy", "cnn", "dense", within=0.05, says="They are alike")
+    studies = (replace(STUDY[0], claims=(alike,)), EPOCHS)
+    said = summary.parts(studies, results.read(files), POST, {})["claims"]()
+    assert re.search(r"test accuracy \+0\.0\d{3} \(\+0\.0\d{3} to \+0\.0\d{3}\), claimed within 0\.05 \|", said)
 
 
 @pytest.mark.parametrize(
     ("record_seconds", "told"),
     [
-        # Of 1,000 seeds 2,000 trainings of 60 s each on 200 cores are 10 minutes; 4,000 runs of 0.3 s are 20.
-        (0.3, "0.3 hours in the slower store: a call's only recorder breaks first, and 2 calls"),
+        # Of 1,000 seeds 2,000 trainings of 50 s and 10 s each on 200 cores are 10 minutes; 4,000 runs of 0.3 s are 20.
+        (0.3, "0.3 hours in the slower store: a call's only recorder breaks first. The work of 2 is needed"),
         (0.03, "0.0 hours in the slower store: one call's recorder keeps up"),
     ],
 )
@@ -298,14 +347,14 @@ def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
         "machine": {"processor": "a processor", "cores": 2},
         "scaling": {
             "runs": [100, 1000, 10_000],
-            "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025}},
+            "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025, "seconds_besides_epochs": 10.0}},
             "stores": {
                 "sqlite": {"record_10000": {"median": record_seconds / 2}, **grown},
                 "postgresql": {"record_10000": {"median": record_seconds}, **grown},
             },
         },
     }
-    read = [replace(one, row={**one.row, "fit_seconds": 60.0}) for one in results.read(files)]
+    read = [replace(one, row={**one.row, "fit_seconds": 50.0}) for one in results.read(files)]
     said = summary.parts(STUDY, read, POST, {"scaling": measured})["scaling"]()
     assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 1.50 | 2.25 | 3.00 |" in said
     assert "1,000 seeds on 100 such machines, which are 4,000 runs from 2,000 trainings" in said and told in said
@@ -326,11 +375,14 @@ def test_a_mark_that_does_not_end_is_refused(made: dict[str, Callable[[], str]])
 
 @pytest.fixture(scope="module")
 def folder(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("published")
+    return write(files, tmp_path_factory.mktemp("published"))
+
+
+def write(files: dict[str, bytes], folder: Path) -> Path:
     for name, content in files.items():
-        (made / name).parent.mkdir(parents=True, exist_ok=True)
-        (made / name).write_bytes(content)
-    return made
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +407,21 @@ def test_imported_runs_are_marked_and_have_their_numbers(store: Store, files: di
 def test_they_are_imported_once(store: Store, folder: Path) -> None:
     assert publishing.load(store, STUDY, folder) == 0
     assert len(store.runs()) == 4 * SEEDS
+
+
+def test_what_is_not_counted_is_not_imported_and_what_is_published_no_more_goes(tmp_path: Path) -> None:
+    folder, store = tmp_path / "published", Store(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
+    write(published([*records(0, 1), *records(0, processor="another")]), folder)
+    assert publishing.load(store, STUDY, folder) == 8
+    write(published([*records(0, 1), *records(0, 1, 2, processor="another")]), folder)
+    assert publishing.load(store, STUDY, folder) == 12
+    assert store.runs()["environment_sha256"].nunique() == 1 and len(store.runs()) == 12
+
+
+def test_an_imported_run_is_found_by_the_id_it_was_published_with(store: Store) -> None:
+    row = store.runs().iloc[3]
+    for start in (row["published"], row["published"][:8], row["run_id"], row["run_id"][:8]):
+        assert store.find(start)["run_id"] == row["run_id"]
 
 
 def test_an_import_that_was_cut_off_is_done_again(store: Store, folder: Path) -> None:
@@ -442,7 +509,7 @@ def test_the_first_epoch_of_a_published_run_is_replayed(tmp_path: Path) -> None:
     store = Store(resolve(uri, REPOSITORY))
     assert publishing.load(store, [BASELINE], RESULTS)
     runs = store.runs().set_index(["arm", "seed"])
-    command = [sys.executable, "-m", "experiments", "replay", runs.loc[("dense", "0"), "run_id"], "--epochs", "1"]
+    command = [sys.executable, "-m", "experiments", "replay", runs.loc[("cnn", "0"), "published"], "--epochs", "1"]
     ended = subprocess.run(
         [*command, "--json", "--tracking-uri", uri],
         cwd=REPOSITORY,
