@@ -322,8 +322,8 @@ def _cost(runs: pd.DataFrame) -> str:
     seconds, trained = _trainings(runs, "fit_cpu_seconds")
     alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
     return (
-        f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of CPU "
-        f"time; each run trained for itself would make them {alone / 60:.0f}."
+        f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of "
+        f"CPU time; each run trained for itself would make them {alone / 60:.0f}."
     )
 
 
