@@ -79,8 +79,9 @@ def work(job: Job) -> Iterator[Event]:
         trainer.restore(job.state)
     elif job.past_cuts:
         trainer = training.Trainer(config, job.seed, data.train_images, data.train_labels)
-    if trainer.epoch == 0 and (sheets := _sheets(trainer, data)[0]):
-        yield Drawn(0, sheets)
+    # Also where it goes on: what was at it before may have been stopped between an epoch and its picture.
+    if is_drawn(trainer.epoch) and (sheets := _sheets(trainer, data)[0]):
+        yield Drawn(trainer.epoch, sheets)
     while any(cut is None or (cut.epoch > trainer.epoch and cut.epoch not in done) for cut in _cuts(rules, history)):
         epoch = next(training.train(trainer, trainer.epoch + 1))
         evaluation = trainer.evaluate(data.test_images, data.test_labels)

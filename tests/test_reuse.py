@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from fashion_cnn.config import RunConfig
+from fashion_cnn.events import Drawn
+from fashion_cnn.trajectories import Trajectory
 from tests.command import Lab
 from tests.made_up import write_made_up
 
@@ -68,6 +71,23 @@ class TestTwoCalls:
 
 
 class TestDrawing:
+    def test_an_epoch_that_was_written_but_not_drawn_is_drawn_when_its_run_goes_on(
+        self, tmp_path: Path, data: Path
+    ) -> None:
+        def stop(trajectory: Trajectory, event: Drawn) -> None:
+            if event.epoch == 2:
+                signal.raise_signal(signal.SIGTERM)
+            save(trajectory, event)
+
+        lab, save = Lab(tmp_path, data), Trajectory.save_sheets
+        train = ("train", "--epochs", 3, "--filters", 4)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trajectory, "save_sheets", stop)
+            lab.call(*train, status=143)
+        assert [len(one.epochs()) for one in lab.trajectories()] == [2]
+        lab.call(*train)
+        assert sorted({step for _, step in lab.images(lab.runs().iloc[0]["run_id"])}) == [0, 1, 2, 3]
+
     def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
         self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,8 +121,13 @@ def check_records(lab: Lab) -> None:
         run_id = record.row["run_id"]
         losses = store.client.get_metric_history(run_id, "loss")
         assert sorted(metric.step for metric in losses) == list(range(1, len(record.epochs) + 1))
-        drawn = [item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images")]
-        assert all(drawn.count(name) == 2 for name in drawn)  # the picture and its thumbnail
+        drawn = Counter(item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images"))
+        layers = {name.partition("+step+")[0] for name in drawn}
+        assert bool(layers) == (record.row["model"] == "cnn")
+        last = len(record.epochs)
+        steps = [epoch for epoch in range(last + 1) if epoch in (1, 2, last) or epoch % 5 == 0]
+        # The picture and its thumbnail.
+        assert drawn == {f"{layer}+step+{step}": 2 for layer in layers for step in steps}
 
 
 # -- stopped, hung up, lost ----------------------------------------------------------------------------------------
