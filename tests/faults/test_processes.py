@@ -323,6 +323,18 @@ def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: 
     assert (run["status"], run["stop_reason"], run["error"]) == ("FINISHED", "epochs", "")
 
 
+def test_a_worker_that_is_killed_before_it_has_read_its_job_is_tried_again(tmp_path: Path, data: Path) -> None:
+    lab = Lab(tmp_path, data)
+    dense = ("train", "--model", "dense")
+    lab.call(*dense, "--name", "short", "--epochs", 1)
+    # With a state, a job does not fit the socket: the runner is still sending it when its worker is gone.
+    with killing_workers(lab, 1) as killed:
+        printed = lab.call(*dense, "--name", "longer", "--epochs", 2)
+    assert len(killed) == 1
+    assert "longer · seed 0: its run failed: the worker was ended by SIGKILL" in printed
+    assert set(lab.runs()["status"]) == {"FINISHED"}
+
+
 def test_a_worker_that_was_killed_twice_fails_its_run_and_the_others_go_on(tmp_path: Path, data: Path) -> None:
     lab = Lab(tmp_path, data)
 
