@@ -9,10 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fashion_cnn import recorder
 from fashion_cnn.config import DENSE
 from fashion_cnn.recorder import Recorder
 from fashion_cnn.tracking import LOST_AFTER
+from fashion_cnn.trajectories import RunStatus, Trajectory
 from tests.command import REPOSITORY, Lab
 from tests.faults import scripted
 from tests.faults.watch import (
@@ -277,17 +279,33 @@ def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, t
     check_records(story.lab)
 
 
-def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_beats_every_fifteen_seconds_and_is_lost_after_two_minutes() -> None:
+    assert (recorder.HEARTBEAT, LOST_AFTER) == (15, 120)
+
+
+def test_a_long_epoch_or_a_long_send_is_no_loss_because_a_thread_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recorder, "HEARTBEAT", 0.1)
     store = scripted.open_store(tmp_path)
     trajectory, run = scripted.header_and_record(store, DENSE)
     assert trajectory.acquire()
+    sending, answered = threading.Event(), threading.Event()
+
+    def hang(_: Trajectory) -> None:
+        sending.set()
+        assert answered.wait(30)
+
     with Recorder(store) as keeper:
         keeper.begin(trajectory, [run])
-        wait_until(lambda: len(store.runs()), "the run is in the store")
+        wait_until(lambda: trajectory.sent(run).get("tags"), "the run is in the store")
+        monkeypatch.setattr(store, "send", hang)
+        keeper.take(trajectory, next(scripted.events(trajectory, 1)))
+        assert sending.wait(PATIENCE)
         first = store.runs()["heartbeat"].iloc[0]
         wait_until(lambda: store.runs()["heartbeat"].iloc[0] > first, "another heartbeat", 10)
         assert len(trajectory.epochs()) == 0
+        answered.set()
         keeper.leave(trajectory)
 
 
@@ -299,7 +317,7 @@ def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_p
         store.send(trajectory)
     ids = list(store.runs()["run_id"])
     for run_id in ids[:2]:
-        store.client.set_tag(run_id, "heartbeat", "2026-11-22T12:00:00Z")
+        store.client.set_tag(run_id, "heartbeat", "2020-01-01T12:00:00Z")
     here = [store.runs()["record"].iloc[1]]  # its trajectory's lock tells more than its heartbeat
     assert store.close_lost(here) == ["baseline_study: dense · seed 0"]
     runs = store.runs()
