@@ -29,8 +29,8 @@ from fashion_cnn.events import EpochDone
 from fashion_cnn.evidence import EPOCH_METRICS, contradictions, missing
 from fashion_cnn.recorder import Recorder
 from fashion_cnn.tracking import Store, StoreError
-from fashion_cnn.trajectories import Unwritable
-from fashion_cnn.upkeep import sync
+from fashion_cnn.trajectories import Trajectory, Unwritable
+from fashion_cnn.upkeep import clean, sync
 from tests.command import REPOSITORY, Lab
 from tests.faults.scripted import (
     CODE,
@@ -439,18 +439,69 @@ class TestADatabaseThatSomebodyHolds:
         )
 
 
-def test_a_damaged_folder_keeps_no_other_from_being_sent(tmp_path: Path) -> None:
+def damage(trajectory: Trajectory, part: str) -> Path:
+    """Damage a file of a folder: its `header`, or the record of its `run`, which becomes that of other code."""
+    path = trajectory.folder / "header.json"
+    if part == "run":
+        (path,) = (trajectory.folder / "runs").glob("*.json")
+    path.write_text("[" if part == "header" else '{"record": "r", "of_later_code": 1}')
+    return path
+
+
+@pytest.mark.parametrize("part", ["header", "run"])
+def test_a_damaged_folder_keeps_no_other_from_being_sent_or_cleaned(tmp_path: Path, part: str) -> None:
     store = open_store(tmp_path)
     folders = []
     for seed in (0, 1):
         trajectory, run = header_and_record(store, FOUR, seed)
         trajectory.save_run(run)
         folders.append(trajectory)
-    first = min(folders, key=lambda one: one.folder)
-    (first.folder / "header.json").write_text("[")
+    path = damage(min(folders, key=lambda one: one.folder), part)
     sent, trouble = sync(store)
-    assert sent == 1 and trouble is not None and "header.json was changed or damaged" in trouble
+    assert sent == 1 and trouble is not None and f"{path} " in trouble
     assert store.runs()["status"].tolist() == ["KILLED"]
+    assert clean(store) == (0, 2)
+
+
+@pytest.mark.slow
+def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, write_made_up(tmp_path / "data", train=64, test=64))
+    store, paths = open_store(tmp_path), []
+    for seed, part in enumerate(("header", "run")):
+        trajectory, run = header_and_record(store, FOUR, seed)
+        trajectory.save_run(run)
+        paths.append(damage(trajectory, part))
+    train = ("train", "--model", "dense", "--dense-units", "8", "--epochs", "1")
+    assert "1 runs to record" in lab.call(*train, "--dry-run")
+    said = lab.call(*train)
+    assert f"{paths[0]} was changed or damaged: it holds no JSON object" in said
+    assert f"{paths[1]} is not a run as this code keeps it: " in said
+    assert "1 runs made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
+
+
+def test_whatever_is_wrong_with_one_folder_the_others_are_sent_and_it_is_told(
+    tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(tmp_path)
+    bad, good = (header_and_record(store, FOUR, seed) for seed in (0, 1))
+
+    def send(trajectory: Trajectory, plain: Any = store.send) -> None:
+        if trajectory is bad[0]:
+            raise KeyError("none of the errors that anybody thought of")
+        plain(trajectory)
+
+    monkeypatch.setattr(store, "send", send)
+    with Recorder(store) as recorder:
+        for trajectory, run in (bad, good):
+            assert trajectory.acquire()
+            play(recorder, trajectory, run)
+            wait_until(lambda: recorder.trouble is not None)
+        wait_until(lambda: not store.unsent(good[0]))
+        assert recorder.trouble == "KeyError: 'none of the errors that anybody thought of'"
+    assert recorder.trouble == "KeyError: 'none of the errors that anybody thought of'"
+    assert store.runs()["seed"].tolist() == ["1"] and len(store.unsent(bad[0])) == 1
+    with bad[0].held() as had:
+        assert had, "a folder that could not be sent is let go"
 
 
 # -- a store that is elsewhere -------------------------------------------------------------------------------------
