@@ -251,7 +251,8 @@ class Store:
                 if row.get("record") in here or not is_lost(row, time.time()):
                     continue
                 self._log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
-                self.client.set_terminated(row["run_id"], "KILLED", end_time=round(1000 * _last_sign(row)))
+                ended = max(round(1000 * _last_sign(row)), row["start_time"])
+                self.client.set_terminated(row["run_id"], "KILLED", end_time=ended)
                 closed.append(f"{row['study']}: {row['name']}")
         return closed
 
@@ -296,8 +297,9 @@ class Store:
                 self.client.log_text(one.run_id, record.traceback, TRACEBACK)
             # Nobody knows when a lost run ended: its last epoch is the last sign of life.
             seen = lines[-1].ended_at if lines else record.start_time
-            ended = max(seen, record.start_time) if record.stop_reason == "lost" else _now()
-            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=ended)
+            ended = seen if record.stop_reason == "lost" else _now()
+            # A clock that was set back must not make it end before it began.
+            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=max(ended, record.start_time))
         if record.status != "running":
             one.note(done=record.status)
 

@@ -325,6 +325,25 @@ def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_p
     assert list(runs["stop_reason"].fillna("")) == ["lost", "", ""]
 
 
+@pytest.mark.parametrize("stop_reason", ["killed", "error", "lost"])
+def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path: Path, stop_reason: str) -> None:
+    store = scripted.open_store(tmp_path)
+    ahead = 1000 * round(time.time() + 3600)
+    trajectory, run = scripted.header_and_record(store, DENSE, start_time=ahead)
+    trajectory.save_run(run)
+    store.send(trajectory)
+    if stop_reason == "lost":  # on another machine
+        assert not store.close_lost(())
+        store.client.set_tag(store.runs()["run_id"].iloc[0], "heartbeat", "2020-01-01T12:00:00Z")
+        assert store.close_lost(())
+    else:
+        status: RunStatus = "killed" if stop_reason == "killed" else "failed"
+        trajectory.save_run(replace(run, status=status, stop_reason=stop_reason))
+        store.send(trajectory)
+    row = store.runs().iloc[0]
+    assert row["stop_reason"] == stop_reason and row["end_time"] == row["start_time"]
+
+
 # -- killed as if out of memory ------------------------------------------------------------------------------------
 
 
