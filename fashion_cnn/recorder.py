@@ -5,6 +5,7 @@ Training never waits for the store: what it does not take now is sent again late
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
-from fashion_cnn.tracking import Store, StoreError
+from fashion_cnn.tracking import PATIENCE, Store, StoreBusy, StoreError, tell_waiting
 from fashion_cnn.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError
 
 HEARTBEAT = 15.0  # seconds
@@ -192,6 +193,8 @@ class _Sender(threading.Thread):
         self._due: dict[Trajectory, float] = {}
         self._leaving: set[Trajectory] = set()
         self._closing = False
+        self._until = math.inf
+        self._told = False
         self._troubles: dict[Trajectory, str] = {}
 
     @property
@@ -213,9 +216,10 @@ class _Sender(threading.Thread):
         self.notify(trajectory)
 
     def close(self) -> None:
-        """Send what is due, trying each folder once more, then stop."""
+        """Send what is due, then stop: each folder is tried once more, or while another program holds the database."""
         with self._changed:
-            self._closing = True
+            self._closing, self._until = True, time.monotonic() + PATIENCE
+            self._due = dict.fromkeys(self._due, 0.0)
             self._changed.notify()
         self.join()
         for trajectory in self._leaving:
@@ -226,9 +230,9 @@ class _Sender(threading.Thread):
         while True:
             with self._changed:
                 now = time.monotonic()
-                ready = [one for one, due in self._due.items() if due <= now or self._closing]
+                ready = [one for one, due in self._due.items() if due <= now]
                 if not ready:
-                    if self._closing:
+                    if self._closing and not self._due:
                         return
                     self._changed.wait(min(self._due.values()) - now if self._due else None)
                     continue
@@ -245,8 +249,12 @@ class _Sender(threading.Thread):
             known = isinstance(error, (StoreError, TrajectoryError, OSError))
             with self._changed:
                 self._troubles[trajectory] = str(error) if known else f"{type(error).__name__}: {error}"
-                if not self._closing:
+                waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
+                if waiting or not self._closing:
                     self._due.setdefault(trajectory, time.monotonic() + RETRY)
+                if waiting and self._closing and not self._told:
+                    tell_waiting(self._store.address)
+                    self._told = True
             return
         with self._changed:
             self._troubles.pop(trajectory, None)
