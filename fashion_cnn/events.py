@@ -141,7 +141,7 @@ class CutDone:
     files: Mapping[str, bytes] = field(repr=False)
     """By name: `model.keras`, `per_class.json`, `activations.npz` (cnn only), and the figures as PNG."""
     drawing_error: str = ""
-    """Why figures are missing, or nothing."""
+    """Why figures or feature maps are missing, of this epoch or one before: the first reason, or nothing."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
@@ -143,7 +144,8 @@ class LocalExecutor:
             )
         worker = Worker(process, ours, output)
         self._workers.append(worker)
-        ours.send(job)
+        with suppress(OSError):  # it is gone already: `events` tells how it ended
+            ours.send(job)
         return worker
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Event | Ended]]:

@@ -9,10 +9,11 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
-from fashion_cnn.tracking import Store, StoreError
+from fashion_cnn.tracking import PATIENCE, Store, StoreBusy, StoreError, tell_waiting
 from fashion_cnn.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError
 
 HEARTBEAT = 15.0  # seconds
@@ -24,21 +25,23 @@ class Recorder:
 
     def __init__(self, store: Store) -> None:
         """A recorder for one store."""
-        self._sender = _Sender(store)
+        self._sender, self._heart = _Sender(store), _Heart(store)
         self._store = store
 
     def __enter__(self) -> Recorder:
         """Start sending."""
         self._sender.start()
+        self._heart.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Send what is left, if the store takes it."""
         self._sender.close()
+        self._heart.close()
 
     @property
     def trouble(self) -> str | None:
-        """Why the latest send failed, or None where it did not."""
+        """Why a trajectory is not sent as it is now, or None where all are."""
         return self._sender.trouble
 
     def begin(self, trajectory: Trajectory, runs: Sequence[RunRecord]) -> list[RunRecord]:
@@ -50,7 +53,8 @@ class Recorder:
         for run in runs:
             trajectory.save_run(run)
         finished = self._settle(trajectory)
-        self._sender.watch(trajectory)
+        self._sender.notify(trajectory)
+        self._heart.watch(trajectory)
         return finished
 
     def take(self, trajectory: Trajectory, event: Event) -> list[RunRecord]:
@@ -107,6 +111,7 @@ class Recorder:
 
     def leave(self, trajectory: Trajectory) -> None:
         """Let go of a trajectory; its lock is given up when it has been sent, so that nobody sends it as well."""
+        self._heart.leave(trajectory)
         self._sender.leave(trajectory)
 
     def _settle(self, trajectory: Trajectory) -> list[RunRecord]:
@@ -135,19 +140,68 @@ class Recorder:
         return finished
 
 
+class _Heart(threading.Thread):
+    """Beats for the runs of those trajectories that are watched, however long a send takes meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="heart", daemon=True)
+        self._store = store
+        self._watched: frozenset[Trajectory] = frozenset()
+        self._woken = threading.Event()
+        self._closing = False
+
+    def watch(self, trajectory: Trajectory) -> None:
+        """Its runs are alive from now on."""
+        self._watched |= {trajectory}
+        self._woken.set()
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Its runs are not this process's any more."""
+        self._watched -= {trajectory}
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing = True
+        self._woken.set()
+        self.join()
+
+    def run(self) -> None:
+        """Beat until closed."""
+        while not self._closing:
+            for trajectory in self._watched:
+                # What is wrong is told when the trajectory is sent.
+                with suppress(Exception):
+                    self._beat(trajectory)
+            self._woken.wait(HEARTBEAT)
+            self._woken.clear()
+
+    def _beat(self, trajectory: Trajectory) -> None:
+        for run in trajectory.runs(self._store.address.name):
+            sent = trajectory.sent(run)
+            alive = run.status == "running" and "run_id" in sent and not sent.get("done")
+            if alive and not self._closing:
+                self._store.beat([sent["run_id"]])
+
+
 class _Sender(threading.Thread):
-    """Sends folders, one after another, whenever they changed, and beats for those that are watched."""
+    """Sends folders, one after another, whenever they changed."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(name="sender", daemon=True)
         self._store = store
         self._changed = threading.Condition()
         self._due: dict[Trajectory, float] = {}
-        self._watched: set[Trajectory] = set()
         self._leaving: set[Trajectory] = set()
         self._closing = False
-        self._beaten = time.monotonic()
-        self.trouble: str | None = None
+        self._until = math.inf
+        self._told = False
+        self._troubles: dict[Trajectory, str] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a folder is not sent, or None where all are."""
+        with self._changed:
+            return next(iter(self._troubles.values()), None)
 
     def notify(self, trajectory: Trajectory) -> None:
         """The folder changed."""
@@ -155,74 +209,55 @@ class _Sender(threading.Thread):
             self._due[trajectory] = 0.0
             self._changed.notify()
 
-    def watch(self, trajectory: Trajectory) -> None:
-        """Its runs are alive from now on."""
-        with self._changed:
-            self._watched.add(trajectory)
-            self._beaten = -math.inf
-        self.notify(trajectory)
-
     def leave(self, trajectory: Trajectory) -> None:
         """Its runs are not this process's any more, once they are sent."""
         with self._changed:
-            self._watched.discard(trajectory)
             self._leaving.add(trajectory)
         self.notify(trajectory)
 
     def close(self) -> None:
-        """Send what is due, trying each folder once more, then stop."""
+        """Send what is due, then stop: each folder is tried once more, or while another program holds the database."""
         with self._changed:
-            self._closing = True
+            self._closing, self._until = True, time.monotonic() + PATIENCE
+            self._due = dict.fromkeys(self._due, 0.0)
             self._changed.notify()
         self.join()
         for trajectory in self._leaving:
             trajectory.release()
 
     def run(self) -> None:
-        """Send and beat until closed."""
+        """Send until closed."""
         while True:
             with self._changed:
                 now = time.monotonic()
-                ready = [one for one, due in self._due.items() if due <= now or self._closing]
-                if not ready and self._closing:
-                    return
-                beat = self._beaten + HEARTBEAT
-                if not ready and now < beat:
-                    self._changed.wait(min([*self._due.values(), beat]) - now)
+                ready = [one for one, due in self._due.items() if due <= now]
+                if not ready:
+                    if self._closing and not self._due:
+                        return
+                    self._changed.wait(min(self._due.values()) - now if self._due else None)
                     continue
                 for trajectory in ready:
                     del self._due[trajectory]
             for trajectory in ready:
                 self._send(trajectory)
-                self._beat()
-            self._beat()
 
     def _send(self, trajectory: Trajectory) -> None:
         try:
             leaving = trajectory in self._leaving
             self._store.send(trajectory)
-            self.trouble = None
-            if leaving:
-                self._leaving.discard(trajectory)
-                trajectory.release()
-        except (StoreError, TrajectoryError, OSError) as error:
-            self.trouble = str(error)
+        except Exception as error:  # whatever is wrong with one folder, the others are sent
+            known = isinstance(error, (StoreError, TrajectoryError, OSError))
             with self._changed:
-                if not self._closing:
+                self._troubles[trajectory] = str(error) if known else f"{type(error).__name__}: {error}"
+                waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
+                if waiting or not self._closing:
                     self._due.setdefault(trajectory, time.monotonic() + RETRY)
-
-    def _beat(self) -> None:
-        """Tell that the watched runs are alive, if it is time to."""
+                if waiting and self._closing and not self._told:
+                    tell_waiting(self._store.address)
+                    self._told = True
+            return
         with self._changed:
-            if time.monotonic() < self._beaten + HEARTBEAT:
-                return
-            self._beaten = time.monotonic()
-            watched = list(self._watched)
-        try:
-            for trajectory in watched:
-                for run in trajectory.runs(self._store.address.name):
-                    sent = trajectory.sent(run)
-                    if run.status == "running" and "run_id" in sent and not sent.get("done"):
-                        self._store.beat([sent["run_id"]])
-        except (StoreError, TrajectoryError, OSError) as error:
-            self.trouble = str(error)
+            self._troubles.pop(trajectory, None)
+        if leaving:
+            self._leaving.discard(trajectory)
+            trajectory.release()

@@ -151,10 +151,12 @@ class _Execution:
         session, here = self._session, set()
         closed = []
         for trajectory in trajectories(session.address.trajectories):
-            here |= {record.record for record in trajectory.runs(session.address.name)}
-            if trajectory.folder not in planned:
-                lost = self._recorder.tidy(trajectory)
+            try:
+                here |= {record.record for record in trajectory.runs(session.address.name)}
+                lost = self._recorder.tidy(trajectory) if trajectory.folder not in planned else []
                 closed += [f"{record.study}: {record.arm} · seed {record.seed}" for record in lost]
+            except (TrajectoryError, OSError) as error:  # of this one alone
+                self._bars.tell(f"{error}; it is left alone")
         try:
             closed += session.store.close_lost(here)
         except StoreError as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +16,7 @@ from fashion_cnn.events import Identity
 from fashion_cnn.executor import Executor, LocalExecutor, Place
 from fashion_cnn.study import SMOKE_IMAGES, Plan, Run, RunKey, Study, epoch_work, plan, select_runs
 from fashion_cnn.tracking import Address, Store, resolve
-from fashion_cnn.trajectories import RunRecord, Trajectory, trajectories
+from fashion_cnn.trajectories import RunRecord, Trajectory, TrajectoryError, trajectories
 
 # Where nothing was measured yet: seconds per unit of `epoch_work`, of a 2.6 GHz AVX-512 server core.
 SECONDS_PER_WORK = 0.07
@@ -168,11 +170,14 @@ class Session:
         """
         found: dict[tuple[str, ...], Result] = {}
         for trajectory in trajectories(self.address.trajectories):
-            identity = asdict(trajectory.header.identity).values()
-            for record in self.store.unsent(trajectory):
-                if record.status == "finished":
-                    key = (record.study, record.arm, str(record.seed), record.run_config().sha256())
-                    found[(*key, str(record.smoke).lower(), *identity)] = result_of(record, trajectory)
+            try:
+                identity = asdict(trajectory.header.identity).values()
+                for record in self.store.unsent(trajectory):
+                    if record.status == "finished":
+                        key = (record.study, record.arm, str(record.seed), record.run_config().sha256())
+                        found[(*key, str(record.smoke).lower(), *identity)] = result_of(record, trajectory)
+            except (TrajectoryError, OSError) as error:  # of this one alone
+                print(f"what it holds is left out: {error}", file=sys.stderr)
         frame = self.store.runs(sorted({run.study.name for run in runs}))
         named = ("study", "arm", "seed", "config_sha256", "smoke", "data_sha256", "code_sha256", "environment_sha256")
         for row in frame[(frame["status"] == "FINISHED") & frame["published"].isna()].to_dict("records"):
@@ -200,10 +205,11 @@ class Session:
         measured = []
         here = [place.environment for place in self.executor.places(threads=1)]
         for trajectory in trajectories(self.address.trajectories):
-            header = trajectory.header
-            if header.images is None and {**header.environment, "threads": 1} in here:
-                work = epoch_work(RunConfig(**header.settings))
-                measured += [line.metrics["epoch_seconds"] / work for line in trajectory.epochs()]
+            with suppress(TrajectoryError, OSError, TypeError, ValueError):  # told when the plan was made
+                header = trajectory.header
+                if header.images is None and {**header.environment, "threads": 1} in here:
+                    work = epoch_work(RunConfig(**header.settings))
+                    measured += [line.metrics["epoch_seconds"] / work for line in trajectory.epochs()]
         return (statistics.median(measured), True) if measured else (SECONDS_PER_WORK, False)
 
     def workers(self, todo: Plan) -> int:

@@ -24,9 +24,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -59,6 +60,8 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's 
 RUN_ID, SHORT_ID = 32, 6  # digits of a run's id, and how many of them must be given
 GRID = "images/"  # where MLflow keeps what its image grid shows
 PATIENCE = 60.0  # seconds for a database that another program holds
+QUEUE = 5 * PATIENCE  # seconds for those who open it before, each of whom may wait for it
+LOCKED = "database is locked"  # how SQLite says so
 ROOM = 2**20  # bytes that a folder must be able to take before anything is trained
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOST_AFTER = 120.0  # seconds without a heartbeat
@@ -68,6 +71,10 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 class StoreError(RuntimeError):
     """The tracking store cannot be used: one line that says why and what to do."""
+
+
+class StoreBusy(StoreError):
+    """Another program holds the database for itself: it may be free again soon."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +258,8 @@ class Store:
                 if row.get("record") in here or not is_lost(row, time.time()):
                     continue
                 self._log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
-                self.client.set_terminated(row["run_id"], "KILLED", end_time=round(1000 * _last_sign(row)))
+                ended = max(round(1000 * _last_sign(row)), row["start_time"])
+                self.client.set_terminated(row["run_id"], "KILLED", end_time=ended)
                 closed.append(f"{row['study']}: {row['name']}")
         return closed
 
@@ -296,8 +304,9 @@ class Store:
                 self.client.log_text(one.run_id, record.traceback, TRACEBACK)
             # Nobody knows when a lost run ended: its last epoch is the last sign of life.
             seen = lines[-1].ended_at if lines else record.start_time
-            ended = max(seen, record.start_time) if record.stop_reason == "lost" else _now()
-            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=ended)
+            ended = seen if record.stop_reason == "lost" else _now()
+            # A clock that was set back must not make it end before it began.
+            self.client.set_terminated(one.run_id, TERMINATED[record.status], end_time=max(ended, record.start_time))
         if record.status != "running":
             one.note(done=record.status)
 
@@ -667,21 +676,30 @@ class Store:
             return Path(self.client.download_artifacts(run_id, name))
 
     def _search(self, studies: Sequence[str] | None, wanted: str = "tags.study != ''") -> Iterator[Run]:
-        experiments = self.client.search_experiments()
+        experiments = self._patiently(self.client.search_experiments)
         ids = [one.experiment_id for one in experiments if studies is None or one.name in studies]
         token: str | None = None
         while ids:
-            page = self.client.search_runs(
-                ids,
-                wanted,
-                max_results=1000,
-                order_by=["attributes.start_time"],
-                page_token=token,
-            )
+            ask = partial(self.client.search_runs, ids, wanted, max_results=1000, page_token=token)
+            page = self._patiently(partial(ask, order_by=["attributes.start_time"]))
             yield from page
             token = page.token
             if not token:
                 return
+
+    def _patiently(self, ask: Callable[[], Any]) -> Any:
+        """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
+        until, told = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                return ask()
+            except Exception as error:
+                if LOCKED not in _reason(error) or time.monotonic() > until:
+                    raise
+            if not told:
+                tell_waiting(self.address)
+                told = True
+            time.sleep(1)
 
     def _histories(self, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, Metric]]:
         """Every value of a metric: one query for 100 runs at a database, one a run through a server."""
@@ -769,10 +787,26 @@ def _client(address: Address) -> MlflowClient:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """One process at a time: MLflow takes no lock when it creates a database, and two first starts would collide."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
-    with FileLock(f"{path}.lock"):
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=QUEUE)
+    except Timeout:
+        raise StoreError(
+            f"another program has held {path}.lock for {QUEUE:.0f} seconds; end that program, or name another store "
+            "with --tracking-uri"
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def tell_waiting(address: Address) -> None:
+    """Tell the user why nothing happens."""
+    name = address.name.removeprefix("sqlite:///")
+    print(f"waiting for the store {name}: another program holds it", file=sys.stderr, flush=True)
 
 
 def _await_database(path: Path) -> None:
@@ -910,7 +944,8 @@ class _store_errors:
                 f"the tracking server {self.address.name} does not allow this user that; its administrator can, with "
                 f"EDIT for the study's experiment ({reason})"
             ) from error
-        raise StoreError(f"the tracking store {self.address.name} did not answer as it should: {reason}") from error
+        told = StoreBusy if LOCKED in reason else StoreError
+        raise told(f"the tracking store {self.address.name} did not answer as it should: {reason}") from error
 
 
 def _without_password(text: str, address: Address) -> str:

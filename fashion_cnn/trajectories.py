@@ -166,13 +166,12 @@ class Trajectory:
         Raises:
             TrajectoryError: the header is missing or not one.
         """
-        values = read_json(self.folder / "header.json")
-        try:
+        path = self.folder / "header.json"
+        values = read_json(path)
+        with _shaped(path, "a trajectory's header"):
             images = values.pop("images")
             identity = Identity(**values.pop("identity"))
             return Header(identity=identity, images=None if images is None else tuple(images), **values)
-        except (KeyError, TypeError) as error:
-            raise TrajectoryError(f"{self.folder.name}/header.json is not a trajectory's header: {error}") from None
 
     # -- the lock ------------------------------------------------------------------------------------------
 
@@ -383,9 +382,17 @@ class Trajectory:
     # -- runs ----------------------------------------------------------------------------------------------
 
     def runs(self, store: str | None = None) -> list[RunRecord]:
-        """The runs of this trajectory for a store (or for all), in the order they were planned."""
-        paths = (self.folder / "runs").glob("*.json")
-        records = [RunRecord(**read_json(path)) for path in paths if not path.name.endswith(".sent.json")]
+        """The runs of this trajectory for a store (or for all), in the order they were planned.
+
+        Raises:
+            TrajectoryError: a run's file is damaged, or was written by code that keeps other things of a run.
+        """
+        records = []
+        for path in (self.folder / "runs").glob("*.json"):
+            if not path.name.endswith(".sent.json"):
+                with _shaped(path, "a run as this code keeps it"):
+                    records.append(RunRecord(**read_json(path)))
+                    records[-1].run_config()
         chosen = [record for record in records if store is None or _place(record.store) == _place(store)]
         return sorted(chosen, key=lambda record: (record.start_time, record.record))
 
@@ -488,8 +495,17 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise TrajectoryError(f"{path.parent.name}/{path.name} was changed or damaged: it holds no JSON object")
+        raise TrajectoryError(f"{path} was changed or damaged: it holds no JSON object")
     return value
+
+
+@contextmanager
+def _shaped(path: Path, what: str) -> Iterator[None]:
+    """Has an error of making a value from a JSON file's object name the file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrajectoryError(f"{path} is not {what}: {error}") from None
 
 
 def write_bytes(path: Path, content: bytes) -> None:

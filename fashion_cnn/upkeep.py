@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fashion_cnn.tracking import Store, StoreError
 from fashion_cnn.trajectories import LOST, TrajectoryError, trajectories
 
@@ -14,16 +16,19 @@ def sync(store: Store) -> tuple[int, str | None]:
     """
     sent, trouble = 0, None
     for trajectory in trajectories(store.address.trajectories):
-        with trajectory.held() as had:
-            if not had:
-                continue
-            trajectory.end_runs(store.address.name, "killed", "lost", LOST)  # whoever made them holds no lock
-            waiting = len(store.unsent(trajectory))
-            try:
-                store.send(trajectory)
-            except (StoreError, TrajectoryError, OSError) as error:
-                trouble = str(error)
-            sent += waiting - len(store.unsent(trajectory))
+        # Whatever is wrong with one folder, the others are sent.
+        try:
+            with trajectory.held() as had:
+                if not had:
+                    continue
+                trajectory.end_runs(store.address.name, "killed", "lost", LOST)  # whoever made them holds no lock
+                waiting = len(store.unsent(trajectory))
+                try:
+                    store.send(trajectory)
+                finally:
+                    sent += waiting - len(store.unsent(trajectory))
+        except (StoreError, TrajectoryError, OSError) as error:
+            trouble = str(error)
     return sent, trouble
 
 
@@ -35,10 +40,10 @@ def clean(store: Store) -> tuple[int, int]:
     """
     freed = left = 0
     for trajectory in trajectories(store.address.trajectories):
-        with trajectory.held() as had:
+        with trajectory.held() as had, suppress(TrajectoryError):
             runs = trajectory.runs()
             if had and all(run.status == "finished" and trajectory.sent(run).get("done") for run in runs):
                 freed += trajectory.clean()
-            else:
-                left += 1
+                continue
+        left += 1
     return freed, left

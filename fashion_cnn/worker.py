@@ -79,8 +79,12 @@ def work(job: Job) -> Iterator[Event]:
         trainer.restore(job.state)
     elif job.past_cuts:
         trainer = training.Trainer(config, job.seed, data.train_images, data.train_labels)
-    if trainer.epoch == 0 and (sheets := _sheets(trainer, data)[0]):
-        yield Drawn(0, sheets)
+    error = ""  # the first of drawing
+    # Also where it goes on: what was at it before may have been stopped between an epoch and its picture.
+    if is_drawn(trainer.epoch):
+        sheets, error = _sheets(trainer, data)
+        if sheets:
+            yield Drawn(trainer.epoch, sheets)
     while any(cut is None or (cut.epoch > trainer.epoch and cut.epoch not in done) for cut in _cuts(rules, history)):
         epoch = next(training.train(trainer, trainer.epoch + 1))
         evaluation = trainer.evaluate(data.test_images, data.test_labels)
@@ -102,9 +106,12 @@ def work(job: Job) -> Iterator[Event]:
             history.append(metrics)
         if epoch.epoch in {cut.epoch for cut in _cuts(rules, history) if cut} - done:
             done.add(epoch.epoch)
-            yield from _cut(trainer, data, evaluation, rules, history[: epoch.epoch])
-        elif is_drawn(epoch.epoch) and (sheets := _sheets(trainer, data)[0]):
-            yield Drawn(epoch.epoch, sheets)
+            yield from _cut(trainer, data, evaluation, rules, history[: epoch.epoch], error)
+        elif is_drawn(epoch.epoch):
+            sheets, fault = _sheets(trainer, data)
+            error = error or fault
+            if sheets:
+                yield Drawn(epoch.epoch, sheets)
 
 
 def _cuts(rules: Sequence[RunConfig], history: Sequence[Mapping[str, float]]) -> list[Cut | None]:
@@ -118,8 +125,18 @@ def _cut(
     evaluation: Evaluation,
     rules: Sequence[RunConfig],
     history: Sequence[Mapping[str, float]],
+    error: str = "",
 ) -> Iterator[Event]:
-    """What runs that end at the trainer's state leave behind; `history` ends with it, too."""
+    """What runs that end at the trainer's state leave behind.
+
+    Args:
+        trainer: at that state.
+        data: to answer and to show.
+        evaluation: of the state.
+        rules: the runs' configs.
+        history: the epochs' metrics; ends with the state, too.
+        error: why an earlier epoch could not be drawn, or nothing.
+    """
     files = {
         "model.keras": trainer.native_model(),
         "per_class.json": json.dumps(per_class(evaluation.probabilities, data.test_labels)).encode(),
@@ -130,7 +147,8 @@ def _cut(
         buffer = io.BytesIO()
         np.savez_compressed(buffer, images=np.array(shown), **activations)  # type: ignore[arg-type]  # of numpy's stub
         files["activations.npz"] = buffer.getvalue()
-    sheets, error = _sheets(trainer, data)
+    sheets, fault = _sheets(trainer, data)
+    error = error or fault
     if sheets:
         yield Drawn(trainer.epoch, sheets)
     # A picture is not worth a run: what cannot be drawn is told and left out.
@@ -138,8 +156,8 @@ def _cut(
         here = [(cut, rule) for cut, rule in zip(_cuts(rules, history), rules, strict=True) if cut]
         stops = {cut: _stopped(cut, rule) for cut, rule in here if cut.epoch == trainer.epoch}
         files |= _figures(data, evaluation, activations, shown, stops, history)
-    except Exception as fault:
-        error = f"{type(fault).__name__}: {fault}"
+    except Exception as reason:
+        error = error or f"{type(reason).__name__}: {reason}"
     yield CutDone(
         epoch=trainer.epoch,
         weights_sha256=trainer.state().weights_sha256(),

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from fashion_cnn.config import RunConfig
+from fashion_cnn.events import Drawn
+from fashion_cnn.trajectories import Trajectory
 from tests.command import Lab
+from tests.faults.watch import in_every_process
 from tests.made_up import write_made_up
 
+# In a worker: the second sheet of feature maps, which is epoch 1's, cannot be drawn.
+BLOT = """
+import sys
+if "fashion_cnn.worker" in sys.orig_argv:
+    from fashion_cnn import figures
+
+    def layer_scale(maps, plain=figures.layer_scale, calls=[]):
+        calls.append(maps)
+        if len(calls) == 2:
+            raise RuntimeError("a blot")
+        return plain(maps)
+
+    figures.layer_scale = layer_scale
+"""
 LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about half a second an epoch on `slow_data`
 
 
@@ -68,6 +87,23 @@ class TestTwoCalls:
 
 
 class TestDrawing:
+    def test_an_epoch_that_was_written_but_not_drawn_is_drawn_when_its_run_goes_on(
+        self, tmp_path: Path, data: Path
+    ) -> None:
+        def stop(trajectory: Trajectory, event: Drawn) -> None:
+            if event.epoch == 2:
+                signal.raise_signal(signal.SIGTERM)
+            save(trajectory, event)
+
+        lab, save = Lab(tmp_path, data), Trajectory.save_sheets
+        train = ("train", "--epochs", 3, "--filters", 4)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trajectory, "save_sheets", stop)
+            lab.call(*train, status=143)
+        assert [len(one.epochs()) for one in lab.trajectories()] == [2]
+        lab.call(*train)
+        assert sorted({step for _, step in lab.images(lab.runs().iloc[0]["run_id"])}) == [0, 1, 2, 3]
+
     def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
         self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -80,6 +116,17 @@ class TestDrawing:
         assert row["status"] == "FINISHED" and row["drawing_error"] == "ImportError: out of ink"
         names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
         assert "activations.npz" in names and "images" not in names
+
+    def test_what_could_not_be_drawn_on_the_way_is_told_too(
+        self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", in_every_process(tmp_path / "fault", BLOT), prepend=os.pathsep)
+        lab = Lab(tmp_path / "lab", data)
+        printed = lab.call("train", "--epochs", 3, "--filters", 4)
+        row = lab.runs().iloc[0]
+        assert row["status"] == "FINISHED" and row["drawing_error"] == "RuntimeError: a blot"
+        assert "not drawn: RuntimeError: a blot" in printed
+        assert sorted({step for _, step in lab.images(row["run_id"])}) == [0, 2, 3]
 
     def test_each_run_shows_its_own_stop_and_its_own_epochs(self, tmp_path: Path, data: Path) -> None:
         lab = Lab(tmp_path, data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,15 @@ import pytest
 
 from fashion_cnn.config import CNN
 from fashion_cnn.events import CutDone, EpochDone, Identity, State
-from fashion_cnn.trajectories import RunRecord, Trajectory, TrajectoryError, folder_name, header_of, trajectories
+from fashion_cnn.trajectories import (
+    RunRecord,
+    Trajectory,
+    TrajectoryError,
+    folder_name,
+    header_of,
+    trajectories,
+    write_json,
+)
 
 IDENTITY = Identity("d" * 64, "c" * 64, "e" * 64)
 HEADER = header_of(CNN, 0, IDENTITY, {"threads": 1}, None)
@@ -191,6 +199,14 @@ def test_a_changed_header_is_named(trained: Trajectory) -> None:
     (trained.folder / "header.json").write_text("[]")
     with pytest.raises(TrajectoryError, match=r"header\.json was changed or damaged"):
         _ = trained.header
+
+
+@pytest.mark.parametrize("change", [{"of_later_code": 1}, {"config": {"model": "none"}}, {"config": None}])
+def test_a_run_that_other_code_wrote_is_named(trained: Trajectory, change: dict[str, object]) -> None:
+    path = trained.folder / "runs" / f"{'a' * 32}.json"
+    write_json(path, {**asdict(record()), **change})
+    with pytest.raises(TrajectoryError, match=f"^{path} is not a run as this code keeps it: "):
+        trained.runs()
 
 
 def test_all_trajectories_of_a_folder_are_found(trained: Trajectory) -> None:

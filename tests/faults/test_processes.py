@@ -9,9 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from fashion_cnn import recorder
 from fashion_cnn.config import DENSE
 from fashion_cnn.recorder import Recorder
 from fashion_cnn.tracking import LOST_AFTER
+from fashion_cnn.trajectories import RunStatus, Trajectory
 from tests.command import REPOSITORY, Lab
 from tests.faults import scripted
 from tests.faults.watch import (
@@ -59,7 +62,7 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kills", "command"),
     [
-        pytest.param(3, ("run", "baseline_study", "--smoke"), id="3"),
+        pytest.param(5, ("run", "baseline_study", "--smoke"), id="5"),
         pytest.param(
             50,
             ("run", "baseline_study", "epochs_study", "depth_study"),
@@ -85,8 +88,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
                 try:
                     process.wait(chance.uniform(0, 9))
                 except subprocess.TimeoutExpired:
+                    found = workers(lab) if victims[-1] in ("worker", "both") else {}
+                    if not found and victims[-1] != "parent":
+                        continue  # it has trained all and still sends: there is no worker to kill
                     victim = victims.pop()
-                    for number in workers(lab) if victim in ("worker", "both") else ():
+                    for number in found:
                         kill(number)
                     if victim in ("parent", "both"):
                         process.kill()
@@ -120,8 +126,13 @@ def check_records(lab: Lab) -> None:
         run_id = record.row["run_id"]
         losses = store.client.get_metric_history(run_id, "loss")
         assert sorted(metric.step for metric in losses) == list(range(1, len(record.epochs) + 1))
-        drawn = [item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images")]
-        assert all(drawn.count(name) == 2 for name in drawn)  # the picture and its thumbnail
+        drawn = Counter(item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images"))
+        layers = {name.partition("+step+")[0] for name in drawn}
+        assert bool(layers) == (record.row["model"] == "cnn")
+        last = len(record.epochs)
+        steps = [epoch for epoch in range(last + 1) if epoch in (1, 2, last) or epoch % 5 == 0]
+        # The picture and its thumbnail.
+        assert drawn == {f"{layer}+step+{step}": 2 for layer in layers for step in steps}
 
 
 # -- stopped, hung up, lost ----------------------------------------------------------------------------------------
@@ -268,17 +279,33 @@ def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, t
     check_records(story.lab)
 
 
-def test_a_long_epoch_is_no_loss_because_a_thread_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_beats_every_fifteen_seconds_and_is_lost_after_two_minutes() -> None:
+    assert (recorder.HEARTBEAT, LOST_AFTER) == (15, 120)
+
+
+def test_a_long_epoch_or_a_long_send_is_no_loss_because_a_thread_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(recorder, "HEARTBEAT", 0.1)
     store = scripted.open_store(tmp_path)
     trajectory, run = scripted.header_and_record(store, DENSE)
     assert trajectory.acquire()
+    sending, answered = threading.Event(), threading.Event()
+
+    def hang(_: Trajectory) -> None:
+        sending.set()
+        assert answered.wait(30)
+
     with Recorder(store) as keeper:
         keeper.begin(trajectory, [run])
-        wait_until(lambda: len(store.runs()), "the run is in the store")
+        wait_until(lambda: trajectory.sent(run).get("tags"), "the run is in the store")
+        monkeypatch.setattr(store, "send", hang)
+        keeper.take(trajectory, next(scripted.events(trajectory, 1)))
+        assert sending.wait(PATIENCE)
         first = store.runs()["heartbeat"].iloc[0]
         wait_until(lambda: store.runs()["heartbeat"].iloc[0] > first, "another heartbeat", 10)
         assert len(trajectory.epochs()) == 0
+        answered.set()
         keeper.leave(trajectory)
 
 
@@ -290,12 +317,31 @@ def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_p
         store.send(trajectory)
     ids = list(store.runs()["run_id"])
     for run_id in ids[:2]:
-        store.client.set_tag(run_id, "heartbeat", "2026-11-22T12:00:00Z")
+        store.client.set_tag(run_id, "heartbeat", "2020-01-01T12:00:00Z")
     here = [store.runs()["record"].iloc[1]]  # its trajectory's lock tells more than its heartbeat
     assert store.close_lost(here) == ["baseline_study: dense · seed 0"]
     runs = store.runs()
     assert list(runs["status"]) == ["KILLED", "RUNNING", "RUNNING"]
     assert list(runs["stop_reason"].fillna("")) == ["lost", "", ""]
+
+
+@pytest.mark.parametrize("stop_reason", ["killed", "error", "lost"])
+def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path: Path, stop_reason: str) -> None:
+    store = scripted.open_store(tmp_path)
+    ahead = 1000 * round(time.time() + 3600)
+    trajectory, run = scripted.header_and_record(store, DENSE, start_time=ahead)
+    trajectory.save_run(run)
+    store.send(trajectory)
+    if stop_reason == "lost":  # on another machine
+        assert not store.close_lost(())
+        store.client.set_tag(store.runs()["run_id"].iloc[0], "heartbeat", "2020-01-01T12:00:00Z")
+        assert store.close_lost(())
+    else:
+        status: RunStatus = "killed" if stop_reason == "killed" else "failed"
+        trajectory.save_run(replace(run, status=status, stop_reason=stop_reason))
+        store.send(trajectory)
+    row = store.runs().iloc[0]
+    assert row["stop_reason"] == stop_reason and row["end_time"] == row["start_time"]
 
 
 # -- killed as if out of memory ------------------------------------------------------------------------------------
@@ -312,6 +358,18 @@ def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: 
     )
     run = lab.runs().iloc[0]
     assert (run["status"], run["stop_reason"], run["error"]) == ("FINISHED", "epochs", "")
+
+
+def test_a_worker_that_is_killed_before_it_has_read_its_job_is_tried_again(tmp_path: Path, data: Path) -> None:
+    lab = Lab(tmp_path, data)
+    dense = ("train", "--model", "dense")
+    lab.call(*dense, "--name", "short", "--epochs", 1)
+    # With a state, a job does not fit the socket: the runner is still sending it when its worker is gone.
+    with killing_workers(lab, 1) as killed:
+        printed = lab.call(*dense, "--name", "longer", "--epochs", 2)
+    assert len(killed) == 1
+    assert "longer · seed 0: its run failed: the worker was ended by SIGKILL" in printed
+    assert set(lab.runs()["status"]) == {"FINISHED"}
 
 
 def test_a_worker_that_was_killed_twice_fails_its_run_and_the_others_go_on(tmp_path: Path, data: Path) -> None:

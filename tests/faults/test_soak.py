@@ -69,6 +69,7 @@ def test_runs_of_four_processes_that_are_killed_at_random_are_all_complete_in_th
         wait_until(lambda: not processes(lab), "no process outlives its runner", GIVES_UP)
     runs = lab.runs()
     print(f"{len(runs)} runs in {time.monotonic() - started:.0f} s; killed: {dict(killed)}")
+    assert killed["runner"] and killed["worker"], "nothing was shown"
     assert len(runs) == SEEDS * sum(len(study.arms) for study in STUDIES)
     assert set(runs["status"]) == {"FINISHED"} and not runs.duplicated(["study", "arm", "seed"]).any()
     assert (runs.groupby(["trajectory_sha256", "epochs_trained"])["weights_sha256"].nunique() == 1).all()
