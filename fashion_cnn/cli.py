@@ -277,12 +277,12 @@ def _guarded(action: Callable[[], int], debug: bool) -> int:
         return DONE
     except KeyboardInterrupt:
         return 130
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        return 128 + stop.number
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, Stopped):
-            print(error, file=sys.stderr)
-            return 128 + error.number
         # Only what was made for people is told as it is.
         known = type(error).__module__.startswith("fashion_cnn.")
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
