@@ -18,7 +18,7 @@ def test_a_signal_while_the_store_is_asked_is_no_error_of_the_store(
 ) -> None:
     store = open_store(tmp_path)
     monkeypatch.setattr(store.client, "search_experiments", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Stopped, match="^stopped by SIGTERM; all is well$"), stoppable("all is well"):
+    with pytest.raises(Stopped, match=r"^stopped by SIGTERM; all is well$"), stoppable("all is well"):
         store.runs(["baseline_study"])
 
 
