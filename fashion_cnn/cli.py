@@ -277,19 +277,25 @@ def _guarded(action: Callable[[], int], debug: bool) -> int:
         return DONE
     except KeyboardInterrupt:
         return 130
+    except Stopped as stop:
+        _complain(str(stop))
+        return 128 + stop.number
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, Stopped):
-            print(error, file=sys.stderr)
-            return 128 + error.number
         # Only what was made for people is told as it is.
         known = type(error).__module__.startswith("fashion_cnn.")
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
         line = " ".join(text.split("\n"))
         # A server's words may be in it, and control characters act on a terminal.
-        print("error: " + "".join(one if one.isprintable() else "\ufffd" for one in line), file=sys.stderr)
+        _complain("error: " + "".join(one if one.isprintable() else "\ufffd" for one in line))
         return WRONG if known else FAILED
+
+
+def _complain(line: str) -> None:
+    from fashion_cnn.console import complain
+
+    complain(line)
 
 
 def _options(given: argparse.Namespace) -> Options:
@@ -341,8 +347,7 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
         outcome = run(session, todo)
     finally:
         session.executor.stop()
-    tables.show_outcome(outcome, studies)
-    return FAILED if outcome.failed else DONE
+    return tables.shown(FAILED if outcome.failed else DONE, lambda: tables.show_outcome(outcome, studies))
 
 
 def _store(given: argparse.Namespace, *, create: bool = False) -> Store:
@@ -355,7 +360,7 @@ def _store(given: argparse.Namespace, *, create: bool = False) -> Store:
 def _noticed(store: Store) -> Store:
     """The store itself; the user is told what there is to know about it."""
     for line in store.notices:
-        print(line, file=sys.stderr)
+        _complain(line)
     return store
 
 
@@ -537,8 +542,8 @@ def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
     outcome = replay(store, rows, Options(given.epochs, given.threads, given.workers, given.data_dir))
     if not outcome.comparisons:
         raise ReplayError(outcome.left_out[0][1] if outcome.left_out else f"{given.all} has no recorded runs")
-    tables.show_replay(outcome, study=given.all, as_json=given.json)
-    return DONE if all(one.answer == "EXACT" for one in outcome.comparisons) else FAILED
+    status = DONE if all(one.answer == "EXACT" for one in outcome.comparisons) else FAILED
+    return tables.shown(status, lambda: tables.show_replay(outcome, study=given.all, as_json=given.json))
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -549,8 +554,8 @@ def _check(given: argparse.Namespace) -> int:
     store = _store(given)
     (record,) = records_of(store, [store.find(given.run_id)])
     lacks, against = missing(record, rules_of(record.row)), contradictions(record)
-    tables.show_check(record, lacks, against, as_json=given.json)
-    return FAILED if lacks or against else DONE
+    status = FAILED if lacks or against else DONE
+    return tables.shown(status, lambda: tables.show_check(record, lacks, against, as_json=given.json))
 
 
 def _sync(given: argparse.Namespace) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from rich.console import Console
 from rich.table import Table
@@ -36,9 +38,63 @@ class _Console(Console):
         raise BrokenPipeError
 
 
+class _Lasting:
+    """Standard error that falls silent once it cannot be written any more: nothing that is told there is worth a run.
+
+    Its reader may have had enough (`2>&1 | head`), or its terminal may be gone.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _silencing(self._stream):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _silencing(self._stream):
+            self._stream.flush()
+
+
+@contextmanager
+def _silencing(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Have what is still to be written go nowhere, so that not even Python's last flush fails."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error if somebody can still read it."""
+    print(line, file=cast("TextIO", _Lasting(sys.stderr)), flush=True)
+
+
+def shown(status: int, show: Callable[[], None]) -> int:
+    """Show what came of a command.
+
+    Returns:
+        Its status, which stands though the reader of a pipe had enough.
+    """
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    return status
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console on standard output or error that does not break lines early in a file."""
-    file = sys.stderr if stderr else sys.stdout
+    file = cast("TextIO", _Lasting(sys.stderr)) if stderr else sys.stdout
     return _Console(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
 
 

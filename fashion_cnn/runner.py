@@ -48,6 +48,8 @@ class _Active:
     """Whether its worker was ended by a signal before."""
     losses: int = 0
     """How many workers it lost in a row without an epoch between."""
+    error: str = ""
+    """Why this process itself ended its worker."""
 
 
 def run(session: Session, todo: Plan) -> Outcome:
@@ -340,7 +342,8 @@ class _Execution:
             ended = self._recorder.take(active.trajectory, event)
         except (TrajectoryError, OSError) as error:
             # The worker's next event finds nobody; its runs end here.
-            self._failed(active, self._recorder.end(active.trajectory, "failed", "error", str(error)))
+            active.error = str(error)
+            self._failed(active, self._recorder.end(active.trajectory, "failed", "error", active.error))
             self._executor.cancel(worker)
             return
         if isinstance(event, EpochDone):
@@ -353,6 +356,11 @@ class _Execution:
 
     def _gone(self, active: _Active, event: Ended) -> None:
         """A worker ended: what it left undone has failed, or is tried again."""
+        if active.error:  # told already; but on a full disk it could not be written down, and now there may be room
+            for record in self._recorder.end(active.trajectory, "failed", "error", active.error):
+                self._ended[record.record] = (record, active.trajectory)
+            self._leave(active)
+            return
         error = event.error or "the worker ended before its runs did"
         status: RunStatus = "killed" if event.lost else "failed"
         left = self._recorder.end(active.trajectory, status, "lost" if event.lost else "error", error)

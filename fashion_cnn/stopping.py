@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 OUTPUTS = (1, 2)
 
 
-class Stopped(Exception):
+class Stopped(BaseException):  # as KeyboardInterrupt is, for `except Exception` must not take it for a fault
     """A signal asks to stop: one line that says so and what becomes of the work."""
 
     def __init__(self, number: int, outlook: str) -> None:

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from fashion_cnn.stopping import stoppable
 from fashion_cnn.tracking import Store
 
 HOST = "127.0.0.1"
@@ -57,6 +58,7 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
 
     Raises:
         UIError: the port is taken, or the server does not start.
+        Stopped: by a signal; the server has ended.
     """
     if store.address.uri.startswith("http"):
         _tell(addresses(store, store.address.name, studies))
@@ -97,14 +99,16 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     variables = {**inherited, **jobs, "MLFLOW_DISABLE_TELEMETRY": "true"}
     # What the server says goes to standard error: standard output is for the addresses.
-    server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
-    try:
-        _wait(server, base)
-        _tell(addresses(store, base, studies))
-        print("Ctrl-C stops it.", flush=True)
-        return server.wait()
-    finally:
-        _stop(server)
+    with stoppable("the store stays as it is"):
+        # In a session of its own, so that no signal reaches it but ours, below.
+        server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
+        try:
+            _wait(server, base)
+            _tell(addresses(store, base, studies))
+            print("Ctrl-C stops it.", flush=True)
+            return server.wait()
+        finally:
+            _stop(server)
 
 
 def _wait(server: subprocess.Popen[bytes], base: str) -> None:

@@ -163,3 +163,25 @@ def test_a_closed_pipe_is_no_error(lab: Lab) -> None:
     )
     os.close(writer)
     assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_run_whose_output_nobody_reads_is_made_all_the_same(lab: Lab) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = lab.command("train", "--filters", 4, "--epochs", 1, "--name", "unread")
+    done = subprocess.run(command, cwd=REPOSITORY, env=lab.variables, stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == 0
+    runs = lab.runs("ad_hoc").set_index("arm")
+    assert runs.loc["unread", "status"] == "FINISHED"
+
+
+def test_a_closed_pipe_hides_no_failure() -> None:
+    code = "import sys; from fashion_cnn.console import shown; sys.exit(shown(1, lambda: print('it does not hold')))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

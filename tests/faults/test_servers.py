@@ -174,6 +174,22 @@ class TestTheUI:
         page.context.close()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stopped_ui_leaves_no_server_behind(tmp_path: Path, number: signal.Signals) -> None:
+    open_store(tmp_path)
+    lab, port = Lab(tmp_path, tmp_path), free_port()
+    process = lab.start("ui", "--port", port)
+    assert process.stdout is not None
+    assert "Ctrl-C stops it.\n" in iter(process.stdout.readline, "")
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 128 + number
+    assert errors.endswith(f"stopped by {number.name}; the store stays as it is\n") and "Traceback" not in errors
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
 # -- a tracking server dies in mid-run -------------------------------------------------------------------------------
 
 
