@@ -9,7 +9,6 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,7 @@ from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import pytest
@@ -28,7 +27,7 @@ from fashion_cnn.config import DENSE
 from fashion_cnn.data import load
 from fashion_cnn.environment import fingerprint
 from fashion_cnn.events import CutDone, EpochDone, Job, Started
-from fashion_cnn.evidence import contradictions, missing
+from fashion_cnn.evidence import EPOCH_METRICS, contradictions, missing
 from fashion_cnn.executor import Ended, LocalExecutor, Place
 from fashion_cnn.replay import SMOKE_RULES, records_of
 from fashion_cnn.runner import LOSSES, run
@@ -38,7 +37,8 @@ from fashion_cnn.trajectories import Trajectory
 from tests.command import Lab
 from tests.made_up import write_made_up
 from tests.servers import (
-    ADMINISTRATOR,
+    GUEST,
+    MEMBER,
     RAY_VARIABLES,
     Cluster,
     Node,
@@ -54,6 +54,7 @@ SMOKE = ("run", "baseline_study", "--smoke")
 ARMS = ("16 filters", "32 filters")
 LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about half a second an epoch on `data`
 PATIENCE = 60_000  # ms
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Team:
     """What a team has besides its members' machines."""
 
     server: TrackingServer
+    strict: TrackingServer
+    """Another one for the same records, where an account may only read unless it was granted more."""
     cluster: Cluster
 
 
@@ -69,7 +72,7 @@ class Member(Lab):
     """A member's machine: its own trajectories, the team's store and cluster."""
 
     team: Team
-    user: str = ADMINISTRATOR
+    user: str = MEMBER
     password: str | None = None
 
     @property
@@ -103,10 +106,14 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     assert binaries
 
     @contextmanager
-    def served() -> Iterator[TrackingServer]:
-        folder = tmp_path_factory.mktemp("server")
-        with postgresql(binaries) as database, tracking_server(database, folder) as server:
-            yield server
+    def served() -> Iterator[tuple[TrackingServer, TrackingServer]]:
+        one, other = tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("strict")
+        with (
+            postgresql(binaries) as database,
+            tracking_server(database, one) as server,
+            tracking_server(database, other, "READ", server.passwords) as strict,
+        ):
+            yield server, strict
 
     @contextmanager
     def clustered() -> Iterator[Cluster]:
@@ -115,7 +122,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
     with ExitStack() as stack, ThreadPoolExecutor() as pool:  # both take their time
         server, cluster = pool.submit(stack.enter_context, served()), pool.submit(stack.enter_context, clustered())
-        found = Team(server.result(), cluster.result())
+        found = Team(*server.result(), cluster.result())
         with pytest.MonkeyPatch.context() as patch:
             for name, value in {**found.server.variables(), **RAY_VARIABLES}.items():
                 patch.setenv(name, value)
@@ -140,11 +147,13 @@ def smoke(member: Member) -> str:
     return member.call_process(*member.on_cluster(*SMOKE))
 
 
-def wait_until(reached: Callable[[], object], process: subprocess.Popen[str]) -> None:
+def wait_until(reached: Callable[[], T], process: subprocess.Popen[str]) -> T:
+    """Wait until something is true or not empty while a process runs; returns it."""
     until = time.monotonic() + 150
-    while not reached():
+    while not (found := reached()):
         assert process.poll() is None and time.monotonic() < until, "it did not get so far"
         time.sleep(0.05)
+    return found
 
 
 def on(lab: Lab, node: Node) -> list[Trajectory]:
@@ -221,7 +230,8 @@ class TestWhatTheServerRefuses:
     def test_who_may_only_read_is_told_before_anything_is_trained(
         self, smoke: str, member: Member, tmp_path: Path
     ) -> None:
-        guest = replace(member, folder=tmp_path, user="guest")
+        team = replace(member.team, server=member.team.strict)
+        guest = replace(member, folder=tmp_path, user=GUEST, team=team)
         assert len(guest.runs("baseline_study")) == 2  # it may read
         said = complaint(guest, *SMOKE, "--first-seed", 5)
         assert "does not allow this user" in said and "EDIT" in said
@@ -251,20 +261,32 @@ class TestANodeThatDies:
         done = {one.folder: len(one.epochs()) for one in lab.trajectories()}
         again = lab.start(*lab.on_cluster(*LONG))
         doomed = nodes.pop()
-        wait_until(lambda: any(done[one.folder] < len(one.epochs()) < 9 for one in on(lab, doomed)), again)
-        (lost,) = on(lab, doomed)
+
+        def going_on() -> list[Trajectory]:
+            # An epoch more says that it was started there now: the other's last start there may be the first call's.
+            return [one for one in on(lab, doomed) if done[one.folder] < len(one.epochs()) < 9]
+
+        (lost,) = wait_until(going_on, again)
+        done = {one.folder: len(one.epochs()) for one in lab.trajectories()}
         doomed.kill()
         _, errors = again.communicate(timeout=200)
         assert again.returncode == 0, errors
-        assert "it goes on elsewhere" in errors
+        (arm,) = [run.arm for run in lost.runs()]
+        _, told, then = errors.partition("it goes on elsewhere")
+        gone_on = re.search(rf"{arm} · seed 7: starting after epoch (\d+)", then)
+        assert told and gone_on and int(gone_on[1]) >= done[lost.folder], errors
         finished = lab.runs("filter_study").query("seed == '7'")
         assert sorted(finished["arm"]) == sorted(ARMS) and set(finished["status"]) == {"FINISHED"}
         assert set(finished["run_id"]) == set(killed["run_id"])
         assert lost.folder in {one.folder for one in on(lab, nodes[0])}
-        epochs = lab.store().epochs(list(finished["run_id"]))
-        assert Counter(epochs["run_id"]) == dict.fromkeys(finished["run_id"], 10)
+        client = lab.store().client
+        for record in records_of(lab.store(), finished.to_dict("records")):
+            # As the server keeps them: `Store.epochs` would leave out an epoch that was sent with two times.
+            for name in EPOCH_METRICS:
+                sent = client.get_metric_history(record.row["run_id"], name)
+                assert sorted(one.step for one in sent) == list(range(1, 11)), name
+            assert missing(record, SMOKE_RULES) == [] and contradictions(record) == []
 
-        (arm,) = [run.arm for run in lost.runs()]
         # On the local executor, whose workers have no OMP_NUM_THREADS.
         alone.call("run", "filter_study", "--arms", arm, "--first-seed", 7)
         assert set(alone.weights().values()) == set(finished.query("arm == @arm")["weights_sha256"])
