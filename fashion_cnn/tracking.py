@@ -63,6 +63,7 @@ ROOM = 2**20  # bytes that a folder must be able to take before anything is trai
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOST_AFTER = 120.0  # seconds without a heartbeat
 TRACEBACK = "traceback.txt"
+FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -905,6 +906,12 @@ class _store_errors:
         status = getattr(error, "get_http_status_code", int)()
         if status == 401:
             raise StoreError(_unknown_user(self.address)) from error
+        if status == 403 and FOREIGN_HOST in reason:
+            host = urlsplit(self.address.name).netloc
+            raise StoreError(
+                f"the tracking server {self.address.name} does not go by the name {host}: use a name of its "
+                "--allowed-hosts, or have this one added there"
+            ) from error
         if status == 403:
             raise StoreError(
                 f"the tracking server {self.address.name} does not allow this user that; its administrator can, with "

@@ -238,6 +238,14 @@ class TestWhatTheServerRefuses:
         assert not any(password in said for password in member.team.server.passwords.values())
         assert not guest.trajectories()
 
+    def test_a_name_that_the_server_does_not_go_by_is_told_as_that_and_not_as_a_lack_of_rights(
+        self, member: Member
+    ) -> None:
+        host = member.uri.removeprefix("http://").replace("127.0.0.1", "localhost")
+        said = complaint(member, *SMOKE, "--tracking-uri", f"http://{host}")
+        assert f"does not go by the name {host}" in said and "--allowed-hosts" in said
+        assert "EDIT" not in said
+
 
 @pytest.mark.timeout(600)
 class TestANodeThatDies:
