@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
-from fashion_cnn.cluster import RayExecutor
+from fashion_cnn.cluster import RayExecutor, Task
 from fashion_cnn.config import DENSE
 from fashion_cnn.data import load
 from fashion_cnn.environment import fingerprint
@@ -362,6 +362,25 @@ class Unlucky(LocalExecutor):
         while self.lost:
             yield self.lost.pop(), Ended("the machine is gone", lost=True)
         yield from super().events(timeout)
+
+
+def test_a_task_whose_event_is_late_is_cancelled_before_another_takes_its_place(data: Path) -> None:
+    exceptions = pytest.importorskip("ray.exceptions", reason="make extras")
+    cancelled: list[object] = []
+
+    class Slow:
+        def get(self, reference: object, timeout: float) -> object:
+            raise exceptions.GetTimeoutError
+
+        def cancel(self, events: object) -> None:
+            cancelled.append(events)
+
+    executor, task = RayExecutor(None, data), Task(frozenset(), iter(["an event"]))
+    executor._ray = Slow()
+    executor._listen(task)
+    assert cancelled == [task.events]
+    _, ended = executor._said.get_nowait()
+    assert isinstance(ended, Ended) and ended.lost
 
 
 class TestAWorkerThatIsLost:
