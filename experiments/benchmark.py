@@ -19,7 +19,8 @@ suite: all runs of the studies for one seed. The post's way trains each run from
 recording: what the recording process spends on a real run against what its training takes, the worker's peak memory,
     and the disk that a run needs before and after `gc`. Always on all images.
 startup: the wall time of `fashion-cnn --help`.
-store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up.
+store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up: complete
+    records, as filling.py says, so that the report takes every one.
 scaling: more workers, other executors, fuller stores; only with --scaling, for it takes hours. See scaling.py.
 """
 
@@ -229,14 +230,16 @@ def _recording(task: Task) -> Figures:
 
 def _store(task: Task) -> Figures:
     """List and report of a store that grows: its runs are made up and never trained."""
+    from experiments.filling import Filler
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.tracking import Store, resolve
 
     found: Figures = {}
     with tempfile.TemporaryDirectory() as home:
         store, made = Store(resolve(f"sqlite:///{home}/mlflow.db", REPOSITORY)), 0
+        filler = Filler(store)
         for count in STORE_RUNS:
-            fill(store, range(made, count))
+            filler.fill(range(made, count))
             made = count
             found |= {f"{name}_{count}": one for name, one in timed_commands(store.address.uri, Path(home)).items()}
     return found
@@ -256,32 +259,6 @@ def timed_commands(uri: str, home: Path) -> Figures:
             raise RuntimeError(f"{name} ended with status {os.waitstatus_to_exitcode(status)}")
         found[name] = {"seconds": timer.seconds, "peak_memory_mib": usage.ru_maxrss / 1024}
     return found
-
-
-def fill(store: Any, numbers: range) -> None:
-    """Put made-up runs into a store: ten epochs each, arm after arm and seed after seed."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    from experiments import STUDIES
-    from fashion_cnn.evidence import EPOCH_METRICS, RUN_METRICS
-
-    arms = [(study, arm, config) for study in STUDIES for arm, config in study.arms.items()]
-    for number in numbers:
-        study, arm, config = arms[number % len(arms)]
-        seed, random = number // len(arms), np.random.default_rng(number)
-        hashes = {f"{name}_sha256": name[0] * 64 for name in ("data", "code", "environment", "weights", "trajectory")}
-        tags = {"study": study.name, "arm": arm, "seed": str(seed), "smoke": "false", "reuse": "on", **hashes}
-        tags |= {"config_sha256": config.sha256(), "record": str(number), "git_commit": "0" * 40, "node": "made up"}
-        experiment = store.experiment(study.name, study.question)
-        run_id = store.client.create_run(experiment, number, tags, f"{arm} · seed {seed}").info.run_id
-        values = [
-            Metric(name, float(random.random()), epoch, epoch) for epoch in range(1, 11) for name in EPOCH_METRICS
-        ]
-        values += [Metric(name, float(random.random()), 10, 10) for name in RUN_METRICS]
-        params = [Param(name, value) for name, value in {**config.params(), "seed": str(seed)}.items()]
-        store.client.log_batch(run_id, values, params, [RunTag("stop_reason", "epochs")])
-        store.client.create_logged_model(experiment, config.model, run_id, tags={"study": study.name, "arm": arm})
-        store.client.set_terminated(run_id, "FINISHED", end_time=number + 1)
 
 
 SIDES = {
@@ -457,7 +434,7 @@ def measure_scaling(task: Task, options: argparse.Namespace) -> Figures:
     """More workers, other executors, fuller stores."""
     from experiments import scaling
 
-    return scaling.measure(scaling.Trial(task.folder, task.images), options.scale, options.postgres)
+    return scaling.measure(scaling.Trial(task.folder, task.images), options.scale, options.postgres, options.repeats)
 
 
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
@@ -494,7 +471,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(USUAL), metavar="PART,...", help="(default: %(default)s)")
     parser.add_argument("--scaling", action="store_true", help="only how far it scales: takes hours")
     parser.add_argument("--postgres", metavar="URI", help="of an empty database, which --scaling fills")
-    parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of the part epoch (default: 3)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of epoch and scaling (default: 3)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
     size.add_argument("--quick", action="store_true", help="a tenth of the training images")

@@ -147,15 +147,24 @@ def _store_sections(part: Figures) -> list[Section]:
 def _scaling_sections(figures: Figures) -> list[Section]:
     rows = []
     for name, one in figures["executors"].items():
-        cells = [f"{seconds:.1f}" for seconds in one["seconds"].values()]
-        cells += [f"{one['speedup']:.2f}", f"{one['seconds_besides_epochs']:.1f}", f"{one['overhead_seconds']:.1f}"]
-        rows.append([name, *cells, f"{one['overhead_share']:.1%}"])
+        cells = [*(_told(seconds) for seconds in one["seconds"].values()), f"{one['speedup']:.2f}"]
+        cells += [*(f"{ratio:.3f}" for ratio in one["to_local"].values()), f"{one['overhead_seconds']:.1f}"]
+        rows.append([name, *cells, f"{one['overhead_share']:.1%}", f"{one['seconds_besides_epochs']:.1f}"])
     title = (
-        f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images; "
-        f"n = 1; share: with epochs {figures['scaled_by']:.3g} times as long"
+        f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images, "
+        f"median of n = {figures['repeats']}"
     )
-    heads = ("1 worker, s", "2 workers, s", "speed-up", "a task besides its epochs, s", "more than local, s", "share")
-    notes = () if "ray" in figures["executors"] else ("ray: skipped, it is not installed here (make extras)",)
+    heads = (
+        *("1 worker, s", "2 workers, s", "speed-up", "1 worker to local", "2 workers to local"),
+        *("a task more than local, s", "share", "a task besides its epochs, s"),
+    )
+    notes = [
+        "Wall times; more than local and its share: of one worker, the share with epochs "
+        f"{figures['scaled_by']:.3g} times as long",
+        ", ".join(f"{_NAMES[name]} {told}" for name, told in sorted(figures["versions"].items())),
+    ]
+    if "ray" not in figures["executors"]:
+        notes.append("ray: skipped, it is not installed here (make extras)")
     trained = Section(title, ("executor",), heads, rows, notes)
     rows = []
     for name, found in figures["stores"].items():
@@ -167,10 +176,11 @@ def _scaling_sections(figures: Figures) -> list[Section]:
         growth = found["growth"]
         rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
     columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
-    title = f"A growing store; recording: median of n = {figures['sent']}"
+    title = f"A growing store; recording: median of n = {figures['sent']}; list and report: n = 1"
     return [trained, Section(title, ("store", "runs"), columns, rows)]
 
 
+_NAMES = {"mlflow": "MLflow", "postgresql": "PostgreSQL", "ray": "Ray", "sqlite": "SQLite"}
 _COMMAND = (("seconds", 1), ("peak_memory_mib", 0))
 _GROWTH = ("record", "list", "", "report", "")
 

@@ -245,6 +245,10 @@ class RayExecutor:
             if not isinstance(event, Ended):
                 self._said.put((task, Ended("the task ended before its worker did")))
         except Exception as error:  # whatever it is, the runner must hear of it
+            if _is_late(error):
+                # Slow, not gone: it would keep its CPU, and train beside the one that takes its place.
+                with suppress(Exception):
+                    ray.cancel(task.events)
             self._said.put((task, _ended(error)))
 
     # -- the cluster ---------------------------------------------------------------------------------------
@@ -320,6 +324,13 @@ def _ended(error: Exception) -> Ended:
     if isinstance(error, RayTaskError | RuntimeEnvSetupError):
         return Ended(f"the task could not be done on its node: {_line(error)}")
     return Ended(f"the task was lost with its node ({type(error).__name__})", lost=True)
+
+
+def _is_late(error: Exception) -> bool:
+    """Whether this is Ray's own waiting that ended, and not an error of the task."""
+    from ray.exceptions import GetTimeoutError
+
+    return isinstance(error, GetTimeoutError)
 
 
 def _line(error: Exception) -> str:

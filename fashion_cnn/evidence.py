@@ -286,7 +286,7 @@ def _of_config(record: Record) -> Iterator[Contradiction]:
         values = config.canonical()
         for name in sorted({*values, *stored}):
             yield from _differ(name, values.get(name, "nothing"), stored.get(name, "nothing"), "config.json")
-    yield from _differ("parameters", _whole(row.get("parameters")), _parameters(config), "the config")
+    yield from _differ("parameters", _whole(row.get("parameters")), parameters_of(config), "the config")
     seed, identity = _whole(row.get("seed")), {name: str(row.get(name)) for name in BASIS}
     if seed is not None and seed <= MAX_SEED:
         named = trajectory_sha256(config, seed, **identity)
@@ -294,7 +294,7 @@ def _of_config(record: Record) -> Iterator[Contradiction]:
         yield from _differ("trajectory_sha256", row.get("trajectory_sha256"), named, where)
 
 
-def _parameters(config: RunConfig) -> int:
+def parameters_of(config: RunConfig) -> int:
     """How many trainable parameters a config's network has: weights and biases, layer by layer."""
     total, channels, side = 0, 1, IMAGE_SIZE
     for kind, size in feature_map_sizes(config):

@@ -130,9 +130,8 @@ def incomplete(
     epochs = store.epochs([])
     while True:
         chosen = [select(runs[runs["study"] == study.name], study, lacking)[0] for study in studies]
-        rows = [
-            row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in set(epochs["run_id"])
-        ]
+        known = set(epochs["run_id"])  # once: a store may hold thousands of runs
+        rows = [row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in known]
         if not rows:
             return lacking, epochs
         found = store.epochs([row["run_id"] for row in rows])

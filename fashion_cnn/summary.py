@@ -268,6 +268,10 @@ def _ratios(values: Mapping[str, Any] | None) -> str:
 
 _SEEDS: Final = 1000
 _MACHINES: Final = 100
+_STORES: Final = {
+    "postgresql": "in PostgreSQL",
+    "sqlite": "in SQLite, which several machines cannot share (PostgreSQL was not measured)",
+}
 
 
 def _scaling(values: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
@@ -291,14 +295,24 @@ def _scaling(values: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
         [[name, *(f"{ratio:.2f}" for ratio in one["growth"].values())] for name, one in found["stores"].items()],
         numbers=[1, 2, 3],
     )
-    record_seconds = max(one[f"record_{many}"]["median"] for one in found["stores"].values())
+    # Of the two only a server is for several machines.
+    store = "postgresql" if "postgresql" in found["stores"] else "sqlite"
+    record_seconds = found["stores"][store][f"record_{many}"]["median"]
     besides = max(one["seconds_besides_epochs"] for one in found["executors"].values())
-    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], besides, record_seconds)
+    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], besides, (_STORES[store], record_seconds))
     return f"{_measured(values)} both tables are ratios of wall times.\n\n{trained}\n\n{stored}\n\n{estimate}"
 
 
-def _many_seeds(runs: pd.DataFrame, cores: int, besides: float, record_seconds: float) -> str:
-    """What many seeds would take, where a call's only recorder works while the others train."""
+def _many_seeds(runs: pd.DataFrame, cores: int, besides: float, recorded_in: tuple[str, float]) -> str:
+    """What many seeds would take, where a call's only recorder works while the others train.
+
+    Args:
+        runs: the published ones that count.
+        cores: on all machines.
+        besides: the seconds that a task takes besides its epochs.
+        recorded_in: the store in words, and the seconds to record a run there.
+    """
+    store, record_seconds = recorded_in
     seconds, trained = _trainings(runs, "fit_seconds")
     _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
     training = _SEEDS * (seconds + trained * besides) / cores / 3600
@@ -306,8 +320,8 @@ def _many_seeds(runs: pd.DataFrame, cores: int, besides: float, record_seconds: 
     told = (
         f"{_SEEDS:,} seeds on {_MACHINES} such machines, which are {_SEEDS * recorded:,} runs from "
         f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by the published runs' times and what a "
-        f"task takes besides (`experiments/results/scaling.md`). To record them takes {recording:.1f} hours in the "
-        "slower store: "
+        f"task takes besides (`experiments/results/scaling.md`). To record them takes {recording:.1f} hours "
+        f"{store}: "
     )
     if recording <= training:
         return f"{told}one call's recorder keeps up, and the processors set the pace."

@@ -21,8 +21,6 @@ import sqlite3
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -66,6 +64,7 @@ ROOM = 2**20  # bytes that a folder must be able to take before anything is trai
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOST_AFTER = 120.0  # seconds without a heartbeat
 TRACEBACK = "traceback.txt"
+FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -768,13 +767,18 @@ def _last_sign(row: Mapping[str, Any]) -> float:
         return float(row["start_time"]) / 1000
 
 
-def _client(address: Address) -> MlflowClient:
+def _set_up_mlflow() -> None:
+    """What must be set before MLflow is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # It would print a server's address as given, password and all, among what a program may read.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+
+def _client(address: Address) -> MlflowClient:
+    _set_up_mlflow()
     if not address.uri.startswith("sqlite:"):
         with _store_errors(address):
             return _connected(address)
@@ -881,29 +885,37 @@ def _check_writable(folder: Path, room: int = 0) -> None:
 
 
 def _check_server(address: Address) -> None:
+    """Raises a StoreError where no server answers; one that asks for another user does."""
+    _set_up_mlflow()
+    from mlflow.exceptions import MlflowException
+
     try:
-        # Without credentials, which urllib takes for a part of the host: a server that asks for them answers, too.
-        with urllib.request.urlopen(f"{address.name}/health", timeout=SERVER_TIMEOUT) as answer:
-            answer.read(100)
-    except urllib.error.HTTPError as error:
-        if error.code not in (401, 403):
-            raise StoreError(f"{address.name} is no MLflow tracking server (it answers {error.code})") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
+        answer = _answer(address, "/health")
+    except MlflowException as error:
+        reason = _without_password(_reason(error), address)
         raise StoreError(
             f"the tracking server {address.name} does not answer ({reason}); start it, or name another store with "
             "--tracking-uri"
         ) from None
+    if answer.status_code not in (200, 401, 403):
+        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+
+
+def _answer(address: Address, path: str) -> Any:
+    """A server's answer, asked for as MLflow's client does all: with its variables for certificates and users."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    who = get_default_host_creds(address.uri)  # type: ignore[no-untyped-call]
+    how: dict[str, Any] = {"max_retries": 0, "raise_on_status": False, "timeout": SERVER_TIMEOUT}
+    return http_request(who, path, "GET", **how)  # type: ignore[no-untyped-call]
 
 
 def _check_version(address: Address) -> None:
     """Raises a StoreError where a server does not let this user in, or has another major version of MLflow."""
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
     from mlflow.version import VERSION
 
-    who = get_default_host_creds(address.uri)  # type: ignore[no-untyped-call]
-    answer = http_request(who, "/version", "GET", max_retries=0, timeout=SERVER_TIMEOUT)  # type: ignore[no-untyped-call]
+    answer = _answer(address, "/version")
     if answer.status_code == 401:
         raise StoreError(_unknown_user(address))
     theirs = re.match(r"\s*(\d+)\.[\w.]+", answer.text)
@@ -939,6 +951,12 @@ class _store_errors:
         status = getattr(error, "get_http_status_code", int)()
         if status == 401:
             raise StoreError(_unknown_user(self.address)) from error
+        if status == 403 and FOREIGN_HOST in reason:
+            host = urlsplit(self.address.name).netloc
+            raise StoreError(
+                f"the tracking server {self.address.name} does not go by the name {host}: use a name of its "
+                "--allowed-hosts, or have this one added there"
+            ) from error
         if status == 403:
             raise StoreError(
                 f"the tracking server {self.address.name} does not allow this user that; its administrator can, with "

@@ -26,6 +26,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 ADMINISTRATOR = "admin"
+MEMBER = "member"  # has an account like everybody in the team, and no rights but those that each account has
+GUEST = "guest"
 START = 90.0  # seconds that a server may take to answer
 # What every process of the cluster and its clients has. Ray turns 127.0.0.1 into the machine's own address unless it
 # takes itself for a system without clusters.
@@ -89,7 +91,7 @@ class TrackingServer:
     uri: str
     passwords: Mapping[str, str]
 
-    def variables(self, user: str = ADMINISTRATOR, password: str | None = None) -> dict[str, str]:
+    def variables(self, user: str = MEMBER, password: str | None = None) -> dict[str, str]:
         """What a client's process needs to be this user."""
         return {
             "MLFLOW_TRACKING_URI": self.uri,
@@ -99,11 +101,21 @@ class TrackingServer:
 
 
 @contextmanager
-def tracking_server(database: str, folder: Path) -> Iterator[TrackingServer]:
-    """An MLflow server with accounts on a database; it keeps the artifacts in a folder and hands them out itself."""
-    port, passwords = free_port(), {ADMINISTRATOR: secrets.token_urlsafe(12), "guest": secrets.token_urlsafe(12)}
+def tracking_server(
+    database: str, folder: Path, permission: str = "EDIT", passwords: Mapping[str, str] | None = None
+) -> Iterator[TrackingServer]:
+    """An MLflow server with accounts on a database; it keeps the artifacts in a folder and hands them out itself.
+
+    Args:
+        database: its address.
+        folder: for artifacts and settings.
+        permission: what each account may, unless it was granted more; README's server has EDIT.
+        passwords: of the accounts, where another server made them on this database; else they are made.
+    """
+    there, port = passwords is not None, free_port()
+    passwords = passwords or {name: secrets.token_urlsafe(12) for name in (ADMINISTRATOR, MEMBER, GUEST)}
     settings = {
-        "default_permission": "READ",
+        "default_permission": permission,
         "database_uri": database,
         "admin_username": ADMINISTRATOR,
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
@@ -128,7 +140,8 @@ def tracking_server(database: str, folder: Path) -> Iterator[TrackingServer]:
     server = TrackingServer(f"http://{HOST}:{port}", passwords)
     try:
         _until(lambda: _answers(f"{server.uri}/health"), process, folder / "server.log")
-        _add_user(server, "guest")
+        for name in () if there else (MEMBER, GUEST):
+            _add_user(server, name)
         yield server
     finally:
         os.killpg(process.pid, signal.SIGTERM)  # it and the processes that it started

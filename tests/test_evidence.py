@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.evidence import HASHES, MODEL, RULES, TEXTS, Record, Rule, _parameters, contradictions, missing
+from fashion_cnn.evidence import HASHES, MODEL, RULES, TEXTS, Record, Rule, contradictions, missing, parameters_of
 from fashion_cnn.study import Study
 from tests.recorded import CURVES, record
 from tests.tampering import rehashed, with_artifact, with_row
@@ -93,8 +93,8 @@ class TestCompleteness:
 
 
 def test_a_config_has_as_many_parameters_as_keras_counts() -> None:
-    assert (_parameters(CNN), _parameters(DENSE)) == (113_386, 101_770)
-    assert _parameters(replace(CNN, additional_convolutions=0, filters=16)) == 160 + (13**2 * 16 + 1) * 128 + 1290
+    assert (parameters_of(CNN), parameters_of(DENSE)) == (113_386, 101_770)
+    assert parameters_of(replace(CNN, additional_convolutions=0, filters=16)) == 160 + (13**2 * 16 + 1) * 128 + 1290
 
 
 def epoch(place: int, **values: Any) -> Record:
