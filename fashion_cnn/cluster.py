@@ -237,13 +237,14 @@ class RayExecutor:
 
     def _listen(self, task: Task) -> None:
         """Wait for what one task says, and pass it on."""
-        ray, event = self._ray, None
+        ray = self._ray
         try:
             for reference in task.events:
                 event = ray.get(reference, timeout=ARRIVAL)
                 self._said.put((task, event))
-            if not isinstance(event, Ended):
-                self._said.put((task, Ended("the task ended before its worker did")))
+                if isinstance(event, Ended):
+                    return  # Ray may be let go of from now on
+            self._said.put((task, Ended("the task ended before its worker did")))
         except Exception as error:  # whatever it is, the runner must hear of it
             if _is_late(error):
                 # Slow, not gone: it would keep its CPU, and train beside the one that takes its place.
@@ -262,6 +263,8 @@ class RayExecutor:
         if self._ray is not None:
             return self._ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # A listener that is late after `stop` would connect again, wait for a minute, and end this process.
+        os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
         if self._address is None:
             # The only way to have Ray listen on loopback; it must be set before Ray is imported.
             os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -345,6 +345,18 @@ class TestNodesOfOtherProcessors:
 # -- without a cluster ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
+def test_after_its_end_nobody_listens_to_a_task_for_ray_would_connect_again_by_itself(data: Path) -> None:
+    class Done:
+        def get(self, reference: object, timeout: float) -> object:
+            return Ended()
+
+    executor, task = RayExecutor(None, data), Task(frozenset(), iter(["its end", "asked for after it"]))
+    executor._ray = Done()
+    executor._listen(task)
+    assert list(task.events) == ["asked for after it"] and executor._said.get_nowait() == (task, Ended())
+
+
 @contextmanager
 def answering(version: str | None, tls: ssl.SSLContext | None = None) -> Iterator[int]:
     """A server that says it is healthy and of a version, or asks for a user before that; gives its port."""
