@@ -46,6 +46,7 @@ def parts(
     said = verdicts_over(studies, records, post)
     runs, _ = bundle.frames((one.row for one in records), ())
     chosen = {study.name: select(runs[runs["study"] == study.name], study)[0] for study in studies}
+    counted = pooled(chosen.values())
 
     def arms() -> str:
         rows = []
@@ -79,19 +80,19 @@ def parts(
         )
 
     def cost() -> str:
-        return _cost(pooled(chosen.values()))
+        return _cost(counted)
 
     def surprises() -> str:
-        return _surprises(said, pooled(chosen.values()))
+        return _surprises(said, counted)
 
     def basis() -> str:
-        return _basis(records, pooled(chosen.values()))
+        return _basis(records, counted)
 
     def benchmark() -> str:
         return _ratios(benchmarks.get("benchmark"))
 
     def scaling() -> str:
-        return _scaling(benchmarks.get("scaling"), pooled(chosen.values()))
+        return _scaling(benchmarks.get("scaling"), counted)
 
     return {made.__name__: made for made in (arms, claims, counts, cost, surprises, basis, benchmark, scaling)}
 
