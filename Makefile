@@ -25,7 +25,7 @@ help: ## list the targets
 
 setup: $(INSTALLED) data ## virtual environment in .venv, locked packages, bytecode, data set
 
-extras: $(EXTRAS) ## what a Ray cluster and a tracking server need, into .venv, too
+extras: $(INSTALLED) $(EXTRAS) ## what a Ray cluster and a tracking server need, into .venv, too
 
 studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 for seconds; ARGS="..." for any option)
 	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)

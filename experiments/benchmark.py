@@ -1,7 +1,7 @@
 """Speed side by side, measured in turn in one call: `python -m experiments.benchmark`. Prints ratios, asserts nothing.
 
 With --output it leaves all figures as `benchmark.json`, whose `ratios` may be quoted, and a page of them as
-`benchmark.md`; of --scaling `scaling.json` and `scaling.md`.
+`benchmark.md`; of --scaling and --server files of these names.
 
 Each side is a fresh process, because TensorFlow's threads are process-wide, and trains one epoch before the one that is
 timed: imports, tracing and first calls are in nobody's epoch. The parts:
@@ -21,7 +21,8 @@ recording: what the recording process spends on a real run against what its trai
 startup: the wall time of `fashion-cnn --help`.
 store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up: complete
     records, as filling.py says, so that the report takes every one.
-scaling: more workers, other executors, fuller stores; only with --scaling, for it takes hours. See scaling.py.
+scaling: more workers, other executors, fuller stores; only with --scaling, for it takes an hour. See scaling.py.
+server: the same of a tracking server that fills; only with --server, which names an empty one.
 """
 
 from __future__ import annotations
@@ -437,6 +438,13 @@ def measure_scaling(task: Task, options: argparse.Namespace) -> Figures:
     return scaling.measure(scaling.Trial(task.folder, task.images), options.scale, options.postgres, options.repeats)
 
 
+def measure_server(task: Task, options: argparse.Namespace) -> Figures:
+    """A tracking server that fills."""
+    from experiments import scaling
+
+    return scaling.measure_server(scaling.Trial(task.folder, task.images, uri=options.server))
+
+
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
     "epoch": measure_epoch,
     "suite": measure_suite,
@@ -444,8 +452,9 @@ PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
     "startup": measure_startup,
     "store": measure_store,
     "scaling": measure_scaling,
+    "server": measure_server,
 }
-USUAL = [name for name in PARTS if name != "scaling"]
+USUAL = [name for name in PARTS if name not in ("scaling", "server")]
 
 
 def tell(line: str) -> None:
@@ -469,8 +478,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Without a usage an error is one line.
     parser = argparse.ArgumentParser("benchmark", argparse.SUPPRESS, "Speed side by side; nothing is asserted.")
     parser.add_argument("--only", default=",".join(USUAL), metavar="PART,...", help="(default: %(default)s)")
-    parser.add_argument("--scaling", action="store_true", help="only how far it scales: takes hours")
-    parser.add_argument("--postgres", metavar="URI", help="of an empty database, which --scaling fills")
+    alone = parser.add_mutually_exclusive_group()
+    alone.add_argument("--scaling", action="store_true", help="only how far it scales: takes an hour")
+    alone.add_argument("--server", metavar="URI", help="only how a tracking server fills, which must be empty")
+    parser.add_argument(
+        "--postgres",
+        metavar="URI",
+        help="of an empty database, which --scaling fills; its password may come from PGPASSWORD instead",
+    )
     parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of epoch and scaling (default: 3)")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
@@ -479,7 +494,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--output", metavar="DIR", help="folder to write a page and JSON into: benchmark.*, or scaling.*"
+        "--output", metavar="DIR", help="folder to write a page and JSON into: benchmark.*, scaling.* or server.*"
     )
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -487,17 +502,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         side, task = options.side
         print(json.dumps(SIDES[side](Task(**json.loads(task)))))
         return 0
-    asked = ["scaling"] if options.scaling else options.only.split(",")
+    own = "scaling" if options.scaling else "server" if options.server else None
+    asked = [own] if own else options.only.split(",")
     for part in asked:
-        if part not in PARTS:
-            parser.error(f"there is no part {part!r}{nearest(part, PARTS)}; there are: {', '.join(PARTS)}")
+        if part != own and part not in USUAL:
+            parser.error(f"there is no part {part!r}{nearest(part, USUAL)}; there are: {', '.join(USUAL)}")
     for name in ("repeats", "images", "suite_seconds"):
         if (value := getattr(options, name)) is not None and not 0 < value < math.inf:
             parser.error(f"--{name.replace('_', '-')} is {value}; give a number above 0")
     if options.output == "":
         parser.error("--output is empty; name a folder")
     output = None if options.output is None else Path(options.output)
-    name = "scaling" if options.scaling else "benchmark"
+    name = own or "benchmark"
     try:
         if output:
             check_output(output, name)

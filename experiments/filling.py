@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ COMMIT = "0" * 40
 class Filler:
     """Puts made-up runs into a store, with the texts of a record at the size of real ones; without pictures or model.
 
-    The store's artifacts must lie on this machine: they are written straight to their place, because MLflow's client
-    would take longer for them than all else takes.
+    Artifacts that lie on this machine are written straight to their place, because MLflow's client would take longer
+    for them than all else takes; a server gets them from the client.
     """
 
     def __init__(self, store: Any) -> None:
@@ -74,12 +75,19 @@ class Filler:
         params = {**config.params(), "seed": str(seed), "parameters": str(parameters_of(config))}
         told = [Param(name, value) for name, value in params.items()]
         client.log_batch(run.run_id, values, told, [RunTag("stop_reason", cut.reason)])
-        place = Path(url2pathname(urlsplit(run.artifact_uri).path))
-        place.mkdir(parents=True)
-        for name, text in texts.items():
-            (place / name).write_text(text, encoding="utf-8")
+        self._keep(run, texts)
         client.create_logged_model(experiment, config.model, run.run_id, tags={"study": study.name, "arm": arm})
         client.set_terminated(run.run_id, "FINISHED", end_time=number + 1)
+
+    def _keep(self, run: Any, texts: Mapping[str, str]) -> None:
+        place = urlsplit(run.artifact_uri)
+        with tempfile.TemporaryDirectory() as aside:
+            folder = Path(url2pathname(place.path) if place.scheme == "file" else aside)
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in texts.items():
+                (folder / name).write_text(text, encoding="utf-8")
+            if place.scheme != "file":
+                self._store.client.log_artifacts(run.run_id, aside)
 
     def _texts(
         self,

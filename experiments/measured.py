@@ -7,7 +7,7 @@ import json
 import statistics
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def sections(figures: Figures) -> list[Section]:
         "startup": _startup_sections,
         "store": _store_sections,
         "scaling": _scaling_sections,
+        "server": _server_sections,
     }
     return [section for part, tell_of in told.items() if part in figures for section in tell_of(figures[part])]
 
@@ -161,11 +162,18 @@ def _scaling_sections(figures: Figures) -> list[Section]:
     notes = [
         "Wall times; more than local and its share: of one worker, the share with epochs "
         f"{figures['scaled_by']:.3g} times as long",
-        ", ".join(f"{_NAMES[name]} {told}" for name, told in sorted(figures["versions"].items())),
+        _versions(figures),
     ]
     if "ray" not in figures["executors"]:
         notes.append("ray: skipped, it is not installed here (make extras)")
-    trained = Section(title, ("executor",), heads, rows, notes)
+    return [Section(title, ("executor",), heads, rows, notes), _grown(figures)]
+
+
+def _server_sections(figures: Figures) -> list[Section]:
+    return [replace(_grown(figures), notes=[_versions(figures)])]
+
+
+def _grown(figures: Figures) -> Section:
     rows = []
     for name, found in figures["stores"].items():
         for count in figures["runs"]:
@@ -177,7 +185,11 @@ def _scaling_sections(figures: Figures) -> list[Section]:
         rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
     columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
     title = f"A growing store; recording: median of n = {figures['sent']}; list and report: n = 1"
-    return [trained, Section(title, ("store", "runs"), columns, rows)]
+    return Section(title, ("store", "runs"), columns, rows)
+
+
+def _versions(figures: Figures) -> str:
+    return ", ".join(f"{_NAMES[name]} {told}" for name, told in sorted(figures["versions"].items()))
 
 
 _NAMES = {"mlflow": "MLflow", "postgresql": "PostgreSQL", "ray": "Ray", "sqlite": "SQLite"}

@@ -1,4 +1,4 @@
-"""How far it scales: `python -m experiments.benchmark --scaling`. Prints figures, asserts nothing.
+"""How far it scales: `python -m experiments.benchmark --scaling`, or `--server URI`. Prints figures, asserts nothing.
 
 workers: two trainings of the default CNN, ten epochs each, by one worker and by two, with the local executor and with
     Ray on this machine; all four in turn, again and again, and medians of their wall times. The speed-up is one
@@ -9,7 +9,8 @@ store: what it takes to record one run, `fashion-cnn list` and `report` when the
     already. These are made up, and their records are complete, so that the report takes every one; the runs that are
     timed are sent in full, with artifacts and model, after each event as the recorder does it. They were trained on
     few images, so that the report leaves out these ten at each size. With --postgres once more there; that database
-    is asked for first, before hours are spent.
+    is asked for first, before an hour is spent.
+server: the same through a tracking server, up to 1,000 runs; the time of each includes what the server takes.
 
 Each measurement is a process of its own.
 """
@@ -39,6 +40,7 @@ from fashion_cnn.study import Study
 from fashion_cnn.timing import Timer
 
 RUNS = (100, 1000, 10_000)
+SERVER_RUNS = (100, 1000)
 SENT = 10  # runs that are recorded in full at each size
 TASKS = 2
 EPOCHS = 10
@@ -60,7 +62,7 @@ class Trial:
     executor: str = "local"
     workers: int = 1
     uri: str = ""
-    """Of an empty database; nothing is a SQLite store that is thrown away."""
+    """Of an empty database or tracking server; nothing is a SQLite store that is thrown away."""
     runs: Sequence[int] = RUNS
 
 
@@ -139,9 +141,10 @@ def _opened(trial: Trial, home: Path) -> Any:
     from fashion_cnn.tracking import Address, Store, resolve
 
     address = resolve(trial.uri or f"sqlite:///{home}/mlflow.db", REPOSITORY)
-    store = Store(Address(address.uri, (home / "artifacts").as_uri(), home / "trajectories"))
+    artifacts = address.artifacts and (home / "artifacts").as_uri()
+    store = Store(Address(address.uri, artifacts, home / "trajectories"))
     if len(store.runs()):
-        raise ScalingError(f"the store {address.name} holds runs; name an empty database, which stays filled")
+        raise ScalingError(f"the store {address.name} holds runs; name an empty one, which stays filled")
     return store
 
 
@@ -261,20 +264,41 @@ def measure(trial: Trial, scale: float, postgres: str | None, repeats: int) -> F
     for name, uri in stores.items():
         tell(f"scaling: {name}, {' and '.join(f'{count:,}' for count in trial.runs)} runs")
         grown[name] = run_measurement("grow", replace(trial, uri=uri))
-    installed = (one.partition("==") for one in packages())
-    versions |= {name: told for name, _, told in installed if name in ("mlflow", "ray")}
     return {
-        "versions": versions,
+        "versions": versions | _installed("mlflow", "ray"),
         "tasks": TASKS,
         "epochs": EPOCHS,
         "images": trial.images[0],
         "scaled_by": scale,
         "repeats": repeats,
         "executors": {name: _efficiency(one, taken["local"], scale) for name, one in taken.items()},
-        "runs": list(trial.runs),
-        "sent": SENT,
-        "stores": {name: one | {"growth": _growth(one, trial.runs)} for name, one in grown.items()},
+        **_stores(grown, trial.runs),
     }
+
+
+def measure_server(trial: Trial) -> Figures:
+    """How a tracking server fills.
+
+    Args:
+        trial: with data set, images and the server's address.
+
+    Raises:
+        CalledProcessError: the measurement ended with an error; the server holds runs, for one.
+    """
+    tell(f"server: {' and '.join(f'{count:,}' for count in SERVER_RUNS)} runs")
+    grown = run_measurement("grow", replace(trial, runs=SERVER_RUNS))
+    return {"versions": _installed("mlflow"), **_stores({"server": grown}, SERVER_RUNS)}
+
+
+def _installed(*names: str) -> dict[str, str]:
+    """The versions of those of these packages that are installed here."""
+    return {name: told for name, _, told in (one.partition("==") for one in packages()) if name in names}
+
+
+def _stores(grown: Mapping[str, Figures], runs: Sequence[int]) -> Figures:
+    """What was measured of stores that grew to so many runs."""
+    stores = {name: one | {"growth": _growth(one, runs)} for name, one in grown.items()}
+    return {"runs": list(runs), "sent": SENT, "stores": stores}
 
 
 def _efficiency(

@@ -14,12 +14,13 @@ import math
 import os
 import platform
 import queue
+import signal
 import socket
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import chdir, suppress
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -36,6 +37,7 @@ CONNECT = 5.0  # seconds that a cluster may take to answer at all
 LOOK = 120.0  # seconds that a node may take to tell its environment; it may have to start Python first
 ARRIVAL = 60.0  # seconds that an event may take from its node to here
 FRESH = 5.0  # seconds for which the list of nodes is good
+ABSENCE = 20.0  # seconds that the head may be away; after 60 Ray would end this process as it stands
 OBJECT_STORE = 512 * 2**20  # bytes, of a cluster of our own: events pass through it
 NODE_ID = "ray.io/node-id"  # the label that each node has
 PACKAGES = "pip install --require-hashes -r requirements.lock -r requirements-cluster.lock"
@@ -97,7 +99,9 @@ class RayExecutor:
         self._environment: Any = None
         self._relay: Any = None
         self._data: tuple[Mapping[str, str], list[Any]] | None = None
-        self._seen: dict[str, _Node] = {}
+        self._head = "", 0
+        self._seen_head = -math.inf
+        self._answers: dict[str, Future[dict[str, Any]]] = {}
         self._alive: dict[str, _Node] = {}
         self._looked = -math.inf
         self._tasks: set[Task] = set()
@@ -130,51 +134,94 @@ class RayExecutor:
     def _nodes(self) -> Mapping[str, _Node]:
         """The nodes that live and have CPUs, by id; those that are new are asked for their environment.
 
-        Of those that are there at first, all must have what a worker needs; one that joins later is left out without.
+        Of those that are there at first, all must answer and have what a worker needs. Nobody waits for one that
+        joins later, and one that does not answer then, or lacks something, is left out.
+
+        Raises:
+            ExecutorError: the cluster is gone, or one of its first nodes cannot be used.
         """
         ray = self._connected()
-        if time.monotonic() < self._looked + FRESH:
+        if time.monotonic() < self._looked + FRESH or not self._sees_head():
             return self._alive
         found = [
             _Node(node["NodeID"], node["NodeManagerHostname"], int(node["Resources"].get("CPU", 0)))
             for node in ray.nodes()
             if node["Alive"]
         ]
-        first = not self._seen
-        asked = [
-            (node, self._environment.options(label_selector=_one_of(node.id)).remote(self._variables))
-            for node in found
-            if node.cpus and node.id not in self._seen
-        ]
-        for node, answer in asked:
-            try:
-                environment = self._fetched(answer)
-            except Exception as error:
-                ended = _ended(error)
-                if first and not ended.lost:
-                    raise ExecutorError(f"the node {node.name} cannot be used: {ended.error}") from error
-                continue
-            lacking = [name for name in LIBRARIES if environment[name] == "not installed"]
-            if not lacking:
-                self._seen[node.id] = replace(node, environment=environment)
-            elif first:
-                raise ExecutorError(f"the node {node.name} lacks {', '.join(lacking)}; there, too, run {PACKAGES}")
-        self._alive = {node.id: self._seen[node.id] for node in found if node.id in self._seen}
+        first = not self._answers
+        for node in found:
+            if node.cpus and node.id not in self._answers:
+                self._answers[node.id] = self._asked(node)
+        if first:
+            wait(self._answers.values())
+        known = [self._known(node, first) for node in found]
+        self._alive = {node.id: node for node in known if node}
         self._looked = time.monotonic()
         return self._alive
 
-    def _fetched(self, reference: Any) -> Any:
-        """What a task returned; waited for in a thread of its own, for Ray's calls lose a signal's exception."""
-        future, ray = Future[Any](), self._ray
+    def _asked(self, node: _Node) -> Future[dict[str, Any]]:
+        """A node's environment, when it answers; a thread waits for it, for Ray's calls lose a signal's exception."""
+        reference = self._environment.options(label_selector=_one_of(node.id)).remote(self._variables)
+        future, ray = Future[dict[str, Any]](), self._ray
 
         def fetch() -> None:
             try:
                 future.set_result(ray.get(reference, timeout=LOOK))
             except Exception as error:
+                if _is_late(error):
+                    with suppress(Exception):
+                        ray.cancel(reference)
                 future.set_exception(error)
 
         threading.Thread(target=fetch, daemon=True).start()
-        return future.result()
+        return future
+
+    def _known(self, node: _Node, first: bool) -> _Node | None:
+        """A node with its environment, or None where it cannot be used or has not answered yet.
+
+        Raises:
+            ExecutorError: one of the first nodes lives, but cannot be used.
+        """
+        answer = self._answers.get(node.id)
+        if answer is None or not answer.done():
+            return None
+        try:
+            environment = answer.result()
+        except Exception as error:
+            ended = _ended(error)
+            if first and _is_late(error):
+                raise ExecutorError(
+                    f"the node {node.name} has not answered for {LOOK:.0f} seconds; see to it, or run ray stop there"
+                ) from error
+            if first and not ended.lost:
+                raise ExecutorError(f"the node {node.name} cannot be used: {ended.error}") from error
+            if ended.lost and not _is_late(error):
+                del self._answers[node.id]  # where it lives all the same, it is asked again
+            return None
+        lacking = [name for name in LIBRARIES if environment[name] == "not installed"]
+        if lacking and first:
+            raise ExecutorError(f"the node {node.name} lacks {', '.join(lacking)}; there, too, run {PACKAGES}")
+        return None if lacking else replace(node, environment=environment)
+
+    def _sees_head(self) -> bool:
+        """Whether the head answers now: Ray's own calls would wait for it, and in the end end this process.
+
+        Raises:
+            ExecutorError: it has not for long.
+        """
+        try:
+            socket.create_connection(self._head, CONNECT).close()
+        except OSError as error:
+            self._looked = time.monotonic()
+            if self._looked < self._seen_head + ABSENCE:
+                return False
+            host, port = self._head
+            raise ExecutorError(
+                f"the head of the Ray cluster at {host}:{port} is gone ({error}); once there is one again, the same "
+                "command goes on from the last epoch that arrived"
+            ) from None
+        self._seen_head = time.monotonic()
+        return True
 
     # -- jobs and events -----------------------------------------------------------------------------------
 
@@ -233,7 +280,7 @@ class RayExecutor:
         # Ray ends what is left of our tasks, as it does when this process is killed.
         self._ray.shutdown()
         self._ray = self._data = None
-        self._seen, self._alive, self._looked = {}, {}, -math.inf
+        self._answers, self._alive, self._looked = {}, {}, -math.inf
 
     def _listen(self, task: Task) -> None:
         """Wait for what one task says, and pass it on."""
@@ -271,6 +318,7 @@ class RayExecutor:
         import ray
 
         own = {"include_dashboard": False, "object_store_memory": OBJECT_STORE} if self._address is None else {}
+        terminated = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(
                 self._address or "local",
@@ -283,6 +331,12 @@ class RayExecutor:
         except Exception as error:  # many kinds; each is that the cluster is not there or another
             cluster = f"the Ray cluster at {self._address}" if self._address else "a Ray cluster of this machine"
             raise ExecutorError(f"{cluster} cannot be used: {_line(error)}") from error
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                # Ray's own would end this process with status 15.
+                signal.signal(signal.SIGTERM, terminated)
+        host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+        self._head = host, int(port)
         self._environment = ray.remote(num_cpus=0)(_environment)
         self._relay = ray.remote(num_returns="streaming", max_retries=0, scheduling_strategy="SPREAD")(_relay)
         self._ray = ray

@@ -74,6 +74,9 @@ class Executor(Protocol[Handle]):
             job: what to do.
             output: the file that takes what the process prints, where it runs on this machine.
             environment_sha256: of the place to run it at; None is any.
+
+        Raises:
+            ExecutorError: no machine of this environment is left.
         """
         ...
 

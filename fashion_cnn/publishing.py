@@ -18,7 +18,7 @@ from fashion_cnn.tracking import Store
 from fashion_cnn.trajectories import write_bytes
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
-BENCHMARKS = ("benchmark", "scaling")
+BENCHMARKS = ("benchmark", "scaling", "server")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:

@@ -103,7 +103,7 @@ def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
     for study in studies:
         mine = runs[runs["study"] == study.name]
         chosen, left_out = select(mine, study, lacking)
-        records = [store.record(row, by_run[row["run_id"]], whole=False) for row in chosen.to_dict("records")]
+        records = list(store.records(chosen.to_dict("records"), by_run, whole=False))
         reasons = {run_id: lacking[run_id] for run_id in mine["run_id"] if run_id in lacking}
         found.append(Selection(study, records, left_out, reasons))
     return found
@@ -136,10 +136,9 @@ def incomplete(
             return lacking, epochs
         found = store.epochs([row["run_id"] for row in rows])
         by_run = {run_id: part.to_dict("records") for run_id, part in found.groupby("run_id")}
-        for row in rows:
-            record = store.record(row, by_run.get(row["run_id"], []), whole=whole)
+        for record in store.records(rows, by_run, whole=whole):
             if wrong := [*missing(record), *contradictions(record)]:
-                lacking[row["run_id"]] = str(wrong[0])
+                lacking[record.row["run_id"]] = str(wrong[0])
         # One without any epoch was looked at, too.
         looked_at = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
         epochs = pd.concat([one for one in (epochs, found, looked_at) if len(one)], ignore_index=True)

@@ -94,8 +94,7 @@ def records_of(store: Store, rows: Sequence[Mapping[str, Any]], *, whole: bool =
     """The records of some rows of `Store.runs`, in their order; arguments and errors are those of `Store.record`."""
     epochs = store.epochs([str(row["run_id"]) for row in rows])
     by_run = {str(run_id): part.to_dict("records") for run_id, part in epochs.groupby("run_id", sort=False)}
-    for row in rows:
-        yield store.record(row, by_run.get(str(row["run_id"]), []), whole=whole)
+    yield from store.records(rows, by_run, whole=whole)
 
 
 def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: Options) -> Outcome:

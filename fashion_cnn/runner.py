@@ -14,7 +14,7 @@ from typing import Any
 
 from fashion_cnn.environment import Checkout, checkout, packages
 from fashion_cnn.events import EpochDone, Job, State
-from fashion_cnn.executor import Ended, Place
+from fashion_cnn.executor import Ended, ExecutorError, Place
 from fashion_cnn.progress import TrainingProgress
 from fashion_cnn.recorder import Recorder
 from fashion_cnn.session import Outcome, Result, Session, result_of
@@ -133,6 +133,9 @@ class _Execution:
             except Stopped as stop:
                 self._stop("killed", "killed", f"stopped by {stop.signal}")
                 raise
+            except ExecutorError as error:  # by no fault of the runs
+                self._stop("killed", "lost", str(error))
+                raise
             except BaseException as error:
                 told = f"the runner ended with {type(error).__name__}: {error}"
                 self._stop("failed", "error", told, traceback.format_exc())
@@ -240,7 +243,11 @@ class _Execution:
         if job is None:
             self._leave(active)
             return
-        worker = self._executor.start(job, trajectory.folder / "worker.log", active.place.environment_sha256)
+        try:
+            worker = self._executor.start(job, trajectory.folder / "worker.log", active.place.environment_sha256)
+        except ExecutorError as error:  # its last machine went down since its place was chosen
+            self._gone(active, Ended(str(error), lost=True))
+            return
         self._active[worker] = active
         self._bars.begin(worker, _name(planned), planned.epochs, job.state.epoch if job.state else 0)
 
@@ -412,10 +419,11 @@ class _Execution:
             self._bars.tell(f"{_name(active.planned)}: {count} failed: {records[0].error}{then}")
 
     def _stop(self, status: RunStatus, reason: str, error: str, traceback: str = "") -> None:
-        """End the workers and mark their runs."""
+        """Mark the runs under way and end their workers; in this order, for a cluster may take this process with it."""
+        for active in self._held:
+            self._recorder.end(active.trajectory, status, reason, error, traceback)
         self._executor.stop()
         for active in list(self._held):
-            self._recorder.end(active.trajectory, status, reason, error, traceback)
             self._leave(active)
 
 

@@ -145,7 +145,7 @@ class Session:
             self.executor.stop()
             raise SessionError(
                 f"the store {self.address.name} is a SQLite file, which is for one machine; a cluster of {nodes} nodes "
-                "needs a tracking server or PostgreSQL: name one with --tracking-uri (README: A team's server)"
+                "needs a tracking server: name one with --tracking-uri (README: A team's server)"
             )
 
     def identity(self, place: Place) -> Identity:

@@ -92,7 +92,7 @@ def parts(
         return _ratios(benchmarks.get("benchmark"))
 
     def scaling() -> str:
-        return _scaling(benchmarks.get("scaling"), counted)
+        return _scaling(benchmarks.get("scaling"), benchmarks.get("server"), counted)
 
     return {made.__name__: made for made in (arms, claims, counts, cost, surprises, basis, benchmark, scaling)}
 
@@ -270,59 +270,71 @@ def _ratios(values: Mapping[str, Any] | None) -> str:
 _SEEDS: Final = 1000
 _MACHINES: Final = 100
 _STORES: Final = {
-    "postgresql": "in PostgreSQL",
+    "server": "through a tracking server",
+    "postgresql": "in PostgreSQL, without a server before it",
     "sqlite": "in SQLite, which several machines cannot share (PostgreSQL was not measured)",
 }
 
 
-def _scaling(values: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
+def _scaling(values: Mapping[str, Any] | None, served: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
     """What more workers gain, what a full store costs, and what many seeds on many machines would take by that.
 
     Args:
         values: of `scaling.json`.
+        served: of `server.json`.
         runs: the published ones that count.
     """
     if not values:
         return _UNMEASURED
     found = values["scaling"]
-    few, many = found["runs"][0], found["runs"][-1]
     trained = table(
         ["executor", "two workers against one: times as fast", "more than local, of a run of 10 epochs"],
         [[name, f"{one['speedup']:.2f}", f"{one['overhead_share']:.1%}"] for name, one in found["executors"].items()],
         numbers=[1, 2],
     )
+    parts = [found, *([served["server"]] if served else [])]
+    grown = [(name, one, part["runs"]) for part in parts for name, one in part["stores"].items()]
     stored = table(
-        [f"store, with {many:,} runs against {few:,}", "recording a run: times as long", "`list`", "`report`"],
-        [[name, *(f"{ratio:.2f}" for ratio in one["growth"].values())] for name, one in found["stores"].items()],
-        numbers=[1, 2, 3],
+        ["store", "runs", "recording a run: times as long", "`list`", "`report`"],
+        [
+            [name, f"{sizes[-1]:,} against {sizes[0]:,}", *(f"{ratio:.2f}" for ratio in one["growth"].values())]
+            for name, one, sizes in grown
+        ],
+        numbers=[2, 3, 4],
     )
-    # Of the two only a server is for several machines.
-    store = "postgresql" if "postgresql" in found["stores"] else "sqlite"
-    record_seconds = found["stores"][store][f"record_{many}"]["median"]
+    # Several machines need a server; without one measured, its database tells most.
+    store, one, sizes = min(grown, key=lambda told: list(_STORES).index(told[0]))
+    few, many = sizes[0], sizes[-1]
+    record_seconds = one[f"record_{many}"]["median"]
+    reported = (one[f"report_{many}"]["seconds"] - one[f"report_{few}"]["seconds"]) / (many - few)
     besides = max(one["seconds_besides_epochs"] for one in found["executors"].values())
-    estimate = _many_seeds(runs, _MACHINES * values["machine"]["cores"], besides, (_STORES[store], record_seconds))
+    cores = _MACHINES * values["machine"]["cores"]
+    estimate = _many_seeds(runs, cores, besides, _STORES[store], record_seconds, reported)
     return f"{_measured(values)} both tables are ratios of wall times.\n\n{trained}\n\n{stored}\n\n{estimate}"
 
 
-def _many_seeds(runs: pd.DataFrame, cores: int, besides: float, recorded_in: tuple[str, float]) -> str:
+def _many_seeds(
+    runs: pd.DataFrame, cores: int, besides: float, store: str, record_seconds: float, report_seconds: float
+) -> str:
     """What many seeds would take, where a call's only recorder works while the others train.
 
     Args:
         runs: the published ones that count.
         cores: on all machines.
         besides: the seconds that a task takes besides its epochs.
-        recorded_in: the store in words, and the seconds to record a run there.
+        store: in words.
+        record_seconds: to record a run there.
+        report_seconds: that a report takes for each run there.
     """
-    store, record_seconds = recorded_in
     seconds, trained = _trainings(runs, "fit_seconds")
     _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
     training = _SEEDS * (seconds + trained * besides) / cores / 3600
-    recording = _SEEDS * recorded * record_seconds / 3600
+    recording, reporting = (_SEEDS * recorded * each / 3600 for each in (record_seconds, report_seconds))
     told = (
         f"{_SEEDS:,} seeds on {_MACHINES} such machines, which are {_SEEDS * recorded:,} runs from "
         f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by the published runs' times and what a "
         f"task takes besides (`experiments/results/scaling.md`). To record them takes {recording:.1f} hours "
-        f"{store}: "
+        f"{store}, and a report of them {reporting:.1f} hours: "
     )
     if recording <= training:
         return f"{told}one call's recorder keeps up, and the processors set the pace."

@@ -23,6 +23,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,10 @@ TAGS = (
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
 TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 SERVER_TIMEOUT = 10  # seconds
+READERS = 8  # requests for artifacts that a server has at a time
+TOGETHER = 32  # records that are read before the first of them is used
+HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # the UI's own; MLflow's client has nothing like it
+MANY, MOST = 100, 25_000  # the runs that it takes, and the values that it gives
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 DATASET = "fashion-mnist"
 DIGEST_LENGTH = 36  # MLflow's limit for a data set's digest
@@ -115,8 +120,9 @@ def resolve(uri: str | None, repository: Path) -> Address:
         return Address(uri.rstrip("/"), None, trajectories)
     if scheme in DATABASES:
         return Address(uri, (home / "artifacts").as_uri(), trajectories)
+    shown = re.sub("//.*@", "//", uri).partition("?")[0]  # it may hold a password all the same
     raise StoreError(
-        f"{uri!r} is no tracking store; allowed: sqlite:///PATH, postgresql://…, or http(s)://… of a tracking server "
+        f"{shown!r} is no tracking store; allowed: sqlite:///PATH, postgresql://…, or http(s)://… of a tracking server "
         "(MLflow gave up its old folder of files)"
     )
 
@@ -229,8 +235,8 @@ class Store:
             with _store_errors(self.address):
                 for study, question in questions.items():
                     experiment = self.experiment(study, question)
-                    # Needs the same right as recording a run, and changes nothing.
-                    self.client.set_experiment_tag(experiment, "mlflow.note.content", question)
+                    # Needs the same right as recording a run.
+                    self.client.set_experiment_tag(experiment, "study", study)
 
     def beat(self, run_ids: Sequence[str]) -> None:
         """Tell that these runs are alive."""
@@ -574,9 +580,9 @@ class Store:
 
         with _store_errors(self.address):
             values = [
-                (run_id, metric.step, name, metric.value)
+                (run_id, epoch, name, value)
                 for name in EPOCH_METRICS
-                for run_id, metric in self._histories(run_ids, name)
+                for run_id, epoch, value in self._histories(run_ids, name)
             ]
         if not values:
             return pd.DataFrame(columns=["run_id", "epoch", *EPOCH_METRICS])
@@ -649,6 +655,31 @@ class Store:
                         artifacts[MODEL] = content
         return Record(row, epochs, artifacts, whole)
 
+    def records(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        epochs: Mapping[str, Sequence[Mapping[str, float]]],
+        *,
+        whole: bool = True,
+    ) -> Iterator[Record]:
+        """What `record` gives of many runs, in their order; from a server several are read at a time.
+
+        Args:
+            rows: of `runs`.
+            epochs: of `epochs`, in order, by run id; a run without any may be missing.
+            whole: see `record`.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+
+        def read(row: Mapping[str, Any]) -> Record:
+            return self.record(row, epochs.get(str(row["run_id"]), ()), whole=whole)
+
+        with ThreadPoolExecutor(READERS if self.address.uri.startswith("http") else 1) as pool:
+            for start in range(0, len(rows), TOGETHER):
+                yield from pool.map(read, rows[start : start + TOGETHER])
+
     def _artifacts(self, uri: str, names: Sequence[str] | None, folder: str) -> Iterator[tuple[str, bytes]]:
         """The named artifacts of a place that are there, or all of it but the image grid's."""
         from mlflow.exceptions import MlflowException
@@ -700,16 +731,28 @@ class Store:
                 told = True
             time.sleep(1)
 
-    def _histories(self, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, Metric]]:
-        """Every value of a metric: one query for 100 runs at a database, one a run through a server."""
-        bulk = getattr(self.client._tracking_client.store, "get_metric_history_bulk", None)
-        if bulk is None:
-            for run_id in run_ids:
-                yield from ((run_id, metric) for metric in self.client.get_metric_history(run_id, name))
+    def _histories(self, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:
+        """Every value of a metric, with its run and step: one query for 100 runs."""
+        for start in range(0, len(run_ids), MANY):
+            some = list(run_ids[start : start + MANY])
+            if self.address.uri.startswith("http"):
+                yield from self._served_histories(some, name)
+            else:
+                found = self.client._tracking_client.store.get_metric_history_bulk(some, name, 1_000_000)
+                yield from ((one.run_id, one.step, one.value) for one in found)
+
+    def _served_histories(self, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:
+        """As `_histories`, through a server and of at most so many runs as it takes at once."""
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request_safe
+
+        who, asked = get_default_host_creds(self.address.uri), {"run_id": run_ids, "metric_key": name}  # type: ignore[no-untyped-call]
+        found = http_request_safe(who, HISTORIES, "GET", params=asked).json()["metrics"]  # type: ignore[no-untyped-call]
+        if len(found) < MOST:
+            yield from ((one["run_id"], int(one["step"]), float(one["value"])) for one in found)
             return
-        for start in range(0, len(run_ids), 100):
-            for found in bulk(list(run_ids[start : start + 100]), name, 1_000_000):
-                yield found.run_id, found
+        for run_id in run_ids:  # it gave no more than so many of them
+            yield from ((run_id, one.step, one.value) for one in self.client.get_metric_history(run_id, name))
 
 
 def _listed(place: Any, folder: str | None = None) -> Iterator[str]:

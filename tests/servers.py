@@ -17,14 +17,16 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
+NAME = "mlflow.example.org"  # what the tracking server is called besides, as README's is
 ADMINISTRATOR = "admin"
 MEMBER = "member"  # has an account like everybody in the team, and no rights but those that each account has
 GUEST = "guest"
@@ -90,6 +92,8 @@ class TrackingServer:
 
     uri: str
     passwords: Mapping[str, str]
+    command: Sequence[str]
+    """How it was started."""
 
     def variables(self, user: str = MEMBER, password: str | None = None) -> dict[str, str]:
         """What a client's process needs to be this user."""
@@ -124,7 +128,8 @@ def tracking_server(
     accounts = folder / "accounts.ini"
     accounts.write_text("\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in settings.items())]))
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
-    command += ["--host", HOST, "--port", str(port), "--allowed-hosts", f"{HOST}:{port}"]
+    command += ["--host", HOST, "--port", str(port), "--allowed-hosts", f"{HOST}:{port},{NAME}:{port}"]
+    command += ["--cors-allowed-origins", f"https://{NAME}:{port}"]
     command += ["--artifacts-destination", str(folder / "artifacts"), "--uvicorn-opts", "--log-level warning"]
     variables = {
         **os.environ,
@@ -137,7 +142,7 @@ def tracking_server(
     }
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=variables, stdout=log, stderr=log, start_new_session=True)
-    server = TrackingServer(f"http://{HOST}:{port}", passwords)
+    server = TrackingServer(f"http://{HOST}:{port}", passwords, command)
     try:
         _until(lambda: _answers(f"{server.uri}/health"), process, folder / "server.log")
         for name in () if there else (MEMBER, GUEST):
@@ -266,6 +271,23 @@ def is_alive(number: int) -> bool:
     with _gone_is_fine():
         return "Z" not in Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
     return False
+
+
+def listening(number: int) -> set[str]:
+    """The addresses at which a process takes connections; none where it is gone."""
+    held, found = set[str](), set[str]()
+    with _gone_is_fine():
+        for file in Path(f"/proc/{number}/fd").iterdir():
+            with _gone_is_fine():
+                held.add(os.readlink(file))
+        for table in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{number}/net/{table}").read_text().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == "0A" and f"socket:[{inode}]" in held:
+                    words = bytes.fromhex(local.partition(":")[0])  # of 32 bits each, their bytes reversed
+                    address = ip_address(b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)))
+                    found.add(str(getattr(address, "ipv4_mapped", None) or address))
+    return found
 
 
 @contextmanager

@@ -489,7 +489,18 @@ class TestScaling:
         assert "s3cret" not in printed.out + printed.err + written
 
     def test_it_is_no_part_of_a_usual_call(self) -> None:
-        assert "scaling" not in benchmark.USUAL and set(benchmark.USUAL) == set(benchmark.PARTS) - {"scaling"}
+        assert set(benchmark.USUAL) == set(benchmark.PARTS) - {"scaling", "server"}
+
+    def test_a_server_is_measured_alone_and_its_password_told_nowhere(
+        self, measured: list[tuple[str, Trial]], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        server = "http://me:s3cret@127.0.0.1:1"
+        assert main(["--server", server, "--data-dir", folder, "--output", str(tmp_path)]) == 0
+        assert [(name, trial.uri, trial.runs) for name, trial in measured] == [("grow", server, (100, 1000))]
+        printed = capsys.readouterr()
+        written = (tmp_path / "server.md").read_text() + (tmp_path / "server.json").read_text()
+        assert "| server | growth | 2.0x | 1.0x |  | 1.0x |  |" in written and "MLflow" in written
+        assert "s3cret" not in printed.out + printed.err + written
 
     @pytest.mark.thorough
     def test_the_report_takes_every_run_that_is_made_up(self, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import signal
@@ -10,16 +11,21 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
@@ -36,7 +42,7 @@ from fashion_cnn.data import load
 from fashion_cnn.environment import fingerprint
 from fashion_cnn.events import CutDone, EpochDone, Job, Started
 from fashion_cnn.evidence import EPOCH_METRICS, contradictions, missing
-from fashion_cnn.executor import Ended, LocalExecutor, Place
+from fashion_cnn.executor import Ended, ExecutorError, LocalExecutor, Place
 from fashion_cnn.replay import SMOKE_RULES, records_of
 from fashion_cnn.runner import LOSSES, run
 from fashion_cnn.session import Options, Outcome, Session
@@ -47,16 +53,21 @@ from tests.made_up import write_made_up
 from tests.servers import (
     GUEST,
     MEMBER,
+    NAME,
     RAY_VARIABLES,
     Cluster,
     Node,
     TrackingServer,
+    command_line,
+    descendants,
     is_alive,
+    listening,
     postgresql,
     postgresql_binaries,
     ray_cluster,
     tracking_server,
 )
+from tests.test_readme import README
 
 SMOKE = ("run", "baseline_study", "--smoke")
 ARMS = ("16 filters", "32 filters")
@@ -194,6 +205,22 @@ class TestASmokeStudyThroughAllOfIt:
         nodes = {row["node"].rpartition("/")[2] for row in member.runs("baseline_study").to_dict("records")}
         assert nodes == {node.id[:8] for node in member.team.cluster.nodes}
 
+    def test_its_epochs_come_in_one_answer_and_run_by_run_where_that_cannot_hold_them(
+        self, smoke: str, member: Member, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, ids = member.store(), list(member.runs("baseline_study")["run_id"])
+        at_once = store.epochs(ids)
+        assert set(at_once["run_id"]) == set(ids) and not at_once.isna().any(axis=None)
+        monkeypatch.setattr("fashion_cnn.tracking.MOST", 1)
+        pd.testing.assert_frame_equal(store.epochs(ids), at_once)
+
+    def test_who_looks_whether_it_may_record_leaves_the_teams_words_alone(self, smoke: str, member: Member) -> None:
+        store = member.store()
+        experiment = store.experiment("baseline_study", "")
+        store.client.set_experiment_tag(experiment, "mlflow.note.content", "as the team describes it")
+        store.check_rights({"baseline_study": "another question"})
+        assert store.client.get_experiment(experiment).tags["mlflow.note.content"] == "as the team describes it"
+
     def test_a_browser_shows_the_compared_runs_to_who_has_a_password(
         self, smoke: str, member: Member, browser: Browser
     ) -> None:
@@ -211,7 +238,6 @@ class TestASmokeStudyThroughAllOfIt:
         context.close()
 
 
-@pytest.mark.thorough
 def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
     team: Team, data: Path, tmp_path: Path
 ) -> None:
@@ -253,6 +279,41 @@ class TestWhatTheServerRefuses:
         said = complaint(member, *SMOKE, "--tracking-uri", f"http://{host}")
         assert f"does not go by the name {host}" in said and "--allowed-hosts" in said
         assert "EDIT" not in said
+
+    @pytest.mark.parametrize(
+        ("origin", "status"), [(f"https://{NAME}:{{port}}", 200), ("https://elsewhere.example.org", 403)]
+    )
+    def test_a_page_of_another_origin_but_not_that_of_the_servers_own_name(
+        self, team: Team, origin: str, status: int
+    ) -> None:
+        port = urlsplit(team.server.uri).port
+        asked = urllib.request.Request(
+            f"{team.server.uri}/ajax-api/2.0/mlflow/experiments/search", b'{"max_results": 1}', method="POST"
+        )
+        login = base64.b64encode(f"{MEMBER}:{team.server.passwords[MEMBER]}".encode()).decode()
+        told = {"Host": f"{NAME}:{port}", "Origin": origin.format(port=port), "Authorization": f"Basic {login}"}
+        for name, value in {**told, "Content-Type": "application/json"}.items():
+            asked.add_header(name, value)
+        try:
+            with urllib.request.urlopen(asked, timeout=30) as answer:
+                assert answer.status == status
+        except urllib.error.HTTPError as error:
+            assert error.code == status
+            error.close()
+
+
+def test_the_server_is_started_as_readme_says(team: Team) -> None:
+    _, _, said = README.partition("## A team's server")
+    (told,) = re.findall(r"mlflow server (.*?)\n```", said, re.DOTALL)
+    options = set(re.findall(r"--[a-z-]+", re.sub('".*"', "", told)))
+    own = {"--workers"}  # for the tests' memory
+    assert {word for word in team.server.command[:-1] if word.startswith("--")} == options | own
+
+
+def test_a_sqlite_file_is_no_store_for_a_cluster_of_several_nodes(team: Team, lab: Lab) -> None:
+    said = complaint(lab, *SMOKE, "--executor", "ray", "--address", team.cluster.address)
+    assert "is a SQLite file" in said and "2 nodes" in said and "needs a tracking server" in said
+    assert not lab.trajectories()
 
 
 @pytest.mark.timeout(600)
@@ -308,7 +369,6 @@ class TestANodeThatDies:
         assert set(alone.weights().values()) == set(finished.query("arm == @arm")["weights_sha256"])
 
 
-@pytest.mark.thorough
 def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, member: Member, tmp_path: Path) -> None:
     members = [replace(member, folder=tmp_path / name) for name in ("one", "another")]
     words = ("train", "--model", "dense", "--epochs", 2, "--name", "both", "--seed")
@@ -321,7 +381,6 @@ def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, me
     assert [len(one.trajectories()) for one in members] == [1, 1]
 
 
-@pytest.mark.thorough
 class TestNodesOfOtherProcessors:
     def test_their_runs_are_told_apart_by_their_environment(self, member: Member) -> None:
         cluster = member.team.cluster
@@ -342,7 +401,126 @@ class TestNodesOfOtherProcessors:
         assert "0 runs to record from 0 trajectories; 2 are recorded already." in planned
 
 
-# -- without a cluster ---------------------------------------------------------------------------------------------
+@pytest.mark.timeout(600)
+class TestAHeadThatDies:
+    """Last of those that need the cluster, which is gone with it."""
+
+    @pytest.fixture
+    def head(self, team: Team) -> Iterator[int]:
+        """What a machine of the cluster has of another one that is the head: a process that it talks to."""
+        started = descendants(team.cluster.holder.pid)
+        (head,) = [number for number in started if command_line(number).split(" ")[0].endswith("gcs_server")]
+        yield head
+        for number in descendants(team.cluster.holder.pid):  # which cannot end in order any more
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    def test_the_command_ends_and_goes_on_from_the_last_epoch_once_it_is_called_again(
+        self, member: Member, head: int, tmp_path: Path
+    ) -> None:
+        lab = replace(member, folder=tmp_path)
+        words = ("train", "--filters", 16, "--epochs", 1000, "--seed", 12)  # longer than anybody waits for a head
+        stopped = lab.start(*lab.on_cluster(*words))
+        (trajectory,) = wait_until(lambda: [one for one in lab.trajectories() if len(one.epochs()) > 1], stopped)
+        os.kill(head, signal.SIGKILL)
+        _, errors = stopped.communicate(timeout=100)
+        assert stopped.returncode == 2 and "Traceback" not in errors
+        assert errors.splitlines()[-1].startswith("error: the head of the Ray cluster at 127.0.0.1:")
+        (run,) = lab.runs("ad_hoc").query("seed == '12'").to_dict("records")
+        assert (run["status"], run["stop_reason"]) == ("KILLED", "lost")
+        assert run["error"].startswith("the head of the Ray cluster at 127.0.0.1:")
+
+        done = len(trajectory.epochs())
+        again = lab.start(*words)  # without a cluster
+        wait_until(lambda: len(trajectory.epochs()) > done, again)
+        again.send_signal(signal.SIGINT)
+        _, errors = again.communicate(timeout=100)
+        gone_on = re.search(r"seed 12: starting after epoch (\d+)", errors)
+        assert gone_on and int(gone_on[1]) == done, errors
+        assert list(lab.runs("ad_hoc").query("seed == '12'")["run_id"]) == [run["run_id"]]
+
+
+# -- without that cluster ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
+def test_without_an_address_a_cluster_of_this_machine_is_started_on_loopback_and_ends_with_the_call(
+    data: Path, tmp_path: Path
+) -> None:
+    lab = Lab(tmp_path, data)
+    call = lab.start("train", "--model", "dense", "--epochs", 2, "--executor", "ray")
+    started, heard = set[int](), set[str]()
+    while call.poll() is None:
+        started.update(descendants(call.pid))
+        heard.update(*(listening(number) for number in {call.pid, *started}))
+        time.sleep(0.2)
+    printed, errors = call.communicate()
+    assert call.returncode == 0, f"{printed}\n{errors}"
+    (run,) = lab.runs("ad_hoc").to_dict("records")
+    assert run["status"] == "FINISHED" and "/" in run["node"]
+    assert started and heard == {"127.0.0.1"}
+    until = time.monotonic() + 20
+    while left := [number for number in started if is_alive(number)]:
+        assert time.monotonic() < until, f"left behind: {left}"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
+class TestANodeThatDoesNotAnswer:
+    """A Ray whose nodes answer, or not."""
+
+    class Nodes:
+        def __init__(self, *names: str, silent: str = "") -> None:
+            self.names, self.silent = list(names), silent
+            self.asked: list[str] = []
+            self.cancelled: list[str] = []
+            self.over = threading.Event()
+
+        def nodes(self) -> list[dict[str, Any]]:
+            return [
+                {"NodeID": name, "NodeManagerHostname": name, "Resources": {"CPU": 1}, "Alive": True}
+                for name in self.names
+            ]
+
+        def options(self, label_selector: Mapping[str, str]) -> Any:
+            (name,) = (one for one in self.names if one in str(label_selector))
+            return SimpleNamespace(remote=lambda variables: name)
+
+        def get(self, reference: str, timeout: float) -> Any:
+            self.asked.append(reference)
+            if reference == self.silent:
+                self.over.wait(timeout)
+                raise import_module("ray.exceptions").GetTimeoutError
+            return fingerprint(threads=1)
+
+        def cancel(self, reference: str) -> None:
+            self.cancelled.append(reference)
+
+    def executor(self, nodes: Nodes, data: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> RayExecutor:
+        executor = RayExecutor(None, data)
+        executor._ray = executor._environment = nodes
+        monkeypatch.setattr(executor, "_sees_head", lambda: True)
+        monkeypatch.setattr("fashion_cnn.cluster.LOOK", patience)
+        monkeypatch.setattr("fashion_cnn.cluster.FRESH", 0.0)
+        return executor
+
+    def test_one_that_is_there_at_first_is_told_and_asked_no_more(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nodes = self.Nodes("one", "two", silent="two")
+        with pytest.raises(ExecutorError, match=r"the node two has not answered .* ray stop"):
+            self.executor(nodes, data, monkeypatch, 0.1).places(threads=1)
+        assert nodes.cancelled == ["two"]
+
+    def test_nobody_waits_for_one_that_joins_later(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        nodes = self.Nodes("one", silent="two")
+        executor = self.executor(nodes, data, monkeypatch, 60.0)
+        assert [place.machines for place in executor.places(threads=1)] == [("one",)]
+        nodes.names.append("two")
+        for _ in range(3):
+            assert [place.machines for place in executor.places(threads=1)] == [("one",)]
+        assert nodes.asked == ["one", "two"] and not executor._answers["two"].done()
+        nodes.over.set()
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
@@ -400,11 +578,14 @@ def own_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class Unlucky(LocalExecutor):
-    """Its first workers go down with their machines, which are of another environment unless there are none such."""
+    """Its first workers go down with their machines, which are of another environment unless there are none such.
 
-    def __init__(self, losses: int, *, elsewhere: bool = False) -> None:
+    Or the machines are gone already when a worker is to be started on them.
+    """
+
+    def __init__(self, losses: int, *, elsewhere: bool = False, gone: bool = False) -> None:
         super().__init__()
-        self.losses, self.elsewhere = losses, elsewhere
+        self.losses, self.elsewhere, self.gone = losses, elsewhere, gone
         self.lost: list[object] = []
 
     def places(self, threads: int) -> Sequence[Place]:
@@ -417,6 +598,8 @@ class Unlucky(LocalExecutor):
         if self.losses == 0:
             return super().start(job, output, environment_sha256)
         self.losses -= 1
+        if self.gone:
+            raise ExecutorError("the machine is gone")
         self.lost.append(object())
         return self.lost[-1]
 
@@ -452,8 +635,9 @@ class TestAWorkerThatIsLost:
         study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
         return run(session, session.plan([study], (), [seed])), lab.runs(name)
 
-    def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab) -> None:
-        outcome, runs = self.made(lab, Unlucky(1), "once", 0)
+    @pytest.mark.parametrize(("gone", "seed"), [(False, 0), (True, 3)], ids=["in mid-run", "before its start"])
+    def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab, gone: bool, seed: int) -> None:
+        outcome, runs = self.made(lab, Unlucky(1, gone=gone), f"once_{seed}", seed)
         assert outcome.failed == 0 and list(runs["status"]) == ["FINISHED"]
 
     def test_a_trajectory_that_loses_every_worker_is_given_up(self, lab: Lab) -> None:
@@ -463,8 +647,11 @@ class TestAWorkerThatIsLost:
         kept = runs[["status", "stop_reason", "error"]].to_numpy().tolist()
         assert kept == [["KILLED", "lost", "the machine is gone"]]
 
-    def test_where_no_machine_of_its_environment_is_left_it_is_trained_anew_in_another(self, lab: Lab) -> None:
-        outcome, runs = self.made(lab, Unlucky(1, elsewhere=True), "elsewhere", 2)
+    @pytest.mark.parametrize(("gone", "seed"), [(False, 2), (True, 4)], ids=["in mid-run", "before its start"])
+    def test_where_no_machine_of_its_environment_is_left_it_is_trained_anew_in_another(
+        self, lab: Lab, gone: bool, seed: int
+    ) -> None:
+        outcome, runs = self.made(lab, Unlucky(1, elsewhere=True, gone=gone), f"elsewhere_{seed}", seed)
         assert (outcome.made, outcome.failed) == (1, 0)
         assert list(runs["status"]) == ["KILLED", "FINISHED"]
         assert runs["environment_sha256"].nunique() == runs["trajectory_sha256"].nunique() == 2
@@ -493,13 +680,6 @@ class TestWhatIsRefusedAtOnce:
     def test_ray_where_it_is_not_installed(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("fashion_cnn.cluster.find_spec", lambda name: None)
         assert "make extras" in complaint(lab, *SMOKE, "--executor", "ray")
-
-    def test_a_sqlite_store_for_a_cluster_of_several_nodes(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-        place = Place(fingerprint(threads=1), "e" * 64, 2, ("one", "two"))
-        monkeypatch.setattr("fashion_cnn.cluster.find_spec", lambda name: object())
-        monkeypatch.setattr(RayExecutor, "places", lambda self, threads: [place])
-        said = complaint(lab, *SMOKE, "--executor", "ray")
-        assert "is a SQLite file" in said and "2 nodes" in said and "tracking server or PostgreSQL" in said
 
     @pytest.mark.parametrize(
         ("version", "told"),

@@ -334,14 +334,22 @@ def test_a_range_is_told_with_what_was_claimed_of_it(files: dict[str, bytes]) ->
     ("record_seconds", "told"),
     [
         # Of 1,000 seeds 2,000 trainings of 50 s and 10 s each on 200 cores are 10 minutes; 4,000 runs of 0.3 s are 20.
-        (0.3, "0.3 hours in PostgreSQL: a call's only recorder breaks first. The work of 2 is needed"),
-        (0.03, "0.0 hours in PostgreSQL: one call's recorder keeps up"),
+        (
+            0.3,
+            "0.3 hours through a tracking server, and a report of them 0.6 hours: a call's only recorder breaks first",
+        ),
+        (0.03, "0.0 hours through a tracking server, and a report of them 0.6 hours: one call's recorder keeps up"),
     ],
 )
 def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
     files: dict[str, bytes], record_seconds: float, told: str
 ) -> None:
-    grown = {"growth": {"record": 1.5, "list": 2.25, "report": 3}}
+    def grown(record_seconds: float, *sizes: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"growth": {"record": 1.5, "list": 2.25, "report": 3}}
+        for size in sizes:  # half a second a run
+            found |= {f"record_{size}": {"median": record_seconds}, f"report_{size}": {"seconds": 8 + size / 2}}
+        return found
+
     measured = {
         "date": "2026-11-18T10:00:00+00:00",
         "machine": {"processor": "a processor", "cores": 2},
@@ -349,14 +357,16 @@ def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
             "runs": [100, 1000, 10_000],
             "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025, "seconds_besides_epochs": 10.0}},
             "stores": {
-                "sqlite": {"record_10000": {"median": 20 * record_seconds}, **grown},
-                "postgresql": {"record_10000": {"median": record_seconds}, **grown},
+                "sqlite": grown(20 * record_seconds, 100, 10_000),
+                "postgresql": grown(30 * record_seconds, 100, 10_000),
             },
         },
     }
+    served = {"server": {"runs": [100, 1000], "stores": {"server": grown(record_seconds, 100, 1000)}}}
     read = [replace(one, row={**one.row, "fit_seconds": 50.0}) for one in results.read(files)]
-    said = summary.parts(STUDY, read, POST, {"scaling": measured})["scaling"]()
-    assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 1.50 | 2.25 | 3.00 |" in said
+    said = summary.parts(STUDY, read, POST, {"scaling": measured, "server": served})["scaling"]()
+    assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 10,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
+    assert "| server | 1,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
     assert "1,000 seeds on 100 such machines, which are 4,000 runs from 2,000 trainings" in said and told in said
 
 

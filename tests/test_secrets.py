@@ -28,6 +28,13 @@ def holding(folder: Path, text: str) -> list[str]:
     return [str(path) for path in files if text.encode() in path.read_bytes() or text in str(path)]
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "ftp", "mongodb+srv"])
+def test_an_address_that_is_no_stores_is_told_without_its_password(tmp_path: Path, scheme: str) -> None:
+    lab = Lab(tmp_path, tmp_path)
+    said = lab.call("list", "--tracking-uri", f"{scheme}://me:{TOKEN}@db/mlflow?key={TOKEN}", status=2)
+    assert f"'{scheme}://db/mlflow' is no tracking store" in said and TOKEN not in said
+
+
 @pytest.mark.slow
 def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "lab", write_made_up(tmp_path / "data", train=330, test=64))
