@@ -688,7 +688,7 @@ class Store:
 
         place = get_artifact_repository(uri, tracking_uri=self.address.uri)
         local = isinstance(place, LocalArtifactRepository)
-        for name in _listed(place) if names is None else names:
+        for name in _listed(place) if names is None else _among(place, names):
             try:
                 path = Path(str(place.download_artifacts(name, None if local else folder)))  # type: ignore[no-untyped-call]
                 yield name, path.read_bytes()
@@ -753,6 +753,13 @@ class Store:
             return
         for run_id in run_ids:  # it gave no more than so many of them
             yield from ((run_id, one.step, one.value) for one in self.client.get_metric_history(run_id, name))
+
+
+def _among(place: Any, names: Sequence[str]) -> list[str]:
+    """Those of some artifacts that a place has. A server would tell of one that it lacks like of its own failure."""
+    folders = {name.rpartition("/")[0] or None for name in names}
+    there = {item.path for folder in folders for item in place.list_artifacts(folder)}
+    return [name for name in names if name in there]
 
 
 def _listed(place: Any, folder: str | None = None) -> Iterator[str]:

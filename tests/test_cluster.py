@@ -41,7 +41,7 @@ from fashion_cnn.config import DENSE
 from fashion_cnn.data import load
 from fashion_cnn.environment import fingerprint
 from fashion_cnn.events import CutDone, EpochDone, Job, Started
-from fashion_cnn.evidence import EPOCH_METRICS, contradictions, missing
+from fashion_cnn.evidence import EPOCH_METRICS, LIGHT, contradictions, missing
 from fashion_cnn.executor import Ended, ExecutorError, LocalExecutor, Place
 from fashion_cnn.replay import SMOKE_RULES, records_of
 from fashion_cnn.runner import LOSSES, run
@@ -213,6 +213,15 @@ class TestASmokeStudyThroughAllOfIt:
         assert set(at_once["run_id"]) == set(ids) and not at_once.isna().any(axis=None)
         monkeypatch.setattr("fashion_cnn.tracking.MOST", 1)
         pd.testing.assert_frame_equal(store.epochs(ids), at_once)
+
+    def test_one_of_its_texts_that_a_run_lacks_keeps_nobody_from_reading_the_others(
+        self, smoke: str, member: Member, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("fashion_cnn.tracking.LIGHT", (*LIGHT, "lacking.txt"))  # as code.diff of a clean checkout
+        rows = member.runs("baseline_study").to_dict("records")
+        for record in records_of(member.store(), rows, whole=False):
+            assert set(LIGHT) - {"code.diff"} <= set(record.artifacts) <= set(LIGHT)
+            assert contradictions(record) == []
 
     def test_who_looks_whether_it_may_record_leaves_the_teams_words_alone(self, smoke: str, member: Member) -> None:
         store = member.store()
