@@ -310,7 +310,11 @@ def _scaling(values: Mapping[str, Any] | None, served: Mapping[str, Any] | None,
     besides = max(one["seconds_besides_epochs"] for one in found["executors"].values())
     cores = _MACHINES * values["machine"]["cores"]
     estimate = _many_seeds(runs, cores, besides, _STORES[store], record_seconds, reported)
-    return f"{_measured(values)} both tables are ratios of wall times.\n\n{trained}\n\n{stored}\n\n{estimate}"
+    told = (
+        f"both tables are ratios of wall times; the executors' of medians of n = {found['repeats']}, recording's of "
+        f"n = {found['sent']}; `list` and `report`: n = 1."
+    )
+    return f"{_measured(values)} {told}\n\n{trained}\n\n{stored}\n\n{estimate}"
 
 
 def _many_seeds(

@@ -354,7 +354,7 @@ def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
         "date": "2026-11-18T10:00:00+00:00",
         "machine": {"processor": "a processor", "cores": 2},
         "scaling": {
-            "runs": [100, 1000, 10_000],
+            **{"runs": [100, 1000, 10_000], "repeats": 3, "sent": 10},
             "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025, "seconds_besides_epochs": 10.0}},
             "stores": {
                 "sqlite": grown(20 * record_seconds, 100, 10_000),
