@@ -412,22 +412,22 @@ class TestNodesOfOtherProcessors:
 
 @pytest.mark.timeout(600)
 class TestAHeadThatDies:
-    """Last of those that need the cluster, which is gone with it."""
-
     @pytest.fixture
-    def head(self, team: Team) -> Iterator[int]:
-        """What a machine of the cluster has of another one that is the head: a process that it talks to."""
-        started = descendants(team.cluster.holder.pid)
-        (head,) = [number for number in started if command_line(number).split(" ")[0].endswith("gcs_server")]
-        yield head
-        for number in descendants(team.cluster.holder.pid):  # which cannot end in order any more
-            with suppress(ProcessLookupError):
-                os.kill(number, signal.SIGKILL)
+    def own(self) -> Iterator[Cluster]:
+        """A cluster that the others do not need any more."""
+        with tempfile.TemporaryDirectory(prefix="ray-") as folder, ray_cluster(Path(folder), nodes=1) as cluster:
+            yield cluster
+            for number in descendants(cluster.holder.pid):  # without its head it cannot end in order
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
 
     def test_the_command_ends_and_goes_on_from_the_last_epoch_once_it_is_called_again(
-        self, member: Member, head: int, tmp_path: Path
+        self, member: Member, own: Cluster, tmp_path: Path
     ) -> None:
-        lab = replace(member, folder=tmp_path)
+        # What a machine of the cluster has of another one that is the head: a process that it talks to.
+        started = descendants(own.holder.pid)
+        (head,) = [number for number in started if command_line(number).split(" ")[0].endswith("gcs_server")]
+        lab = replace(member, folder=tmp_path, team=replace(member.team, cluster=own))
         words = ("train", "--filters", 16, "--epochs", 1000, "--seed", 12)  # longer than anybody waits for a head
         stopped = lab.start(*lab.on_cluster(*words))
         (trajectory,) = wait_until(lambda: [one for one in lab.trajectories() if len(one.epochs()) > 1], stopped)

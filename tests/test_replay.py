@@ -346,8 +346,10 @@ class FakeStore:
     def epochs(self, run_ids: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame([{"run_id": one, **epoch} for one in run_ids for epoch in self.by_run[one].epochs])
 
-    def record(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, float]], *, whole: bool) -> Record:
-        return replace(self.by_run[row["run_id"]], row=row, epochs=epochs, whole=whole)
+    def records(
+        self, rows: Sequence[Mapping[str, Any]], epochs: Mapping[str, Sequence[Mapping[str, float]]], *, whole: bool
+    ) -> list[Record]:
+        return [replace(self.by_run[row["run_id"]], row=row, epochs=epochs[row["run_id"]], whole=whole) for row in rows]
 
 
 STUDY = Study("baseline_study", "Which network?", {"cnn": replace(CNN, epochs=2)})
