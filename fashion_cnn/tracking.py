@@ -70,6 +70,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LOST_AFTER = 120.0  # seconds without a heartbeat
 TRACEBACK = "traceback.txt"
 FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
+KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -234,9 +235,11 @@ class Store:
         if self.address.uri.startswith("http"):
             with _store_errors(self.address):
                 for study, question in questions.items():
-                    experiment = self.experiment(study, question)
-                    # Needs the same right as recording a run.
-                    self.client.set_experiment_tag(experiment, "study", study)
+                    experiment = self.client.get_experiment(self.experiment(study, question))
+                    # Needs the same right as recording a run. A tag that is there and stays as it is: MLflow's server
+                    # fails where two callers add one at once.
+                    kind = experiment.tags.get(KIND, CUSTOM)
+                    self.client.set_experiment_tag(experiment.experiment_id, KIND, kind)
 
     def beat(self, run_ids: Sequence[str]) -> None:
         """Tell that these runs are alive."""
@@ -500,7 +503,7 @@ class Store:
             experiment = self.client.get_experiment_by_name(study)
             if experiment is None:
                 # Without this tag a new experiment opens in MLflow's view for language models.
-                tags = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": question}
+                tags = {KIND: CUSTOM, "mlflow.note.content": question}
                 place = self.address.artifacts and f"{self.address.artifacts}/{quote(study)}"
                 try:
                     self.client.create_experiment(study, place, tags)

@@ -253,6 +253,7 @@ def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
     config = replace(DENSE, epochs=1)
     settings = config.canonical()
     job = Job(settings=settings, rules=(settings,), seed=0, data_dir="/nowhere", images=None)
+    terminated = signal.getsignal(signal.SIGTERM)
     executor, events = RayExecutor(team.cluster.address, data), list[Any]()
     try:
         executor.start(job, tmp_path / "worker.log")
@@ -263,6 +264,7 @@ def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
     assert [type(event) for event in events] == [Started, EpochDone, CutDone, Ended]
     assert events[0].identity.data_sha256 == load(data).sha256
     assert events[-1] == Ended()
+    assert signal.getsignal(signal.SIGTERM) == terminated  # Ray's would end the process with a status of its own
 
 
 class TestWhatTheServerRefuses:
