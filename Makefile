@@ -36,7 +36,7 @@ test: setup style ## set up, check the style and run the tests (ARGS="-k ..." fo
 soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)
 
-thorough: $(INSTALLED) $(EXTRAS) ## the tests of cluster, scaling and speed that `make test` leaves out (needs PostgreSQL)
+thorough: $(INSTALLED) ## the tests of scaling, speed and reuse that `make test` leaves out
 	@$(BIN)/pytest -m thorough $(ARGS)
 
 style: $(INSTALLED) ## lint, format, types and the import contracts

@@ -691,7 +691,7 @@ class Store:
 
         place = get_artifact_repository(uri, tracking_uri=self.address.uri)
         local = isinstance(place, LocalArtifactRepository)
-        for name in _listed(place) if names is None else _among(place, names):
+        for name in _listed(place) if names is None else _among(place.list_artifacts, names):
             try:
                 path = Path(str(place.download_artifacts(name, None if local else folder)))  # type: ignore[no-untyped-call]
                 yield name, path.read_bytes()
@@ -703,8 +703,7 @@ class Store:
     def artifact(self, run_id: str, name: str) -> Path | None:
         """A local copy of a run's artifact, or None where the run has none of this name."""
         with _store_errors(self.address):
-            folder = name.rpartition("/")[0] or None
-            if name not in {item.path for item in self.client.list_artifacts(run_id, folder)}:
+            if not _among(partial(self.client.list_artifacts, run_id), [name]):
                 return None
             return Path(self.client.download_artifacts(run_id, name))
 
@@ -758,10 +757,15 @@ class Store:
             yield from ((run_id, one.step, one.value) for one in self.client.get_metric_history(run_id, name))
 
 
-def _among(place: Any, names: Sequence[str]) -> list[str]:
-    """Those of some artifacts that a place has. A server would tell of one that it lacks like of its own failure."""
+def _among(listing: Callable[[str | None], Any], names: Sequence[str]) -> list[str]:
+    """Those of some artifacts that are there: a server tells of one that it lacks like of its own failure.
+
+    Args:
+        listing: what is in a folder; None is the uppermost.
+        names: of the artifacts.
+    """
     folders = {name.rpartition("/")[0] or None for name in names}
-    there = {item.path for folder in folders for item in place.list_artifacts(folder)}
+    there = {item.path for folder in folders for item in listing(folder)}
     return [name for name in names if name in there]
 
 
