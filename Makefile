@@ -48,7 +48,7 @@ style: $(INSTALLED) ## lint, format, types and the import contracts
 
 # Not a part of `test`: a hole that becomes known tomorrow must keep nobody from testing what is here today.
 check: style ## style, and known holes in the locked packages where that service can be reached
-	@$(PYTHON) -m tests.audit
+	@$(PYTHON) .ci/audit.py
 
 benchmark: setup ## measure the speed side by side, into experiments/results (an hour or more; ARGS=--scaling for the rest)
 	@$(PYTHON) -m experiments.benchmark --output experiments/results $(ARGS)

@@ -27,10 +27,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from experiments import RESULTS, STUDIES
-from fashion_cnn import figures, publishing
+from fashion_cnn import figures
 from fashion_cnn.config import FIELDS
-from fashion_cnn.evidence import BASIS, select
-from fashion_cnn.tracking import Store, resolve
+from fashion_cnn.evidence.record import BASIS
+from fashion_cnn.evidence.selection import select
+from fashion_cnn.reports import publish as publishing
+from fashion_cnn.store.tracking import Store, resolve
 
 # %%
 STUDIES_AND_ARMS = {"filter_study": ["16 filters", "32 filters", "64 filters"], "epochs_study": ["20 epochs"]}

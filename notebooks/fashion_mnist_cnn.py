@@ -29,14 +29,18 @@ import pandas as pd
 from IPython.display import Image, Markdown, display
 
 from experiments import POST_RESULTS, RESULTS, STUDIES
-from fashion_cnn import bundle, figures, publishing, results, summary
+from fashion_cnn import figures
 from fashion_cnn.builder import ModelBuilder
 from fashion_cnn.claims import MEASURES
 from fashion_cnn.config import CNN, DENSE, feature_map_sizes
 from fashion_cnn.data import CLASS_NAMES, load_dataset
-from fashion_cnn.evidence import select
+from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.evidence.selection import select
 from fashion_cnn.models import build
-from fashion_cnn.report import arm_table
+from fashion_cnn.reports import publish as publishing
+from fashion_cnn.reports import published as results
+from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.page import arm_table
 from fashion_cnn.training import epoch_order, set_up_process
 
 set_up_process(threads=1)  # before anything is computed: one thread, and the same bits each time

@@ -19,7 +19,7 @@ import pytest
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import KERNELS
 from fashion_cnn.events import arrays_sha256
-from tests.made_up import write_made_up
+from tests.support.made_up import write_made_up
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

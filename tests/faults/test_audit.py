@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests import audit
-from tests.test_setup import LOCK, locked
+from tests.project.test_setup import LOCK, locked
+from tests.support.command import REPOSITORY
+
+audit = SimpleNamespace(**runpy.run_path(str(REPOSITORY / ".ci/audit.py")))
 
 TWO = """\
 keras==3.11.0 \\

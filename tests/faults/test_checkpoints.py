@@ -13,9 +13,9 @@ import pytest
 
 from fashion_cnn.config import CNN, RunConfig
 from fashion_cnn.events import EpochDone, Identity, State
-from fashion_cnn.trajectories import Header, Trajectory, TrajectoryError, header_of
-from tests.command import Lab
-from tests.made_up import write_made_up
+from fashion_cnn.store.trajectories import Header, Trajectory, TrajectoryError, header_of
+from tests.support.command import Lab
+from tests.support.made_up import write_made_up
 
 HERE = Identity("d" * 64, "c" * 64, "e" * 64)
 ELSEWHERE = replace(HERE, environment_sha256="f" * 64)

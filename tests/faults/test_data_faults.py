@@ -18,9 +18,7 @@ from fashion_cnn import data
 from fashion_cnn.config import DENSE
 from fashion_cnn.data import DataError
 from fashion_cnn.study import Study
-from tests.command import Lab
-from tests.made_up import write_made_up
-from tests.test_data import (  # noqa: F401 - fixtures among them
+from tests.science.test_data import (  # noqa: F401 - fixtures among them
     TEST_LABELS,
     TRAIN_IMAGES,
     TRAIN_LABELS,
@@ -33,6 +31,8 @@ from tests.test_data import (  # noqa: F401 - fixtures among them
     server,
     source,
 )
+from tests.support.command import Lab
+from tests.support.made_up import write_made_up
 
 TRAIN = ("train", "--model", "dense", "--epochs", 1)
 
@@ -114,8 +114,8 @@ def test_data_without_permission_are_named_in_one_line(open_folder: Path) -> Non
 def test_data_that_change_after_the_plan_was_made_fail_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fashion_cnn.runner import run
-    from fashion_cnn.session import Options, Session
+    from fashion_cnn.running.runner import run
+    from fashion_cnn.running.session import Options, Session
 
     lab = Lab(tmp_path / "lab", write_made_up(tmp_path / "data", train=64, test=64))
     for name in ("MLFLOW_TRACKING_URI", "FASHION_MNIST_DIR"):

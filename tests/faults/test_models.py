@@ -17,11 +17,11 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from fashion_cnn.data import load
-from fashion_cnn.loading import LoadingError, load_network
-from fashion_cnn.tracking import StoreError
-from tests.command import Lab
-from tests.made_up import write_made_up
-from tests.test_setup import PYPROJECT, locked_versions
+from fashion_cnn.review.network import LoadingError, load_network
+from fashion_cnn.store.tracking import StoreError
+from tests.project.test_setup import PYPROJECT, locked_versions
+from tests.support.command import Lab
+from tests.support.made_up import write_made_up
 
 Change = Callable[[dict[str, bytes]], dict[str, bytes]]
 

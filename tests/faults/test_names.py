@@ -15,11 +15,11 @@ import pytest
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.events import CutDone, Drawn
+from fashion_cnn.store.tracking import StoreError, _listed, resolve
+from fashion_cnn.store.trajectories import Trajectory, TrajectoryError
 from fashion_cnn.study import Study, StudyError
-from fashion_cnn.tracking import StoreError, _listed, resolve
-from fashion_cnn.trajectories import Trajectory, TrajectoryError
-from tests.command import REPOSITORY, Lab
-from tests.faults.scripted import database, header_and_record, open_store, record_one
+from tests.support.command import REPOSITORY, Lab
+from tests.support.scripted import database, header_and_record, open_store, record_one
 
 REFUSED = ("", "   ", "a\0b", "two\nlines", "tab\tstop", "\x1b[31mred", "right\u202eleft", "hidden\u200b", "x" * 10_000)
 MARKUP = "<img src=x onerror=alert(1)> [l](javascript:alert(1)) ![p](http://127.0.0.1:9/p) **b** `c` &amp; #1"

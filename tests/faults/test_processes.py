@@ -19,14 +19,15 @@ from typing import Any
 
 import pytest
 
-from fashion_cnn import recorder
 from fashion_cnn.config import DENSE
-from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import LOST_AFTER
-from fashion_cnn.trajectories import RunStatus, Trajectory
-from tests.command import REPOSITORY, Lab
-from tests.faults import scripted
-from tests.faults.watch import (
+from fashion_cnn.store import recorder
+from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import LOST_AFTER
+from fashion_cnn.store.trajectories import RunStatus, Trajectory
+from tests.support import scripted
+from tests.support.command import REPOSITORY, Lab
+from tests.support.made_up import write_made_up
+from tests.support.watch import (
     GIVES_UP,
     PATIENCE,
     Terminal,
@@ -40,7 +41,6 @@ from tests.faults.watch import (
     wait_until,
     workers,
 )
-from tests.made_up import write_made_up
 
 LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about 0.4 s an epoch on `slow_data`
 OTHER = ("train", "--name", "other", "--model", "dense", "--epochs", "1")
@@ -116,8 +116,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
 
 def check_records(lab: Lab) -> None:
     """Each record of a lab is complete and at one with itself, and holds nothing twice."""
-    from fashion_cnn.evidence import contradictions, missing
-    from fashion_cnn.replay import SMOKE_RULES, records_of
+    from fashion_cnn.evidence.consistency import contradictions
+    from fashion_cnn.evidence.record import missing
+    from fashion_cnn.review.replay import SMOKE_RULES, records_of
 
     store = lab.store()
     rows = [row for row in store.runs().to_dict("records") if row["status"] == "FINISHED"]
@@ -242,7 +243,7 @@ def test_a_signal_marks_runs_killed_tells_what_becomes_of_them_and_leaves_no_pro
 
 def test_a_hang_up_that_is_ignored_stops_nothing() -> None:
     code = (
-        "import os, signal; from fashion_cnn.stopping import stoppable; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "import os, signal; from fashion_cnn.signals import stoppable; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
         "with stoppable('?'): os.kill(os.getpid(), signal.SIGHUP); print('went on')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)

@@ -27,8 +27,8 @@ from fashion_cnn.config import FIELDS, ConfigError, RunConfig, hash_of, parse, t
 from fashion_cnn.data import DataError, Dataset, load
 from fashion_cnn.environment import VARIABLES, files_sha256, fingerprint, fingerprint_sha256
 from fashion_cnn.events import arrays_sha256
-from fashion_cnn.relocation import relocate
-from tests.made_up import write_made_up
+from fashion_cnn.store.relocation import relocate
+from tests.support.made_up import write_made_up
 
 any_input = settings(database=None, deadline=timedelta(seconds=30), max_examples=150)
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -9,9 +9,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from fashion_cnn.executor import Ended
-from fashion_cnn.runner import _Active, _Execution
-from tests.faults.scripted import header_and_record, open_store
+from fashion_cnn.running.executor import Ended
+from fashion_cnn.running.runner import _Active, _Execution
+from tests.support.scripted import header_and_record, open_store
 
 
 def test_a_worker_ended_for_a_full_disk_is_not_tried_again_and_the_reason_stays(

@@ -23,17 +23,18 @@ from unittest import mock
 import pytest
 from playwright.sync_api import Browser, expect
 
-from fashion_cnn import recorder as recording
+from fashion_cnn.cli.ui import TRAINING
 from fashion_cnn.config import DENSE
-from fashion_cnn.evidence import contradictions, missing
-from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import Store, resolve
-from fashion_cnn.ui import TRAINING
-from tests.command import REPOSITORY, Lab
-from tests.faults.scripted import events, header_and_record, metrics, open_store, record_one
+from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.record import missing
+from fashion_cnn.store import recorder as recording
+from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import Store, resolve
 from tests.faults.test_names import MARKUP
-from tests.faults.watch import PATIENCE
-from tests.made_up import write_made_up
+from tests.support.command import REPOSITORY, Lab
+from tests.support.made_up import write_made_up
+from tests.support.scripted import events, header_and_record, metrics, open_store, record_one
+from tests.support.watch import PATIENCE
 
 START = 150.0  # seconds that a server may take on a busy machine
 
@@ -306,13 +307,13 @@ class HTTPLab(Lab):
     def at_home(self) -> Iterator[None]:
         """The trajectories for a server lie in the repository: within this, in the lab's folder."""
         with (
-            mock.patch("fashion_cnn.session.REPOSITORY", self.folder),
+            mock.patch("fashion_cnn.running.session.REPOSITORY", self.folder),
             mock.patch("fashion_cnn.environment.REPOSITORY", self.folder),
         ):
             yield
 
     def trajectories(self) -> list[Any]:
-        from fashion_cnn.trajectories import trajectories
+        from fashion_cnn.store.trajectories import trajectories
 
         return trajectories(self.folder / "mlruns" / "trajectories")
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from experiments import STUDIES
-from tests.command import Lab
 from tests.faults.test_processes import check_records
-from tests.faults.watch import GIVES_UP, ending, epochs, kill, processes, wait_until, workers
-from tests.made_up import write_made_up
+from tests.support.command import Lab
+from tests.support.made_up import write_made_up
+from tests.support.watch import GIVES_UP, ending, epochs, kill, processes, wait_until, workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3600)]
 

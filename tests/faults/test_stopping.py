@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn import cli
-from fashion_cnn.stopping import Stopped, stoppable
-from tests.faults.scripted import open_store
+from fashion_cnn.cli import commands as cli
+from fashion_cnn.signals import Stopped, stoppable
+from tests.support.scripted import open_store
 
 
 def test_a_signal_while_the_store_is_asked_is_no_error_of_the_store(

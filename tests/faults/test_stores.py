@@ -27,28 +27,20 @@ from filelock import FileLock
 from PIL import Image
 
 from experiments import STUDIES
-from fashion_cnn import recorder as recording
-from fashion_cnn import tracking
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.environment import code_sha256
 from fashion_cnn.events import EpochDone
-from fashion_cnn.evidence import EPOCH_METRICS, contradictions, missing
-from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import Store, StoreError
-from fashion_cnn.trajectories import Trajectory, Unwritable
-from fashion_cnn.upkeep import clean, sync
-from tests.command import REPOSITORY, Lab
-from tests.faults.scripted import (
-    CODE,
-    events,
-    header_and_record,
-    metrics,
-    open_store,
-    play,
-    record_one,
-    state,
-)
-from tests.made_up import write_made_up
+from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.record import EPOCH_METRICS, missing
+from fashion_cnn.store import recorder as recording
+from fashion_cnn.store import tracking
+from fashion_cnn.store.maintenance import clean, sync
+from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import Store, StoreError
+from fashion_cnn.store.trajectories import Trajectory, Unwritable
+from tests.support.command import REPOSITORY, Lab
+from tests.support.made_up import write_made_up
+from tests.support.scripted import CODE, events, header_and_record, metrics, open_store, play, record_one, state
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -261,7 +253,7 @@ import mlflow.store.tracking.sqlalchemy_store, mlflow.pyfunc, PIL.Image, pandas
 from fashion_cnn.config import DENSE
 from fashion_cnn.recorder import Recorder
 from fashion_cnn.tracking import Store, resolve
-from tests.faults.scripted import database, header_and_record, play
+from tests.support.scripted import database, header_and_record, play
 
 def write(number):
     store = Store(resolve(database(folder), folder))

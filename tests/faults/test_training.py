@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn.evidence import select
-from tests.command import Lab
+from fashion_cnn.evidence.selection import select
 from tests.faults.test_processes import check_records
-from tests.faults.watch import in_every_process
-from tests.made_up import write_made_up
+from tests.support.command import Lab
+from tests.support.made_up import write_made_up
+from tests.support.watch import in_every_process
 
 # In a worker: the network with convolutions raises in its second epoch.
 RAISES = """
 import sys
-if "fashion_cnn.worker" in sys.orig_argv:
+if "fashion_cnn.running.worker" in sys.orig_argv:
     from fashion_cnn.training import Trainer
 
     def train_epoch(trainer, plain=Trainer.train_epoch):

@@ -1,0 +1,284 @@
+"""What a benchmark measured: printed, or written as JSON and as a page of Markdown with the same numbers."""
+
+from __future__ import annotations
+
+import errno
+import json
+import statistics
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fashion_cnn.store.trajectories import write_bytes
+from fashion_cnn.terminal import console, duration, table
+
+Figures = dict[str, Any]
+
+
+def ratios(figures: Figures) -> dict[str, float]:
+    """What may be quoted: quotients of what one call measured, for another machine has other seconds.
+
+    Args:
+        figures: by part; any may be missing.
+
+    Returns:
+        `epoch_cpu_ours_to_<side>`: the CPU seconds of our epoch by those of another side's;
+        `limit_share_<side>`: what a side reaches of the processor's limit, from 0 to 1;
+        `suite_post_to_ours`: the wall time of the post's way by ours;
+        `recording_share`: the CPU time of recording a run by that of its training.
+    """
+    found = {}
+    if part := figures.get("epoch"):
+        sides = part["sides"]
+        ours = sides["ours"]["cpu_seconds"]["median"]
+        for side in sides.keys() - {"ours"}:
+            found[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
+        found |= {f"limit_share_{side}": one["share_of_limit"] for side, one in sides.items()}
+    if part := figures.get("suite"):
+        found["suite_post_to_ours"] = part["ratio"]
+    if part := figures.get("recording"):
+        found["recording_share"] = part["share"]
+    return dict(sorted(found.items()))
+
+
+def spread(values: Sequence[float]) -> Figures:
+    """The median of some values, the least and the most."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is told of a part, on the console and on the page."""
+
+    title: str
+    left: Sequence[str] = ()
+    """The heads of columns of text."""
+    right: Sequence[str] = ()
+    """The heads of columns of numbers, which follow."""
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
+
+
+def sections(figures: Figures) -> list[Section]:
+    """All that was measured, part by part; medians with the least and the most, and how many they are of."""
+    told: dict[str, Callable[[Figures], list[Section]]] = {
+        "epoch": _epoch_sections,
+        "suite": _suite_sections,
+        "recording": _recording_sections,
+        "startup": _startup_sections,
+        "store": _store_sections,
+        "scaling": _scaling_sections,
+        "server": _server_sections,
+    }
+    return [section for part, tell_of in told.items() if part in figures for section in tell_of(figures[part])]
+
+
+def _epoch_sections(part: Figures) -> list[Section]:
+    rows = []
+    for side, one in part["sides"].items():
+        cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{one['images_per_second']['median']:,.0f}"]
+        cells += [f"{ratio:.2f}" for ratio in one["ratio_to_fit"].values()]
+        rows.append([side, *cells, f"{one['flops_per_second']['median'] / 1e9:.1f}", f"{one['share_of_limit']:.1%}"])
+    limit = part["limit"]
+    low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
+    notes = [
+        f"fit: Keras' as it comes; tuned: fit with oneDNN's kernels and {part['steps_per_call']} steps a call; "
+        "torch: PyTorch, a plain eager loop; images/s by wall time, GFLOP/s by CPU time",
+        f"The limit: {middle:.1f} GFLOP/s ({low:.1f} to {high:.1f}), a product of two float32 matrices of "
+        f"{limit['size']:,} x {limit['size']:,} by TensorFlow on one thread, the best of {limit['calls']} calls in "
+        f"each of {part['repeats']} processes",
+        f"An epoch: {part['operations'] / 1e9:,.1f} GFLOP, those of convolutions and dense layers, forward and back",
+    ]
+    if "torch" not in part["sides"]:
+        notes.append("torch: skipped, PyTorch is not installed here")
+    heads = ("CPU s", "wall s", "images/s", "CPU to fit's", "wall to fit's", "GFLOP/s", "of the limit")
+    title = f"One epoch of the default CNN: {part['images']:,} images, one thread, median of n = {part['repeats']}"
+    return [Section(title, ("side",), heads, rows, notes)]
+
+
+def _suite_sections(part: Figures) -> list[Section]:
+    columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
+    rows = [
+        [
+            *(row["network"], " ".join(map(str, row["run_epochs"]))),
+            *(f"{row[name]:.1f}" if name in row else "-" for name in columns),
+        ]
+        for row in part["networks"]
+    ]
+    how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
+    notes = [
+        f"Measured: an epoch on {part['images']:,} images (n = 1), times {part['scaled_by']:.3g}; fit alone, on "
+        f"default threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
+        f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {part['post_stop']} epochs)",
+        f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
+        f"Ratio: {part['ratio']:.2f}",
+    ]
+    heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
+    title = "All runs of one seed, from one epoch of each network; seconds"
+    return [Section(title, ("network",), heads, rows, notes)]
+
+
+def _recording_sections(part: Figures) -> list[Section]:
+    notes = [
+        f"{part['share']:.1%} of its training's CPU time ({part['cpu_seconds']:.2f} of "
+        f"{part['training_cpu_seconds']:.1f} s); a call's first run, with all that is imported and created once: "
+        f"{part['first_cpu_seconds']:.1f} s",
+        f"Peak memory of its worker: {part['peak_memory_mib']:.0f} MiB",
+        f"Disk: {part['run_bytes'] / 2**20:.2f} MiB, after gc {part['run_bytes_after_gc'] / 2**20:.2f} MiB",
+    ]
+    return [Section(f"Recording a run of {part['epochs']} epochs, n = 1", notes=notes)]
+
+
+def _startup_sections(part: Figures) -> list[Section]:
+    return [Section("fashion-cnn --help", notes=[f"{_told(part['seconds'])} s, median of n = {part['calls']}"])]
+
+
+def _store_sections(part: Figures) -> list[Section]:
+    rows = []
+    for name, ratio in part["growth"].items():
+        for count in part["runs"]:
+            one = part[f"{name}_{count}"]
+            rows.append([name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}"])
+        rows.append([name, "growth", f"{ratio:.1f}x", ""])
+    return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
+
+
+def _scaling_sections(figures: Figures) -> list[Section]:
+    rows = []
+    for name, one in figures["executors"].items():
+        cells = [*(_told(seconds) for seconds in one["seconds"].values()), f"{one['speedup']:.2f}"]
+        cells += [*(f"{ratio:.3f}" for ratio in one["to_local"].values()), f"{one['overhead_seconds']:.1f}"]
+        rows.append([name, *cells, f"{one['overhead_share']:.1%}", f"{one['seconds_besides_epochs']:.1f}"])
+    title = (
+        f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images, "
+        f"median of n = {figures['repeats']}"
+    )
+    heads = (
+        *("1 worker, s", "2 workers, s", "speed-up", "1 worker to local", "2 workers to local"),
+        *("a task more than local, s", "share", "a task besides its epochs, s"),
+    )
+    notes = [
+        "Wall times; more than local and its share: of one worker, the share with epochs "
+        f"{figures['scaled_by']:.3g} times as long",
+        _versions(figures),
+    ]
+    if "ray" not in figures["executors"]:
+        notes.append("ray: skipped, it is not installed here (make extras)")
+    return [Section(title, ("executor",), heads, rows, notes), _grown(figures)]
+
+
+def _server_sections(figures: Figures) -> list[Section]:
+    return [replace(_grown(figures), notes=[_versions(figures)])]
+
+
+def _grown(figures: Figures) -> Section:
+    rows = []
+    for name, found in figures["stores"].items():
+        for count in figures["runs"]:
+            shown, told = found[f"list_{count}"], found[f"report_{count}"]
+            cells = [f"{found[f'record_{count}']['median']:.2f}"]
+            cells += [f"{one[of]:.{digits}f}" for one in (shown, told) for of, digits in _COMMAND]
+            rows.append([name, f"{count:,}", *cells])
+        growth = found["growth"]
+        rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
+    columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
+    title = f"A growing store; recording: median of n = {figures['sent']}; list and report: n = 1"
+    return Section(title, ("store", "runs"), columns, rows)
+
+
+def _versions(figures: Figures) -> str:
+    return ", ".join(f"{_NAMES[name]} {told}" for name, told in sorted(figures["versions"].items()))
+
+
+_NAMES = {"mlflow": "MLflow", "postgresql": "PostgreSQL", "ray": "Ray", "sqlite": "SQLite"}
+_COMMAND = (("seconds", 1), ("peak_memory_mib", 0))
+_GROWTH = ("record", "list", "", "report", "")
+
+
+def _told(taken: Figures) -> str:
+    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
+
+
+def show(figures: Figures) -> None:
+    """Print what was measured."""
+    out = console()
+    out.print(figures["date"], _line(figures["machine"]), _line(_what(figures)), sep="\n")
+    for section in sections(figures):
+        out.print()
+        if section.rows:
+            made = table(section.title, section.left, section.right)
+            for row in section.rows:
+                made.add_row(*row)
+            out.print(made)
+        else:
+            out.print(section.title)
+        for note in section.notes:
+            out.print(note)
+
+
+def page(figures: Figures) -> str:
+    """What was measured, as Markdown; the numbers are those that are printed."""
+    from fashion_cnn.reports.readme import table as markdown_table
+
+    lines = [
+        "# Speed side by side",
+        "",
+        "By `python -m experiments.benchmark`, which measures all sides in turn in one call. Seconds are this",
+        "machine's: quote the ratios only. All figures stand in the JSON file beside this one.",
+        "",
+        f"- date: {figures['date']}",
+        *(f"- {name}: {value}" for name, value in {**figures["machine"], **_what(figures)}.items()),
+    ]
+    for section in sections(figures):
+        lines += ["", f"## {section.title}", ""]
+        if section.rows:
+            heads = [*section.left, *section.right]
+            lines += [markdown_table(heads, section.rows, numbers=range(len(section.left), len(heads))), ""]
+        lines += [f"- {note}" for note in section.notes]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _what(figures: Figures) -> Figures:
+    """What of the settings a reader must know."""
+    given = figures["settings"]
+    images = f"{given['images']:,} of {given['all_images']:,} training images"
+    return {"data": f"{given['data']}, {images}", "commit": given["commit"]}
+
+
+def _line(values: Figures) -> str:
+    return " · ".join(f"{name} {value}" for name, value in values.items())
+
+
+def check_output(folder: Path, name: str) -> None:
+    """Make the folder for what is written, and see that it takes files: before the hours of measuring.
+
+    Raises:
+        OSError: it does not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    for file in _files(name):
+        if (folder / file).is_dir():
+            raise IsADirectoryError(errno.EISDIR, f"{file} in it is a folder")
+
+
+def write(figures: Figures, folder: Path, name: str) -> None:
+    """Write the figures and their page, under a name.
+
+    Raises:
+        Unwritable: a file could not be written.
+    """
+    for file, text in zip(_files(name), (as_json(figures), page(figures)), strict=True):
+        write_bytes(folder / file, f"{text.rstrip()}\n".encode())
+
+
+def _files(name: str) -> tuple[str, str]:
+    return f"{name}.json", f"{name}.md"
+
+
+def as_json(figures: Figures) -> str:
+    """The figures as JSON text."""
+    return json.dumps(figures, indent=1, allow_nan=False)

@@ -1,0 +1,1 @@
+"""What a record is, whether it counts, and what records say. Pure."""

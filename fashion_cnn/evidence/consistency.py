@@ -1,0 +1,207 @@
+"""Where a record contradicts itself: each part of it is compared with what the other parts say. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fashion_cnn.config import (
+    IMAGE_SIZE,
+    KERNEL_SIZE,
+    MAX_SEED,
+    RunConfig,
+    feature_map_sizes,
+    hash_of,
+    trajectory_sha256,
+)
+from fashion_cnn.data import CLASS_NAMES
+from fashion_cnn.environment import files_sha256
+from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, whole_number
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Two places of one record that say different things."""
+
+    field: str
+    epoch: int | None
+    """Counted from 1; None where it is no matter of one epoch."""
+    recorded: str
+    """What the store says."""
+    other: str
+    """What speaks against it, and where."""
+
+    def __str__(self) -> str:
+        at = "" if self.epoch is None else f", epoch {self.epoch}"
+        return f"{self.field}{at}: {self.recorded}, but {self.other}"
+
+
+def contradictions(record: Record) -> list[Contradiction]:
+    """Where a record contradicts itself; what is missing altogether is a matter of `missing`."""
+    parts = (_of_config, _of_environment, _of_trajectory, _of_ending, _of_hashes)
+    return [found for part in parts for found in part(record)]
+
+
+def _differ(name: str, recorded: Any, other: Any, where: str, epoch: int | None = None) -> Iterator[Contradiction]:
+    if not absent(recorded) and not absent(other) and recorded != other:
+        yield Contradiction(name, epoch, str(recorded), f"{where} says {other}")
+
+
+def _far(name: str, recorded: Any, other: float | None, where: str) -> Iterator[Contradiction]:
+    """As `_differ`, but for values that were computed in another way: these may be rounded otherwise."""
+    if other is None or not math.isclose(_number(recorded), other, rel_tol=1e-9):
+        yield from _differ(name, recorded, other, where)
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _of_config(record: Record) -> Iterator[Contradiction]:
+    row, config = record.row, record.config()
+    if config is None:
+        yield Contradiction("params", None, "no allowed config", "a run has one")
+        return
+    yield from _differ("config_sha256", row.get("config_sha256"), config.sha256(), "the hash of the params")
+    stored = record.json("config.json")
+    if isinstance(stored, dict):
+        yield from _differ("seed", row.get("seed"), _text(stored.pop("seed", None)), "config.json")
+        values = config.canonical()
+        for name in sorted({*values, *stored}):
+            yield from _differ(name, values.get(name, "nothing"), stored.get(name, "nothing"), "config.json")
+    yield from _differ("parameters", whole_number(row.get("parameters")), parameters_of(config), "the config")
+    seed, identity = whole_number(row.get("seed")), {name: str(row.get(name)) for name in BASIS}
+    if seed is not None and seed <= MAX_SEED:
+        named = trajectory_sha256(config, seed, **identity)
+        where = "the hash of config, seed, data, code and environment"
+        yield from _differ("trajectory_sha256", row.get("trajectory_sha256"), named, where)
+
+
+def parameters_of(config: RunConfig) -> int:
+    """How many trainable parameters a config's network has: weights and biases, layer by layer."""
+    total, channels, side = 0, 1, IMAGE_SIZE
+    for kind, size in feature_map_sizes(config):
+        if kind == "convolution":
+            assert config.filters is not None
+            total += (KERNEL_SIZE**2 * channels + 1) * config.filters
+            channels = config.filters
+        side = size
+    return total + (side**2 * channels + 1) * config.dense_units + (config.dense_units + 1) * len(CLASS_NAMES)
+
+
+def _of_environment(record: Record) -> Iterator[Contradiction]:
+    row, environment, where = record.row, record.json("environment.json"), "environment.json"
+    if not isinstance(environment, dict):
+        return
+    with suppress(ValueError):  # what is not canonical JSON is the artifact's own matter
+        told = hash_of(environment["fingerprint"]) if isinstance(environment.get("fingerprint"), dict) else None
+        yield from _differ("environment_sha256", row.get("environment_sha256"), told, f"the hash of {where}")
+    checkout = environment.get("checkout")
+    if isinstance(checkout, dict):
+        dirty = checkout.get("dirty")
+        told = str(dirty).lower() if isinstance(dirty, bool) else None
+        yield from _differ("git_commit", row.get("git_commit"), checkout.get("commit"), where)
+        yield from _differ("git_dirty", row.get("git_dirty"), told, where)
+
+
+def _of_trajectory(record: Record) -> Iterator[Contradiction]:
+    row, trajectory, where = record.row, record.json("trajectory.json"), "trajectory.json"
+    if not isinstance(trajectory, dict):
+        return
+    for name in ("trajectory_sha256", *BASIS):
+        yield from _differ(name, row.get(name), trajectory.get(name), where)
+    yield from _differ("seed", row.get("seed"), _text(trajectory.get("seed")), where)
+    config, settings = record.config(), trajectory.get("settings")
+    if config is not None and isinstance(settings, dict):
+        for name, value in config.training_settings().items():
+            yield from _differ(name, value, settings.get(name, "nothing"), where)
+    yield from _of_parts(trajectory)
+    measured = trajectory.get("run")
+    if isinstance(measured, dict):
+        for name in RUN_METRICS:
+            yield from _differ(name, row.get(name), measured.get(name), where)
+    states = record.states()
+    yield from _differ("epochs_trained", row.get("epochs_trained"), float(len(states)), f"{where}, by its epochs,")
+    if len(record.epochs) > len(states):
+        yield Contradiction("epochs", None, str(len(record.epochs)), f"{where} has {len(states)}")
+    for place, (ours, theirs) in enumerate(zip(record.epochs, states, strict=False), start=1):
+        for name in ("epoch", *EPOCH_METRICS):
+            yield from _differ(name, ours.get(name), theirs.get(name), where, place)
+    if states:
+        yield from _differ("weights_sha256", row.get("weights_sha256"), states[-1].get("weights_sha256"), where)
+
+
+def _of_parts(trajectory: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """The hashes of data and code against those of their files."""
+    for name, files in (("data_sha256", "data_files"), ("code_sha256", "code_files")):
+        parts, images = trajectory.get(files), trajectory.get("images")
+        if not isinstance(parts, dict) or not parts:
+            continue
+        whole = files_sha256(parts)
+        if name == "data_sha256" and isinstance(images, list) and len(images) == 2:
+            whole = first_images_sha256(whole, *images)
+        yield from _differ(name, trajectory.get(name), whole, f"the hash of its {files}")
+
+
+def first_images_sha256(data_sha256: str, train: Any, test: Any) -> str:
+    """The hash of a data set's first images, as `data.Dataset.first` takes it."""
+    return hashlib.sha256(f"{data_sha256} first {train} {test}\n".encode()).hexdigest()
+
+
+def _of_ending(record: Record) -> Iterator[Contradiction]:
+    row, epochs, config = record.row, record.epochs, record.config()
+    if not epochs or row.get("status") != "FINISHED":
+        return
+    for name in EPOCH_METRICS:
+        yield from _differ(name, row.get(name), epochs[-1].get(name), "the last epoch")
+    for name, part in (("fit_seconds", "epoch_seconds"), ("fit_cpu_seconds", "epoch_cpu_seconds")):
+        total = sum(_number(one.get(part)) for one in epochs)
+        yield from _far(name, row.get(name), total, "the sum over the epochs")
+    losses = [_number(one.get("loss")) for one in epochs]
+    if config is not None:
+        cut = config.cut(losses)
+        found = "none of these epochs" if cut is None else f"epoch {cut.epoch} by {cut.reason}"
+        told = f"epoch {len(epochs)} by {row.get('stop_reason')}"
+        yield from _differ("the stop", told, found, "the stopping rule")
+    table = record.json("per_class.json")
+    if isinstance(table, dict):
+        yield from _far("test_accuracy", row.get("test_accuracy"), _right(table), "per_class.json")
+
+
+def _right(table: Mapping[str, Any]) -> float | None:
+    """The share of images that the confusion matrix in a `per_class.json` has on its diagonal."""
+    try:
+        places = {name: place for place, name in enumerate(table["columns"])}
+        rows = table["data"]
+        right = sum(row[places[f"answered {row[places['class']]}"]] for row in rows)
+        return float(right / sum(row[places["images"]] for row in rows))
+    except (KeyError, TypeError, IndexError, ArithmeticError):
+        return None
+
+
+def _of_hashes(record: Record) -> Iterator[Contradiction]:
+    if HASHES not in record.artifacts:
+        return
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in record.artifacts.items()}
+    yield from _differ("artifacts_sha256", record.row.get("artifacts_sha256"), found.pop(HASHES), HASHES)
+    listed = record.json(HASHES)
+    if not isinstance(listed, dict):
+        return
+    for name, digest in listed.items():
+        if name in found:
+            yield from _differ(name, digest, found[name], "the artifact's own SHA-256")
+        elif record.whole:
+            yield Contradiction(name, None, str(digest), "the artifact is not there")
+    for name in sorted({*found} - {*listed}) if record.whole else ():
+        yield Contradiction(name, None, "not in hashes.json", "the artifact is there")
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,223 @@
+"""What a record is, and what it must hold to be evidence.
+
+Pure: a record comes from a store, a bundle or a published table, and none of them is asked for anything here. That
+what a run must hold is stated as data follows mlcommons/logging's compliance checker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fashion_cnn.config import (
+    FIELDS,
+    ConfigError,
+    RunConfig,
+    parse,
+)
+from fashion_cnn.data import FASHION_MNIST_SHA256
+
+if TYPE_CHECKING:
+    pass
+
+
+EPOCH_METRICS: Final = (
+    *("loss", "accuracy", "test_loss", "test_accuracy"),
+    *("epoch_seconds", "epoch_cpu_seconds", "images_per_second"),
+)
+RUN_METRICS: Final = (
+    *("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds"),
+    *("epochs_trained", "reused_epochs", "peak_memory_mib"),
+)
+BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
+HASHES: Final = "hashes.json"
+"""The artifact that lists the SHA-256 of all others and of the model; the tag `artifacts_sha256` is its own."""
+MODEL: Final = "model.keras"
+"""What `hashes.json` calls the native file of the logged model."""
+TEXTS: Final = ("config.json", "environment.json", "trajectory.json", "per_class.json", "requirements.txt", HASHES)
+LIGHT: Final = (*TEXTS, "model_summary.txt", "code.diff")
+"""The artifacts that are small enough to be read or packed with every run."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a store or a bundle holds of one run."""
+
+    row: Mapping[str, Any]
+    """As `tracking.Store.runs` gives it: `run_id`, `status`, `start_time`, `end_time`, params, metrics, tags."""
+    epochs: Sequence[Mapping[str, float]]
+    """A mapping an epoch, in order: `epoch` and the epoch metrics, as `tracking.Store.epochs` gives them."""
+    artifacts: Mapping[str, bytes] = field(repr=False)
+    """By path, such as `config.json` or `figures/learning_curves.png`; images of the grid are no part of it."""
+    whole: bool = True
+    """Whether all artifacts and the model were read; without, only what was read is compared with its hash."""
+
+    def json(self, name: str) -> Any:
+        """An artifact as JSON, or None where it is missing or something else."""
+        try:
+            return json.loads(self.artifacts[name])
+        except (KeyError, ValueError, RecursionError):
+            return None
+
+    def states(self) -> list[Mapping[str, Any]]:
+        """What `trajectory.json` holds of each epoch, in order; empty where it holds none."""
+        trajectory = self.json("trajectory.json")
+        epochs = trajectory.get("epochs") if isinstance(trajectory, dict) else None
+        return [one for one in epochs if isinstance(one, dict)] if isinstance(epochs, list) else []
+
+    def config(self) -> RunConfig | None:
+        """The config that its params say, or None where they say none."""
+        try:
+            return RunConfig.from_mapping({name: parse(name, str(self.row[name])) for name in FIELDS})
+        except (ConfigError, KeyError):
+            return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a record must hold to be evidence."""
+
+    field: str
+    """`row.<column>`, `epochs.<metric>` of the store, `states.<quantity>` of trajectory.json, or `artifacts.<path>`."""
+    count: Literal["one", "one an epoch"]
+    """How many of it there must be."""
+    holds: Callable[[Any, Record], bool]
+    """Whether one of it is as it must be."""
+    wanted: str
+    """That, in words."""
+
+
+def _given(value: Any, _: Record) -> bool:
+    return isinstance(value, str) and value != "" and value != "unknown"
+
+
+def _sha256(value: Any, _: Record) -> bool:
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+
+
+def _finite(value: Any, _: Record) -> bool:
+    # MLflow's stores keep an infinity as the largest float.
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1.7e308
+
+
+def _is(*allowed: str) -> Callable[[Any, Record], bool]:
+    return lambda value, _: value in allowed
+
+
+def _json_object(value: Any, _: Record) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _counts(value: Any, _: Record) -> bool:
+    return whole_number(value) is not None
+
+
+def _clean_or_shown(value: Any, record: Record) -> bool:
+    return value == "false" or (value == "true" and bool(record.artifacts.get("code.diff")))
+
+
+RULES: Final = (
+    Rule("row.status", "one", _is("FINISHED"), "FINISHED"),
+    Rule("row.stop_reason", "one", _is("epochs", "callback"), "epochs or callback"),
+    Rule("row.smoke", "one", _is("false"), "false: a smoke run is no evidence"),
+    *(Rule(f"row.{name}", "one", _given, "the param as text") for name in FIELDS),
+    *(Rule(f"row.{name}", "one", _counts, "a whole number") for name in ("seed", "parameters")),
+    *(Rule(f"row.{name}", "one", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
+    *(
+        Rule(f"row.{name}", "one", _sha256, "a SHA-256 in hex")
+        for name in (
+            *("config_sha256", "trajectory_sha256", "code_sha256"),
+            *("environment_sha256", "weights_sha256", "artifacts_sha256"),
+        )
+    ),
+    Rule("row.data_sha256", "one", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
+    Rule("row.git_commit", "one", _given, "a commit"),
+    Rule("row.git_dirty", "one", _clean_or_shown, "false, or true with the artifact code.diff"),
+    *(Rule(f"row.{name}", "one", _finite, "a finite number") for name in RUN_METRICS),
+    *(Rule(f"epochs.{name}", "one an epoch", _finite, "a finite number") for name in EPOCH_METRICS),
+    Rule("states.weights_sha256", "one an epoch", _sha256, "a SHA-256 in hex in trajectory.json"),
+    *(
+        Rule(f"artifacts.{name}", "one", _json_object, "a JSON object")
+        for name in TEXTS
+        if name.endswith(".json")
+    ),
+    Rule("artifacts.requirements.txt", "one", lambda value, _: b"==" in value, "a list of packages"),
+)  # fmt: skip
+PUBLISHED_RULES: Final = tuple(
+    rule
+    for rule in RULES
+    if rule.field not in ("row.artifacts_sha256", "artifacts.per_class.json", f"artifacts.{HASHES}")
+)
+"""Of a record that was imported from published tables: what these cannot hold is not asked for."""
+
+
+def rules_of(row: Mapping[str, Any]) -> Sequence[Rule]:
+    """What a run's record must hold, whether it was recorded in its store or imported into it."""
+    return PUBLISHED_RULES if is_published(row) else RULES
+
+
+def is_published(row: Mapping[str, Any]) -> bool:
+    """Whether a run was imported into its store from published results."""
+    return _given(row.get("published"), Record(row, (), {}))
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A rule that a record does not meet."""
+
+    field: str
+    found: str
+    wanted: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.found}; wanted: {self.wanted}"
+
+
+def missing(record: Record, rules: Sequence[Rule] = RULES) -> list[Lack]:
+    """What a record lacks to be evidence, in the order of the rules; nothing where it is complete."""
+    lacks = []
+    epochs = record.row.get("epochs_trained")
+    expected = int(epochs) if isinstance(epochs, int | float) and math.isfinite(epochs) else 0
+    for rule in rules:
+        values = list(_values(record, rule.field))
+        wanted = expected if rule.count == "one an epoch" else 1
+        wrong = [value for value in values if not rule.holds(value, record)]
+        if len(values) != wanted or not values:
+            count = f"{rule.wanted}, {wanted} of it" if wanted != 1 else rule.wanted
+            lacks.append(Lack(rule.field, f"{len(values)} of it" if values else "missing", count))
+        elif wrong:
+            lacks.append(Lack(rule.field, _shown(wrong[0]), rule.wanted))
+    return lacks
+
+
+def _values(record: Record, name: str) -> Iterator[Any]:
+    kind, _, key = name.partition(".")
+    if kind in ("epochs", "states"):
+        lines = record.epochs if kind == "epochs" else record.states()
+        yield from (one[key] for one in lines if key in one and not absent(one[key]))
+        return
+    values: Mapping[str, Any] = record.row if kind == "row" else record.artifacts
+    if key in values and not absent(values[key]):
+        yield values[key]
+
+
+def absent(value: Any) -> bool:
+    """Whether a store holds nothing there: None, or NaN in a frame."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} bytes of something else" if isinstance(value, bytes) else repr(value)[:80]
+
+
+def whole_number(text: Any) -> int | None:
+    """The whole number that a text spells, or None."""
+    return int(text) if isinstance(text, str) and re.fullmatch(r"[0-9]{1,10}", text) else None

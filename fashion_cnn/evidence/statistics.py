@@ -1,0 +1,409 @@
+"""Claims, and the statistics that decide them over seeds: frames in, verdicts out.
+
+A study states its claims before its runs. A sentence has one or more parts, each a claim with its own test. Arms are
+compared by the differences within a seed, because runs of one seed share the order of their data and often more.
+
+Every part has a p value for support and one against. Either family of a study is adjusted by Holm's procedure, and a
+part is decided where an adjusted p value is at most alpha. So a study calls one of its parts supported though it is
+false with a probability of at most alpha, and contradicted though it is true likewise; over several studies the
+probabilities add up.
+
+What stands at the end, `printed_values`, asks of a number that somebody printed once whether it could be one of our
+runs. Nothing here reads a store or knows what the measures mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from fashion_cnn.claims import ALPHA, DIGITS, Claim, ClaimError, Equivalent, Higher, Lower, NotTested, Stops, Test
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+
+MIN_PAIRS: Final = 6
+"""With fewer, not even differences of one sign would be significant in a sign-flip test: 2 / 2 ** 5 is over 0.05."""
+Verdict = Literal["supported", "contradicted", "undecided", "too few seeds", "not tested"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A claim and what the runs say about it. A value that too few runs leave open is None."""
+
+    claim: Test
+    n: int
+    """Seeds that have both runs; of `Stops`, runs."""
+    unpaired: int
+    """Seeds that have a run of one arm only, or no number in one: they count for nothing."""
+    estimate: float | None
+    """The mean difference, `claim.arm` minus the other; of `Stops`, the share of runs that end before the epoch."""
+    low: float | None
+    """Of the interval of the estimate."""
+    high: float | None
+    confidence: float
+    """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
+    (before Holm)."""
+    sd: float | None
+    """Of the differences (ddof = 1); of `Stops`, None."""
+    wins: int
+    """Seeds in which the arm's run is higher (`Lower`: lower) than the other; of `Stops`, runs that end before."""
+    ties: int
+    """Seeds in which both are equal to the last bit."""
+    constant: bool
+    """Whether all differences are the same, so that the difference itself decides."""
+    p_for: float | None
+    p_against: float | None
+    p_for_holm: float | None
+    p_against_holm: float | None
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        values = {name: value for name, value in vars(self).items() if name != "claim"}
+        stated = {name: value for name, value in asdict(self.claim).items() if name not in _STATED}
+        return {"claim": type(self.claim).__name__, "text": str(self.claim), **stated, **values}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence, what became of its parts, and its verdict.
+
+    Supported where all parts are; contradicted where one is; too few seeds where one part has too few.
+    """
+
+    says: str
+    source: Literal["post", "ours"]
+    notes: tuple[str, ...]
+    """Of its parts, and why it is not tested."""
+    verdict: Verdict
+    parts: tuple[Part, ...]
+    """None where it is not tested."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**vars(self), "notes": list(self.notes), "parts": [part.as_dict() for part in self.parts]}
+
+
+_STATED: Final = ("says", "source", "note")
+
+
+def one_sided(differences: Floats, margin: float = 0.0) -> tuple[Floats, Floats]:
+    """The two one-sided paired t-tests: is the mean difference above a margin, or below it?
+
+    With d the differences, s their standard deviation (ddof = 1): t = (mean(d) - margin) / (s / √n), with n - 1 degrees
+    of freedom (Student 1908, "The probable error of a mean", Biometrika 6). Valid for differences that are independent
+    and about normal. Where all differences are the same there is no t: p is 0 for what they say and 1 for the other,
+    and a difference that equals the margin is not above it, so that it counts for "below".
+
+    Args:
+        differences: (..., n), n of at least 2.
+        margin: in their units.
+
+    Returns:
+        p values (...) for "above" and for "below".
+    """
+    import numpy as np
+    from scipy import special
+
+    n = differences.shape[-1]
+    mean, fixed = differences.mean(axis=-1), is_constant(differences)
+    error = differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    t = (mean - margin) / np.where(fixed, 1.0, error)
+    above = np.where(fixed, np.where(mean - margin > _rounding(differences), 0.0, 1.0), special.stdtr(n - 1, -t))
+    return above, np.where(fixed, 1.0 - above, special.stdtr(n - 1, t))
+
+
+def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
+    """Is the mean difference within ± a margin, or beyond it?
+
+    For: two one-sided t-tests, above -within and below +within, and the larger p value of both (TOST; Schuirmann 1987,
+    J. Pharmacokin. Biopharm. 15; an intersection-union test, so each at full level: Berger 1982, Technometrics 24).
+    Against: the mean is above +within or below -within (a minimum-effect test; Murphy & Myors 1999, J. Appl. Psychol.
+    84). That is a union of two, so twice the smaller p value (Bonferroni's inequality), which keeps the level whatever
+    the margin. Differences that are all the same decide as in `one_sided`.
+
+    Args:
+        differences: (..., n), n of at least 2.
+        within: the margin, in their units, above 0.
+
+    Returns:
+        p values (...) for "within" and for "beyond".
+    """
+    import numpy as np
+
+    over, not_over = one_sided(differences, within)
+    under, not_under = one_sided(-differences, within)
+    return np.maximum(not_over, not_under), np.minimum(1.0, 2.0 * np.minimum(over, under))
+
+
+def binomial(successes: int, n: int) -> tuple[float, float]:
+    """The two one-sided exact binomial tests against one half: P(X ≥ successes) and P(X ≤ successes), X ~ B(n, 1/2).
+
+    The sign test (Conover 1999, Practical Nonparametric Statistics, 3.1 and 3.4).
+
+    Returns:
+        p values for "in more than half" and for "in less than half".
+    """
+    from scipy import stats
+
+    return float(stats.binom.sf(successes - 1, n, 0.5)), float(stats.binom.cdf(successes, n, 0.5))
+
+
+def holm(p: Floats) -> Floats:
+    """Holm's adjusted p values: the i-th smallest of m times m - i + 1, at most 1, and never below the one before.
+
+    Rejecting what is at most alpha keeps the probability of any false rejection at most alpha, however the tests
+    depend on each other (Holm 1979, Scand. J. Statist. 6).
+
+    Args:
+        p: (..., m): families of m tests.
+    """
+    import numpy as np
+
+    order = np.argsort(p, axis=-1, kind="stable")
+    m = p.shape[-1]
+    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * (m - np.arange(m)), axis=-1)
+    adjusted = np.empty_like(stepped)
+    np.put_along_axis(adjusted, order, np.minimum(1.0, stepped), axis=-1)
+    return adjusted
+
+
+def mean_interval(differences: Floats, confidence: float) -> tuple[float, float]:
+    """The interval of a mean: mean ± t((1 + confidence) / 2, n - 1) · s / √n.
+
+    NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
+    """
+    from scipy import special
+
+    n, mean = len(differences), float(differences.mean())
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * differences.std(ddof=1)) / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def share_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    """The exact interval of a share, by quantiles of beta distributions (Clopper & Pearson 1934, Biometrika 26)."""
+    from scipy import special
+
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
+    high = float(special.betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+    return low, high
+
+
+def is_constant(differences: Floats) -> NDArray[np.bool_]:
+    """Whether all differences (..., n) are the same, but for the rounding of a subtraction."""
+    constant: NDArray[np.bool_] = differences.max(axis=-1) - differences.min(axis=-1) <= _rounding(differences)
+    return constant
+
+
+def _rounding(differences: Floats) -> Floats:
+    """How far two differences may lie apart that are meant to be equal: scores are of the order of 1."""
+    import numpy as np
+
+    largest: Floats = np.abs(differences).max(axis=-1)
+    return 1e-12 * np.maximum(1.0, largest)
+
+
+def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) -> list[Sentence]:
+    """The verdict on each sentence of a study.
+
+    Args:
+        claims: of one study: Holm's procedure goes over all of its parts that have seeds enough to be tested.
+        runs: a row an arm and seed: `arm`, `seed` (a whole number, also as text), `epochs_trained` and the measures.
+        alpha: the probability of a false verdict that is allowed, over the study.
+
+    Returns:
+        The sentences in the order in which they are first stated. The order of the runs makes no difference.
+
+    Raises:
+        ClaimError: a column is missing, an arm has a seed twice, or parts of one sentence name different sources.
+    """
+    import numpy as np
+
+    tests = [claim for claim in claims if not isinstance(claim, NotTested)]
+    found = [_measured(claim, runs, alpha) for claim in tests]
+    tested = [place for place, part in enumerate(found) if part.p_for is not None]
+    if tested:
+        raw = np.array([(found[place].p_for, found[place].p_against) for place in tested], dtype=float).T
+        for place, (p_for, p_against) in zip(tested, holm(raw).T, strict=True):
+            found[place] = _judged(found[place], float(p_for), float(p_against), alpha)
+    parts = dict(zip(map(id, tests), found, strict=True))
+    grouped: dict[str, list[Claim]] = {}
+    for claim in claims:
+        grouped.setdefault(claim.says, []).append(claim)
+    return [_sentence(group, [parts[id(one)] for one in group if id(one) in parts]) for group in grouped.values()]
+
+
+def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
+    sources = {claim.source for claim in claims}
+    if len(sources) > 1 or (parts and len(parts) < len(claims)):
+        raise ClaimError(f"the parts of {claims[0].says!r} must be of one source, and all tested or none")
+    notes = [text for claim in claims for text in (getattr(claim, "why", ""), claim.note) if text]
+    verdicts = {part.verdict for part in parts}
+    verdict: Verdict = "undecided"
+    if not parts:
+        verdict = "not tested"
+    elif verdicts == {"supported"}:
+        verdict = "supported"
+    elif "contradicted" in verdicts:
+        verdict = "contradicted"
+    elif "too few seeds" in verdicts:
+        verdict = "too few seeds"
+    return Sentence(claims[0].says, claims[0].source, tuple(dict.fromkeys(notes)), verdict, tuple(parts))
+
+
+def _judged(part: Part, p_for: float, p_against: float, alpha: float) -> Part:
+    verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
+    return replace(part, p_for_holm=p_for, p_against_holm=p_against, verdict=verdict)
+
+
+def _measured(claim: Test, runs: pd.DataFrame, alpha: float) -> Part:
+    """Everything of a part but what its study's other parts decide."""
+    values = [_values(runs, arm, getattr(claim, "measure", "epochs_trained")) for arm in claim.arms]
+    seeds = sorted(set.intersection(*map(set, values)))
+    unpaired = len(set.union(*map(set, values))) - len(seeds)
+    columns = [[one[seed] for seed in seeds] for one in values]
+    if isinstance(claim, Stops):
+        return _stopped(claim, columns[0], alpha)
+    return _compared(claim, columns, unpaired, alpha)
+
+
+def _stopped(claim: Stops, epochs: Sequence[float], alpha: float) -> Part:
+    n, before = len(epochs), sum(one < claim.before for one in epochs)
+    low, high = share_interval(before, n, 1 - alpha) if n else (None, None)
+    p_for, p_against = binomial(before, n) if n >= MIN_PAIRS else (None, None)
+    return Part(
+        claim, n, 0, before / n if n else None, low, high, 1 - alpha,
+        sd=None, wins=before, ties=0, constant=False,
+        p_for=p_for, p_against=p_against, p_for_holm=None, p_against_holm=None, verdict="too few seeds",
+    )  # fmt: skip
+
+
+def _compared(
+    claim: Higher | Lower | Equivalent, columns: Sequence[Sequence[float]], unpaired: int, alpha: float
+) -> Part:
+    import numpy as np
+
+    differences = np.subtract(*map(np.array, columns)).astype(float)
+    n, sign = len(differences), -1 if isinstance(claim, Lower) else 1
+    confidence = 1 - 2 * alpha if isinstance(claim, Equivalent) else 1 - alpha
+    low, high = mean_interval(differences, confidence) if n > 1 else (None, None)
+    p_for = p_against = None
+    if n >= MIN_PAIRS:
+        both = (
+            equivalence(differences, claim.within)
+            if isinstance(claim, Equivalent)
+            else one_sided(sign * differences, claim.margin)
+        )
+        p_for, p_against = (float(p) for p in both)
+    return Part(
+        claim, n, unpaired, float(differences.mean()) if n else None, low, high, confidence,
+        sd=float(differences.std(ddof=1)) if n > 1 else None,
+        wins=int((sign * differences > 0).sum()),
+        ties=int((differences == 0).sum()),
+        constant=n > 1 and bool(is_constant(differences)),
+        p_for=p_for, p_against=p_against, p_for_holm=None, p_against_holm=None, verdict="too few seeds",
+    )  # fmt: skip
+
+
+def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:
+    """An arm's finite values by seed."""
+    for column in ("arm", "seed", measure):
+        if column not in runs:
+            raise ClaimError(f"the runs have no column {column!r}, which a claim needs")
+    part = runs[runs["arm"] == arm]
+    seeds = [int(seed) for seed in part["seed"]]
+    if len(set(seeds)) < len(seeds):
+        raise ClaimError(f"the arm {arm!r} has a seed twice: choose one record of each")
+    return {seed: value for seed, value in zip(seeds, map(float, part[measure]), strict=True) if math.isfinite(value)}
+
+
+def prediction_interval(mean: float, sd: float, n: int, confidence: float = 1 - ALPHA) -> tuple[float, float]:
+    """Where one more run is expected: mean ± t((1 + confidence) / 2, n - 1) · s · √(1 + 1/n).
+
+    For values that are independent and about normal (Hahn & Meeker 1991, Statistical Intervals, 4.7).
+    """
+    from scipy import special
+
+    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * sd * math.sqrt(1 + 1 / n)
+    return mean - half, mean + half
+
+
+def printed_values(
+    printed: pd.DataFrame, configs: Mapping[tuple[str, str], str], runs: pd.DataFrame, epochs: pd.DataFrame
+) -> pd.DataFrame:
+    """Each printed number in the distribution of our runs of the same config.
+
+    Args:
+        printed: a row an epoch of one run of an arm: `study`, `arm`, `epoch`, `loss`, `accuracy`, and with the last
+            epoch `test_loss`, `test_accuracy`.
+        configs: the `config_sha256` of each study and arm; rows of other arms are left out.
+        runs: a row a config and seed: `run_id`, `config_sha256`, `test_loss`, `test_accuracy`; of any study.
+        epochs: a row an epoch of a run: `run_id`, `epoch`, `loss`, `accuracy`. Runs that ended before an epoch have
+            none.
+
+    Returns:
+        A row a number: `study`, `arm`, `measure`, `epoch`, `printed`, `give` (half its last digit), `n`, `mean`, `sd`,
+        `low`, `high` (the 95 % prediction interval for one more run), and `inside`: whether the number, give or take
+        half its last digit, meets the interval. Below n = 2 there is no interval and `inside` is None.
+    """
+    import pandas as pd
+
+    scores = {config: part for config, part in runs.groupby("config_sha256", sort=False)}
+    curves = {
+        key: part for key, part in epochs.merge(runs[["run_id", "config_sha256"]], on="run_id").groupby(
+            ["config_sha256", "epoch"], sort=False
+        )
+    }  # fmt: skip
+    rows = []
+    for row in printed.to_dict("records"):
+        config = configs.get((row["study"], row["arm"]))
+        for measure, digits in DIGITS.items():
+            if config is None or not math.isfinite(row[measure]):
+                continue
+            ours = scores.get(config) if measure.startswith("test_") else curves.get((config, row["epoch"]))
+            spread = _spread(() if ours is None else ours[measure], row[measure], 10.0**-digits / 2)
+            rows.append({name: row[name] for name in ("study", "arm", "epoch")} | {"measure": measure, **spread})
+    frame = pd.DataFrame(rows, columns=PRINTED)
+    return frame.astype({"inside": object})
+
+
+PRINTED: Final = [
+    *("study", "arm", "measure", "epoch", "printed", "give"),
+    *("n", "mean", "sd", "low", "high", "inside"),
+]
+
+
+def _spread(values: Sequence[float], printed: float, give: float) -> dict[str, Any]:
+    import numpy as np
+
+    ours = np.sort([value for value in values if math.isfinite(value)])  # so that their order changes no last digit
+    n = len(ours)
+    mean = float(ours.mean()) if n else math.nan
+    sd, low, high, inside = math.nan, math.nan, math.nan, None
+    if n > 1:
+        sd = float(ours.std(ddof=1))
+        low, high = prediction_interval(mean, sd, n)
+        inside = bool(printed - give <= high and printed + give >= low)
+    named = {"printed": printed, "give": give, "n": n, "mean": mean, "sd": sd, "low": low, "high": high}
+    return {**named, "inside": inside}
+
+
+def misses(values: pd.DataFrame) -> dict[str, float]:
+    """How many of some `printed_values` lie outside, of how many `compared`, and how many `by_chance` would.
+
+    One in twenty of numbers that are like ours would miss its 95 % interval, were they not rounded: half a last digit
+    of room on both sides makes it fewer, so `by_chance` is the most. Numbers of one run miss together, so the count
+    strays further from that than a binomial one.
+    """
+    compared = values[values["inside"].notna()]
+    outside = int((~compared["inside"].astype(bool)).sum())
+    return {"compared": len(compared), "outside": outside, "by_chance": ALPHA * len(compared)}

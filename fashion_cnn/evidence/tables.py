@@ -1,0 +1,149 @@
+"""Records as tables and JSON: the same records give the same bytes, every number in full precision. Pure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from fashion_cnn.config import FIELDS
+from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_Kind = Literal["text", "whole", "real"]
+COLUMNS: Final[Mapping[str, _Kind]] = {
+    **dict.fromkeys(("run_id", "name", "status"), "text"),
+    **dict.fromkeys(("start_time", "end_time"), "whole"),
+    **dict.fromkeys(("study", "arm", "seed", "smoke", "reuse", "stop_reason", "node", "workers"), "text"),
+    **dict.fromkeys(("git_commit", "git_dirty", "config_sha256", "trajectory_sha256", "data_sha256"), "text"),
+    **dict.fromkeys(("code_sha256", "environment_sha256", "weights_sha256", "artifacts_sha256"), "text"),
+    **dict.fromkeys((*FIELDS, "parameters"), "text"),
+    **dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), "real"),
+}
+"""Of the table of runs. An allow-list: addresses, users and command lines of a store stay there."""
+EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {
+    "run_id": "text",
+    "epoch": "whole",
+    **dict.fromkeys(EPOCH_METRICS, "real"),
+}
+_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+_NOTHING: Final = "not there"
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be made or read: one line that says why."""
+
+
+def to_json(value: Any) -> bytes:
+    """A JSON value as a file; the same value gives the same bytes."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def from_json(content: bytes) -> Any:
+    """The JSON value in a file.
+
+    Raises:
+        BundleError: it holds none.
+    """
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise BundleError("it holds no JSON value") from None
+
+
+def moment(milliseconds: float) -> str:
+    """A time, milliseconds since 1970, as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind]) -> bytes:
+    """A table as a CSV file, each number with as many digits as tell it from any other."""
+    buffer = io.StringIO()
+    table = csv.writer(buffer)  # with the CR LF of RFC 4180: with LF alone Python does not quote a text with a CR
+    table.writerow(columns)
+    table.writerows([_cell(row.get(name), kind) for name, kind in columns.items()] for row in rows)
+    return buffer.getvalue().encode()
+
+
+def from_csv(content: bytes, columns: Mapping[str, _Kind]) -> list[dict[str, Any]]:
+    """The rows of a CSV file that `to_csv` wrote; an empty cell is None.
+
+    Raises:
+        BundleError: other columns, or a cell that `to_csv` would not write so: says which.
+    """
+    try:
+        table = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BundleError(f"it holds no table ({error})") from None
+    if not table or table[0] != list(columns):
+        raise BundleError(f"its columns are not {', '.join(columns)}")
+    rows = []
+    for number, cells in enumerate(table[1:], start=2):
+        if len(cells) != len(columns):
+            raise BundleError(f"row {number} has {len(cells)} cells for {len(columns)} columns")
+        row = {}
+        for (name, kind), cell in zip(columns.items(), cells, strict=True):
+            row[name] = _value(cell, kind)
+            if _cell(row[name], kind) != cell:
+                raise BundleError(f"row {number}: {name} is {cell[:80]!r}, which is no {_KINDS[kind]}")
+        rows.append(row)
+    return rows
+
+
+_KINDS: Final = {"text": "text", "whole": "whole number", "real": "number in full precision"}
+
+
+def _cell(value: Any, kind: _Kind) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value) if kind == "text" else str(int(value)) if kind == "whole" else repr(float(value))
+
+
+def _value(cell: str, kind: _Kind) -> Any:
+    if cell == "":
+        return None
+    try:
+        return cell if kind == "text" else int(cell) if kind == "whole" else float(cell)
+    except ValueError:
+        return None
+
+
+def epoch_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """The rows of the table of epochs."""
+    return [{**epoch, "run_id": record.row["run_id"]} for record in records for epoch in record.epochs]
+
+
+def is_run_id(text: Any) -> bool:
+    """Whether a text can be a run's id, and so a folder's name."""
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
+
+
+def frames(runs: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the two tables as the tidy frames that claims, figures and the report take."""
+    import pandas as pd
+
+    return pd.DataFrame([*runs], columns=list(COLUMNS)), pd.DataFrame([*epochs], columns=list(EPOCH_COLUMNS))
+
+
+def value_differences(said: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ; numbers may by what another processor's rounding makes of them."""
+    if isinstance(said, dict) and isinstance(computed, dict):
+        for name in {**computed, **said}:
+            at = f"{place}.{name}" if place else str(name)
+            yield from value_differences(said.get(name, _NOTHING), computed.get(name, _NOTHING), at)
+    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
+        for number, both in enumerate(zip(said, computed, strict=True)):
+            yield from value_differences(*both, f"{place}[{number}]")
+    elif isinstance(said, float) and isinstance(computed, float | int):
+        if not math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12):
+            yield place, said, computed
+    elif type(said) is not type(computed) or said != computed:
+        yield place, said, computed

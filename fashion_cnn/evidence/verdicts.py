@@ -1,0 +1,167 @@
+"""What the runs of some studies say: of each study's claims, and of the post's printed numbers.
+
+Pure: runs and epochs come from a store, a file or a bundle, and `fashion-cnn claims`, the report and a bundle show the
+same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from fashion_cnn.claims import ALPHA
+from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.statistics import Sentence, decide, misses, printed_values
+from fashion_cnn.evidence.tables import from_json, to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fashion_cnn.study import Study
+
+
+import io
+from typing import TYPE_CHECKING
+
+from fashion_cnn.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+CAVEATS: Final = (
+    f"The error rate is per study: of a study's parts, any false one is called supported with a probability of at most "
+    f"{ALPHA:.0%}, and any true one contradicted likewise (Holm's adjustment). Over several studies they add up. "
+    f"Intervals are not adjusted.",
+    "The runs with 32 filters and one additional convolution serve all studies: their verdicts depend on each other.",
+    'A direction is tested, and no more than that where a sentence says "a little" or "slightly".',
+    "Verdicts hold for this training set and this test set; more seeds do not make them hold for other images.",
+    "Times are those of one machine.",
+)
+
+
+@dataclass(frozen=True)
+class StudyVerdicts:
+    """What became of a study's claims."""
+
+    study: Study
+    recorded: int
+    """Runs, whatever became of them."""
+    taken: int
+    """Of these: one an arm and seed."""
+    left_out: tuple[tuple[str, int], ...]
+    """The others: reason and count."""
+    sentences: tuple[Sentence, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            **{"study": self.study.name, "question": self.study.question},
+            **{"recorded": self.recorded, "taken": self.taken, "left_out": dict(self.left_out)},
+            "sentences": [sentence.as_dict() for sentence in self.sentences],
+        }
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What became of the claims of some studies and of the post's numbers."""
+
+    studies: tuple[StudyVerdicts, ...]
+    post: pd.DataFrame
+    """What the post printed, a row an epoch."""
+    printed: pd.DataFrame
+    """See `claims.printed_values`; by study and arm as in `post`."""
+    pool: pd.DataFrame
+    """Our runs that `printed` compares with: one a config and seed, whichever study it is recorded in."""
+
+    def of(self, studies: Sequence[Study]) -> Verdicts:
+        """The part that is about some of the studies."""
+        names = [study.name for study in studies]
+        return replace(
+            self,
+            studies=tuple(one for one in self.studies if one.study.name in names),
+            post=self.post[self.post["study"].isin(names)],
+            printed=self.printed[self.printed["study"].isin(names)],
+        )
+
+    @property
+    def test_results(self) -> pd.DataFrame:
+        """The printed numbers of the test images: the finding."""
+        return self.printed[self.printed["measure"].str.startswith("test_")]
+
+    @property
+    def epoch_results(self) -> pd.DataFrame:
+        """The printed numbers of the training epochs: they describe."""
+        return self.printed[~self.printed["measure"].str.startswith("test_")]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            **{"alpha": ALPHA, "caveats": list(CAVEATS)},
+            "studies": [one.as_dict() for one in self.studies],
+            "post": {
+                name: {**misses(frame), "values": [_json(row) for row in frame.to_dict("records")]}
+                for name, frame in (("test_results", self.test_results), ("epoch_results", self.epoch_results))
+            },
+        }
+
+
+def verdicts(
+    studies: Sequence[Study],
+    runs: pd.DataFrame,
+    epochs: pd.DataFrame,
+    post: pd.DataFrame,
+    incomplete: Collection[str] = (),
+) -> Verdicts:
+    """What some runs say.
+
+    Args:
+        studies: whose claims; in order.
+        runs: a row a run of these studies, as `tracking.Store.runs` gives them.
+        epochs: a row an epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
+        post: a row an epoch of the post's one run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
+            `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
+        incomplete: the ids of runs whose record is no evidence.
+    """
+    import pandas as pd
+
+    found, frames = [], []
+    for study in studies:
+        of_study = runs[runs["study"] == study.name]
+        chosen, left_out = select(of_study, study, incomplete)
+        frames.append(chosen)
+        sentences = tuple(decide(study.claims, chosen))
+        found.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), sentences))
+    together = pd.concat(frames, ignore_index=True) if frames else runs.iloc[:0]
+    # As if all studies were one and each config an arm of it: one record of a config and seed, of one code and machine.
+    pool, _ = select(together.assign(study="", arm=together["config_sha256"]))
+    configs = {(study.name, arm): config.sha256() for study in studies for arm, config in study.arms.items()}
+    return Verdicts(tuple(found), post, printed_values(post, configs, pool, epochs), pool)
+
+
+def _json(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()
+    }  # fmt: skip
+
+
+def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFrame, post: bytes) -> Verdicts:
+    """What the runs of a bundle say of the studies' claims and of the post's numbers.
+
+    Args:
+        studies: in order.
+        runs: see `frames`.
+        epochs: likewise.
+        post: the CSV file of the post's numbers.
+    """
+    import pandas as pd
+
+    return verdicts(studies, runs, epochs, pd.read_csv(io.BytesIO(post)))
+
+
+def claims_values(found: Verdicts) -> dict[str, Any]:
+    """Verdicts as JSON values, without the words that say nothing about these runs."""
+    values: dict[str, Any] = from_json(to_json(found.as_dict()))  # tuples become lists, as in a file
+    return {name: value for name, value in values.items() if name != "caveats"}

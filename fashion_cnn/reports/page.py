@@ -1,0 +1,300 @@
+"""Studies and tidy frames in, one offline HTML page out. Nothing here reads a store, a file or a clock.
+
+The page loads nothing (its content security policy forbids it) and needs no script: plots are inline SVG, pictures
+base64 PNG. What decides the numbers is here and typed; what the page looks like is in `templates/report.html.j2`.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+import jinja2
+import numpy as np
+import pandas as pd
+from markupsafe import Markup, escape
+from numpy.typing import NDArray
+from scipy import stats
+
+from fashion_cnn import figures
+from fashion_cnn.evidence.record import BASIS
+from fashion_cnn.evidence.selection import reasons_left_out, select
+from fashion_cnn.evidence.statistics import PRINTED, misses
+from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
+from fashion_cnn.study import Study
+
+_FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g", "p": ".4f"}
+_SMALLEST_P: Final = 0.0001
+_NONE: Final = "\N{EN DASH}"
+_DPI: Final = 144
+_MEASURES: Final = {
+    "test_accuracy": ("test accuracy", "score"),
+    "test_loss": ("test loss", "score"),
+    "accuracy": ("training accuracy, last epoch", "score"),
+    "loss": ("training loss, last epoch", "score"),
+    "epochs_trained": ("epochs", "plain"),
+    "seconds_per_epoch": ("seconds an epoch", "seconds"),
+}
+
+
+@dataclass(frozen=True)
+class StudyRecords:
+    """A study and what the store holds of it, whatever became of the runs."""
+
+    study: Study
+    runs: pd.DataFrame
+    """A row a run, as `tracking.Store.runs` gives them."""
+    epochs: pd.DataFrame
+    """A row an epoch of a run: `run_id`, `epoch` and the metrics, as `tracking.Store.epochs` gives them."""
+    incomplete: Mapping[str, str] = field(default_factory=dict)
+    """By run id what is missing or contradictory in a record that is no evidence therefore."""
+    activations: Mapping[str, figures.Activations] = field(default_factory=dict)
+    """By arm, of its lowest seed's run, of the `images`; an arm may be missing or have none."""
+    images: NDArray[np.uint8] | None = None
+    """(n, 28, 28): what the activations are of; None without any."""
+    indices: Sequence[int] = ()
+    """The images' places among the test images."""
+    class_name: str = ""
+    """The images' class."""
+
+
+@dataclass(frozen=True)
+class Exploratory:
+    """The data set, for the post's first look at it; labels are places in `class_names`."""
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.integer[Any]]
+    test_labels: NDArray[np.integer[Any]]
+    class_names: Sequence[str]
+
+    def samples(self) -> Any:
+        """The first images of each class."""
+        return figures.samples_by_class(self.train_images, self.train_labels, self.class_names)
+
+    def counts(self) -> Any:
+        """How many images of each class there are."""
+        return figures.class_counts(self.train_labels, self.test_labels, self.class_names)
+
+    def intensities(self) -> Any:
+        """How bright the pixels are."""
+        return figures.pixel_intensities(self.train_images, self.train_labels, self.class_names)
+
+
+# -- the numbers --------------------------------------------------------------------------------------------------
+
+
+def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+    """What each arm reached and cost, over its seeds.
+
+    Args:
+        runs: a row an arm and seed, as `evidence.select` chooses them.
+        arms: the order; an arm without runs has n = 0.
+
+    Returns:
+        A row an arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high` (the
+        interval of the mean, see `_spread`); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and
+        `wall_seconds` of training (means). NaN where there is no value: with one seed there is no spread.
+    """
+    rows = []
+    for arm in arms:
+        part = runs[runs["arm"] == arm]
+        epochs = part["epochs_trained"]
+        row = {"arm": arm, "n": len(part)}
+        for measure in ("test_accuracy", "test_loss"):
+            row |= {f"{measure}_{name}": value for name, value in _spread(part[measure]).items()}
+        row |= {f"epochs_{name}": epochs.agg(name) for name in ("mean", "min", "max")}
+        rows.append({**row, "cpu_seconds": part["fit_cpu_seconds"].mean(), "wall_seconds": part["fit_seconds"].mean()})
+    return pd.DataFrame(rows)
+
+
+def _spread(values: pd.Series) -> dict[str, float]:
+    """Mean, standard deviation, and the mean's 95 % interval: mean ± t(0.975, n - 1) · sd / √n.
+
+    For values that are independent and about normal: NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
+    """
+    mean, sd, n = float(values.mean()), float(values.std(ddof=1)), len(values)
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
+    return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
+
+
+def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
+    """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
+
+    Returns:
+        A row an arm and measure: the columns of `claims.printed_values` for test and training scores, and
+        `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
+    """
+    post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
+    pool = verdicts.pool.assign(seconds_per_epoch=verdicts.pool["fit_seconds"] / verdicts.pool["epochs_trained"])
+    rows: list[dict[str, Any]] = []
+    for arm, config in study.arms.items():
+        theirs, ours = post[post["arm"] == arm], pool[pool["config_sha256"] == config.sha256()]
+        if theirs.empty:
+            continue
+        last = theirs["epoch"].max()
+        of_arm = (verdicts.printed["study"] == study.name) & (verdicts.printed["arm"] == arm)
+        printed = verdicts.printed[of_arm & (verdicts.printed["epoch"] == last)].set_index("measure", drop=False)
+        values = {"epochs_trained": last, "seconds_per_epoch": theirs["epoch_seconds"].mean()}
+        for measure in _MEASURES:
+            if measure in printed.index:
+                rows.append(printed.loc[measure].to_dict())
+            elif measure in values:
+                spread = {name: value for name, value in _spread(ours[measure]).items() if name in ("mean", "sd")}
+                rows.append(
+                    {
+                        **{"study": study.name, "arm": arm, "measure": measure, "epoch": last},
+                        **{"printed": float(values[measure]), "n": len(ours), **spread, "inside": None},
+                    }
+                )
+    return pd.DataFrame(rows, columns=PRINTED)
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+def render(
+    studies: Sequence[StudyRecords],
+    *,
+    verdicts: Verdicts | None = None,
+    made_at: str,
+    exploratory: Exploratory | None = None,
+) -> str:
+    """The report of some studies: one HTML page that needs no network and no script.
+
+    Args:
+        studies: in order. What they have no runs of, or only smoke runs, the page says.
+        verdicts: what these and perhaps more runs say of the claims and of the post's numbers, of at least these
+            studies; without, both are left out.
+        made_at: when, as text: the same arguments give the same page.
+        exploratory: the data set; without, the page does not show it.
+    """
+    loader = jinja2.PackageLoader("fashion_cnn.reports")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "moment": moment, "difference": difference}
+    environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
+    sections = [_section(records, verdicts) for records in studies]
+    tests = None if verdicts is None else misses(verdicts.of([one.study for one in studies]).test_results)
+    return environment.get_template("report.html.j2").render(
+        made_at=made_at, sections=sections, tests=tests, data=exploratory
+    )
+
+
+def study_figures(records: StudyRecords) -> dict[str, bytes]:
+    """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
+
+    Returns:
+        `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
+        `feature_maps_<its place among the test images>.png`.
+    """
+    section, title = _section(records, None), records.study.name
+    drawn: dict[str, bytes] = {}
+    for name in ("scores", "curves", "seconds"):
+        with suppress(figures.FigureError):
+            drawn[f"{name}.svg"] = figures.svg(section[name](title=title)).encode()
+    for index, draw in section["images"]:
+        figure = draw(class_name=records.class_name, title=title)
+        drawn[f"feature_maps_{index}.png"] = figures.png(figure, _DPI)
+    return drawn
+
+
+def number(value: float, kind: str, signed: bool = False) -> str:
+    """A number as the page writes it; a dash where there is none.
+
+    Args:
+        value: may be NaN.
+        kind: "score", "seconds", "count", "plain" (as few digits as it needs, four at most), or "p".
+        signed: whether a plus is written.
+    """
+    if kind == "p" and value < _SMALLEST_P:
+        return f"< {_SMALLEST_P:{_FORMATS[kind]}}"
+    text = format(value, ("+" if signed else "") + _FORMATS[kind]) if math.isfinite(value) else _NONE
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def difference(value: float | None, decimals: int, signed: bool = True) -> str:
+    """A claim's difference or share as the page writes it; a dash where there is none."""
+    return _NONE if value is None else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def moment(milliseconds: float) -> str:
+    """A time, milliseconds since 1970, in UTC to the minute; a dash where there is none."""
+    known = math.isfinite(milliseconds)
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}" if known else _NONE
+
+
+def _section(records: StudyRecords, verdicts: Verdicts | None) -> dict[str, Any]:
+    """What the template shows of a study; figures as what draws them, when the template comes to them."""
+    study, arms, images = records.study, list(records.study.arms), records.images
+    chosen, left_out = select(records.runs, study, records.incomplete)
+    said = None if verdicts is None else verdicts.of([study])
+    runs = records.runs.assign(
+        left_out=reasons_left_out(records.runs, study, records.incomplete),
+        place=records.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
+        seed_number=pd.to_numeric(records.runs["seed"], errors="coerce"),
+    ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
+    curves = records.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
+    maps = {arm: records.activations[arm] for arm in arms if records.activations.get(arm)}
+    return {
+        "study": study,
+        "runs": runs,
+        "only_smoke": len(runs) > 0 and bool((runs["smoke"] == "true").all()),
+        "chosen": chosen,
+        "left_out": left_out,
+        "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
+        "machines": chosen["node"].nunique(),
+        "arms": arm_table(chosen, arms),
+        "sentences": [sentence for one in said.studies for sentence in one.sentences] if said else [],
+        "post": None if said is None else post_comparison(study, said),
+        "epochs": None if said is None else misses(said.epoch_results),
+        "scores": partial(figures.scores_by_arm, chosen, arms),
+        "curves": partial(figures.curves_by_arm, curves, arms),
+        "seconds": partial(figures.seconds_by_arm, chosen, arms),
+        "class_name": records.class_name,
+        "maps": list(maps),
+        "images": [
+            (index, partial(figures.arms_feature_maps, maps, images, indices=records.indices, image=index))
+            for index in records.indices
+            if images is not None and maps
+        ],
+        "hashes": [  # what, which, how many runs, how many of them in the tables
+            (what, value, len(part), int((part["left_out"] == "").sum()))
+            for name, what in reversed(BASIS.items())
+            for value, part in runs.groupby(runs[name].fillna(""), sort=False)
+        ],
+    }
+
+
+def _picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: Any) -> Markup:
+    """A figure as inline SVG, its ids with the prefix (else two of a page would share some); without one, as PNG.
+
+    Args:
+        draw: makes the figure; where it cannot, the reason stands in its place.
+        alt: what the figure shows, for who does not see it.
+        prefix: of the ids; a figure of pixels has none.
+        **arguments: for `draw`.
+    """
+    try:
+        figure = draw(**arguments)
+    except figures.FigureError as error:
+        return Markup("<p>Not drawn: {}.</p>").format(error)
+    if prefix:
+        ids = re.compile(r'( id="|href="#|url\(#)')
+        svg = re.sub(r"<[^>]*>", lambda tag: ids.sub(rf"\g<1>{prefix}-", tag[0]), figures.svg(figure))
+        return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
+    content = figures.png(figure, _DPI)
+    # The file's header says how large it is, and so does the page: nothing moves while it is decoded.
+    width, height = (round(side * 96 / _DPI) for side in struct.unpack(">2I", content[16:24]))
+    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    image = Markup('<img src="{}" alt="{}" width="{}" height="{}" style="min-width: min({}px, 38rem)">')
+    return image.format(source, alt, width, height, width)

@@ -1,0 +1,192 @@
+"""Where published results meet files and a store: read and write the folder, import it, bring it up to date."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.reports import published as results
+from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.gather import data_set, selections, study_records
+from fashion_cnn.reports.page import study_figures
+from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import write_bytes
+from fashion_cnn.study import Study
+
+FEATURE_MAPS = "figures/feature_maps.png"  # of a run
+BENCHMARKS = ("benchmark", "scaling", "server")
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    """The published files by name, relative to their folder, which need not be there.
+
+    Raises:
+        ResultsError: one cannot be read.
+    """
+    listed = [folder / name for name in (*results.TABLES, CLAIMS, MANIFEST)]
+    listed += [path for part in (FIGURES, MAPS) for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    try:
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in listed if path.exists()}
+    except OSError as error:
+        raise ResultsError(f"{error.filename} cannot be read ({error.strerror})") from None
+
+
+def read(folder: Path) -> list[Record]:
+    """The published records; see `results.read`.
+
+    Raises:
+        ResultsError: there are none, or the files are no published records.
+    """
+    records = results.read(read_files(folder))
+    if not records:
+        raise ResultsError(f"{folder} has no published results; fashion-cnn results --update makes them")
+    return records
+
+
+def problems(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> list[str]:
+    """What does not hold of the published files and of the README's generated parts, a line each."""
+    found = list(results.problems(read_files(folder), studies, post.read_bytes()))
+    if not found and readme.read_text(encoding="utf-8") != _rendered(studies, folder, post, readme):
+        found.append(f"{readme.name} differs from what is published; fashion-cnn results --update writes it")
+    return found
+
+
+def write_readme(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> None:
+    """Generate the README's tables anew.
+
+    Raises:
+        ResultsError, SummaryError: see `read` and `summary.render`.
+    """
+    text = _rendered(studies, folder, post, readme)
+    if text != readme.read_text(encoding="utf-8"):
+        write_bytes(readme, text.encode())
+
+
+def _rendered(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> str:
+    benchmarks = {
+        name: json.loads(path.read_bytes()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
+    }
+    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
+    return summary.render(readme.read_text(encoding="utf-8"), made)
+
+
+def update(store: Store, studies: Sequence[Study], folder: Path, post: Path) -> results.Merged:
+    """Merge a store's complete records into the published files.
+
+    Args:
+        store: is asked for every artifact of what counts.
+        studies: in order.
+        folder: is made where it is missing; a file that is no longer published is deleted.
+        post: the file of the post's printed numbers.
+
+    Raises:
+        ResultsError: the records contradict each other or what is published, or a file would be too large.
+        StoreError: the store does not answer.
+    """
+    before = read_files(folder)
+    found = [record for one in selections(store, studies) for record in one.records]
+    merged = results.merge(studies, results.read(before), found)
+    if not merged.records:
+        raise ResultsError("the store has no complete record of these studies, and nothing is published yet")
+    files = results.tables(merged.records)
+    files[CLAIMS] = bundle.to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
+    files |= _figures(store, studies, merged.records, before)
+    files |= _maps(store, merged.records, before)
+    files[MANIFEST] = results.manifest(files)
+    for name, content in files.items():
+        if len(content) > LARGEST:
+            raise ResultsError(f"{name} would have {len(content):,} bytes; allowed: {LARGEST:,}")
+    for name, content in files.items():
+        if before.get(name) != content:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path, content)
+    for name in before.keys() - files.keys():
+        (folder / name).unlink()
+    return merged
+
+
+def _figures(
+    store: Store, studies: Sequence[Study], records: Sequence[Record], before: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Each study's figures; those of activations that the store does not have stay as they were."""
+    runs, epochs = bundle.frames((one.row for one in records), bundle.epoch_rows(records))
+    files: dict[str, bytes] = {}
+    for shown in study_records(store, studies, data_set(None)):
+        mine = runs[runs["study"] == shown.study.name]
+        of_mine = epochs[epochs["run_id"].isin(mine["run_id"])]
+        drawn = study_figures(replace(shown, runs=mine, epochs=of_mine, incomplete={}))
+        prefix = f"{FIGURES}{shown.study.name}/"
+        if not any(name.endswith(".png") for name in drawn):
+            files |= {name: content for name, content in before.items() if name.startswith(prefix) and "maps" in name}
+        files |= {prefix + name: content for name, content in drawn.items()}
+    return files
+
+
+def _maps(store: Store, records: Sequence[Record], before: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The feature maps of the first seed's runs, of the store or as they were."""
+    first = min((int(one.row["seed"]) for one in records), default=0)
+    files: dict[str, bytes] = {}
+    for record in records:
+        name = results.map_name(record.row)
+        if int(record.row["seed"]) != first or record.row["model"] != "cnn" or name in files:
+            continue
+        if name in before:
+            files[name] = before[name]
+        elif (path := store.artifact(str(record.row["run_id"]), FEATURE_MAPS)) is not None:
+            files[name] = path.read_bytes()
+    return files
+
+
+def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[int], Any] = lambda count: None) -> int:
+    """Bring the published runs that count into a store; an import that was cut off is done again.
+
+    Those of another environment, which no table counts, stay in the files. What was imported once and is published no
+    more goes into the store's bin.
+
+    Args:
+        store: also one that recorded these runs itself: then nothing is imported.
+        studies: whose runs.
+        folder: of the published files.
+        step: is told before the first and after each how many are still to come.
+
+    Returns:
+        How many were imported.
+
+    Raises:
+        ResultsError: the files are no published records.
+        StoreError: the store does not take them.
+    """
+    files = read_files(folder)
+    questions = {study.name: study.question for study in studies}
+    published = _counted(studies, results.read(files))
+    runs = store.runs(list(questions))
+    imported = runs[runs["published"].notna()]
+    whole = (imported["status"] == "FINISHED") & imported["published"].isin([one.row["run_id"] for one in published])
+    for run_id in imported[~whole]["run_id"]:
+        store.delete(run_id)
+    there = {*runs["run_id"], *imported[whole]["published"]}
+    missing = [record for record in published if record.row["run_id"] not in there]
+    step(len(missing))
+    for place, record in enumerate(missing, start=1):
+        maps = files.get(results.map_name(record.row))
+        figures = {} if maps is None else {FEATURE_MAPS: maps}
+        store.import_published(record, questions[str(record.row["study"])], figures)
+        step(len(missing) - place)
+    return len(missing)
+
+
+def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:
+    """The published records that claims and tables of these studies rest on."""
+    runs, _ = bundle.frames((one.row for one in published), ())
+    chosen = [select(runs[runs["study"] == study.name], study)[0]["run_id"] for study in studies]
+    counted = {run_id for ids in chosen for run_id in ids}
+    return [record for record in published if record.row["run_id"] in counted]

@@ -1,0 +1,1 @@
+"""What a reviewer runs: replay, bundles and their check, a recorded network."""

@@ -1,0 +1,1 @@
+"""From a plan to recorded runs: workers, executors, and the loop that listens to them."""

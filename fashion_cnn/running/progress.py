@@ -1,0 +1,76 @@
+"""What a person sees while runs are made: bars on a terminal, a line a finished run elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from fashion_cnn.terminal import console
+
+
+class TrainingProgress:
+    """One bar a worker and one for all, in epochs. Use it as a context manager."""
+
+    def __init__(self, epochs: int) -> None:
+        """Bars for so many epochs in all."""
+        self._console = console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            speed_estimate_period=600,
+        )
+        self._all = self._bars.add_task("all", total=epochs, note="")
+        self._tasks: dict[Any, TaskID] = {}
+
+    def __enter__(self) -> TrainingProgress:
+        """Show the bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the bars as they are."""
+        self._bars.stop()
+
+    def begin(self, key: object, name: str, epochs: int, done: int) -> None:
+        """A worker takes on a trajectory that has `done` of so many epochs."""
+        self._tasks[key] = self._bars.add_task(name, total=epochs, completed=done, note="starting")
+        self._bars.advance(self._all, done)
+        if not self._console.is_terminal:
+            self.tell(f"{name}: starting" + (f" after epoch {done}" if done else ""))
+
+    def epoch(self, key: object, metrics: Mapping[str, float]) -> None:
+        """A worker trained an epoch."""
+        note = f"test {metrics['test_accuracy']:.4f}"  # short, for all to fit into 80 columns
+        self._bars.update(self._tasks[key], advance=1, note=note)
+        self._bars.advance(self._all)
+
+    def end(self, key: object) -> None:
+        """A worker ended; its bar goes."""
+        task = self._tasks.pop(key)
+        if not self._bars.disable:
+            of = next(bar for bar in self._bars.tasks if bar.id == task)
+            # A run that stops at a loss takes more or fewer epochs than were expected.
+            total = next(bar for bar in self._bars.tasks if bar.id == self._all).total or 0
+            self._bars.update(self._all, total=total + of.completed - (of.total or 0))
+        self._bars.remove_task(task)
+
+    def tell(self, line: str) -> None:
+        """Print a line above the bars; it stays one line, for who searches a log."""
+        self._bars.console.print(line, soft_wrap=True)

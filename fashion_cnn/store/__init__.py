@@ -1,0 +1,1 @@
+"""MLflow and the trajectories' folders: the only room that imports MLflow, and the one that writes."""

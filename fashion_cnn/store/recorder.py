@@ -1,0 +1,263 @@
+"""The one writer: appends each event to the trajectory's folder, and a thread sends the folder to the store.
+
+Training never waits for the store: what it does not take now is sent again later, from the folder, by the same code.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
+from fashion_cnn.store.tracking import PATIENCE, Store, StoreBusy, StoreError, tell_waiting
+from fashion_cnn.store.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError
+
+HEARTBEAT = 15.0  # seconds
+RETRY = 5.0  # seconds after a send that failed
+
+
+class Recorder:
+    """Writes what workers say into trajectories' folders and has it sent. Use it as a context manager."""
+
+    def __init__(self, store: Store) -> None:
+        """A recorder for one store."""
+        self._sender, self._heart = _Sender(store), _Heart(store)
+        self._store = store
+
+    def __enter__(self) -> Recorder:
+        """Start sending."""
+        self._sender.start()
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Send what is left, if the store takes it."""
+        self._sender.close()
+        self._heart.close()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a trajectory is not sent as it is now, or None where all are."""
+        return self._sender.trouble
+
+    def begin(self, trajectory: Trajectory, runs: Sequence[RunRecord]) -> list[RunRecord]:
+        """Note runs as running and start sending; those whose cut is made already are finished at once.
+
+        Returns:
+            The runs that are finished now.
+        """
+        for run in runs:
+            trajectory.save_run(run)
+        finished = self._settle(trajectory)
+        self._sender.notify(trajectory)
+        self._heart.watch(trajectory)
+        return finished
+
+    def take(self, trajectory: Trajectory, event: Event) -> list[RunRecord]:
+        """Write an event.
+
+        Returns:
+            The runs that it finished or failed.
+
+        Raises:
+            TrajectoryError: the event does not continue this trajectory.
+            OSError: it could not be written.
+        """
+        ended: list[RunRecord] = []
+        match event:
+            case Started():
+                if event.identity != trajectory.header.identity:
+                    raise TrajectoryError(
+                        "the worker found other code, data or environment than the plan was made for; start again"
+                    )
+                trajectory.save_started(event)
+            case EpochDone():
+                trajectory.append(event)
+            case Drawn():
+                trajectory.save_sheets(event)
+            case CutDone():
+                trajectory.save_cut(event)
+                ended = self._settle(trajectory)
+            case Failed():
+                ended = self.end(trajectory, "failed", "error", event.reason, event.traceback)
+        self._sender.notify(trajectory)
+        return ended
+
+    def end(
+        self, trajectory: Trajectory, status: RunStatus, stop_reason: str, error: str, traceback: str = ""
+    ) -> list[RunRecord]:
+        """Mark the runs that are still running as failed or killed; returns them."""
+        ended = trajectory.end_runs(self._store.address.name, status, stop_reason, error, traceback)
+        self._sender.notify(trajectory)
+        return ended
+
+    def tidy(self, trajectory: Trajectory) -> list[RunRecord]:
+        """Close the runs that a dead process left running, and have sent what it did not send.
+
+        Returns:
+            The runs that were closed; none where another process is at the trajectory.
+        """
+        name = self._store.address.name
+        left = [run for run in trajectory.runs(name) if run.status == "running"]
+        if not (left or self._store.unsent(trajectory)) or not trajectory.acquire():
+            return []
+        closed = trajectory.end_runs(name, "killed", "lost", LOST)
+        self.leave(trajectory)
+        return closed
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Let go of a trajectory; its lock is given up when it has been sent, so that nobody sends it as well."""
+        self._heart.leave(trajectory)
+        self._sender.leave(trajectory)
+
+    def _settle(self, trajectory: Trajectory) -> list[RunRecord]:
+        runs = trajectory.runs(self._store.address.name)
+        losses = [line.metrics["loss"] for line in trajectory.epochs()]
+        made = trajectory.cuts()
+        cuts = {run.record: run.run_config().cut(losses) for run in runs if run.status == "running"}
+        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in made]
+        finished: list[RunRecord] = []
+        # The shortest first, so that each epoch is counted as trained for one run and as reused for the others.
+        for run in sorted(ready, key=lambda run: cuts[run.record] or ()):
+            cut = cuts[run.record]
+            assert cut is not None
+            carried = max((other.cut or 0 for other in (*runs, *finished) if other.status == "finished"), default=0)
+            finished.append(
+                replace(
+                    run,
+                    status="finished",
+                    stop_reason=cut.reason,
+                    cut=cut.epoch,
+                    reused_epochs=min(cut.epoch, carried),
+                    error=None,
+                )
+            )
+            trajectory.save_run(finished[-1])
+        return finished
+
+
+class _Heart(threading.Thread):
+    """Beats for the runs of those trajectories that are watched, however long a send takes meanwhile."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="heart", daemon=True)
+        self._store = store
+        self._watched: frozenset[Trajectory] = frozenset()
+        self._woken = threading.Event()
+        self._closing = False
+
+    def watch(self, trajectory: Trajectory) -> None:
+        """Its runs are alive from now on."""
+        self._watched |= {trajectory}
+        self._woken.set()
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Its runs are not this process's any more."""
+        self._watched -= {trajectory}
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing = True
+        self._woken.set()
+        self.join()
+
+    def run(self) -> None:
+        """Beat until closed."""
+        while not self._closing:
+            for trajectory in self._watched:
+                # What is wrong is told when the trajectory is sent.
+                with suppress(Exception):
+                    self._beat(trajectory)
+            self._woken.wait(HEARTBEAT)
+            self._woken.clear()
+
+    def _beat(self, trajectory: Trajectory) -> None:
+        for run in trajectory.runs(self._store.address.name):
+            sent = trajectory.sent(run)
+            alive = run.status == "running" and "run_id" in sent and not sent.get("done")
+            if alive and not self._closing:
+                self._store.beat([sent["run_id"]])
+
+
+class _Sender(threading.Thread):
+    """Sends folders, one after another, whenever they changed."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(name="sender", daemon=True)
+        self._store = store
+        self._changed = threading.Condition()
+        self._due: dict[Trajectory, float] = {}
+        self._leaving: set[Trajectory] = set()
+        self._closing = False
+        self._until = math.inf
+        self._told = False
+        self._troubles: dict[Trajectory, str] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a folder is not sent, or None where all are."""
+        with self._changed:
+            return next(iter(self._troubles.values()), None)
+
+    def notify(self, trajectory: Trajectory) -> None:
+        """The folder changed."""
+        with self._changed:
+            self._due[trajectory] = 0.0
+            self._changed.notify()
+
+    def leave(self, trajectory: Trajectory) -> None:
+        """Its runs are not this process's any more, once they are sent."""
+        with self._changed:
+            self._leaving.add(trajectory)
+        self.notify(trajectory)
+
+    def close(self) -> None:
+        """Send what is due, then stop: each folder is tried once more, or while another program holds the database."""
+        with self._changed:
+            self._closing, self._until = True, time.monotonic() + PATIENCE
+            self._due = dict.fromkeys(self._due, 0.0)
+            self._changed.notify()
+        self.join()
+        for trajectory in self._leaving:
+            trajectory.release()
+
+    def run(self) -> None:
+        """Send until closed."""
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                ready = [one for one, due in self._due.items() if due <= now]
+                if not ready:
+                    if self._closing and not self._due:
+                        return
+                    self._changed.wait(min(self._due.values()) - now if self._due else None)
+                    continue
+                for trajectory in ready:
+                    del self._due[trajectory]
+            for trajectory in ready:
+                self._send(trajectory)
+
+    def _send(self, trajectory: Trajectory) -> None:
+        try:
+            leaving = trajectory in self._leaving
+            self._store.send(trajectory)
+        except Exception as error:  # whatever is wrong with one folder, the others are sent
+            known = isinstance(error, (StoreError, TrajectoryError, OSError))
+            with self._changed:
+                self._troubles[trajectory] = str(error) if known else f"{type(error).__name__}: {error}"
+                waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
+                if waiting or not self._closing:
+                    self._due.setdefault(trajectory, time.monotonic() + RETRY)
+                if waiting and self._closing and not self._told:
+                    tell_waiting(self._store.address)
+                    self._told = True
+            return
+        with self._changed:
+            self._troubles.pop(trajectory, None)
+        if leaving:
+            self._leaving.discard(trajectory)
+            trajectory.release()

@@ -1,0 +1,102 @@
+"""What a person reads: a console that survives a reader who leaves, tables, durations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    pass
+
+
+LOG_WIDTH = 150  # columns where there is no terminal to ask
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller end quietly, where Rich would end with status 1."""
+        raise BrokenPipeError
+
+
+class _Lasting:
+    """Standard error that falls silent once it cannot be written any more: nothing that is told there is worth a run.
+
+    Its reader may have had enough (`2>&1 | head`), or its terminal may be gone.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with _silencing(self._stream):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _silencing(self._stream):
+            self._stream.flush()
+
+
+@contextmanager
+def _silencing(stream: TextIO) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Have what is still to be written go nowhere, so that not even Python's last flush fails."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def complain(line: str) -> None:
+    """Print a line on standard error if somebody can still read it."""
+    print(line, file=cast("TextIO", _Lasting(sys.stderr)), flush=True)
+
+
+def shown(status: int, show: Callable[[], None]) -> int:
+    """Show what came of a command.
+
+    Returns:
+        Its status, which stands though the reader of a pipe had enough.
+    """
+    try:
+        show()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence(sys.stdout)
+    return status
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on standard output or error that does not break lines early in a file."""
+    file = cast("TextIO", _Lasting(sys.stderr)) if stderr else sys.stdout
+    return _Console(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
+
+
+def table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table with columns of text and columns of numbers."""
+    made = Table(title=title, title_justify="left")
+    for name in left:
+        made.add_column(name, overflow="fold")
+    for name in right:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: 8.2 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,187 @@
+"""The command line: every wrong word gets one clear line and status 2, and nothing is half recorded."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import SCRIPTS
+from tests.support.command import REPOSITORY, Lab
+from tests.support.made_up import write_made_up
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    data = write_made_up(tmp_path_factory.mktemp("data"), train=64, test=32)
+    return Lab(tmp_path_factory.mktemp("lab"), data)
+
+
+def complaint(lab: Lab, *words: object, **variables: str) -> str:
+    """The one line that a wrong call prints."""
+    done = subprocess.run(
+        lab.command(*words),
+        cwd=REPOSITORY,
+        env={**lab.variables, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and done.stdout == "", (done.stdout, done.stderr)
+    return lines[0]
+
+
+WRONG = {
+    ("run", "filters_study"): "there is no study 'filters_study' (did you mean 'filter_study'?)",
+    ("run", "filter_study", "--arms", "16 filter"): "there is no arm '16 filter' (did you mean '16 filters'?)",
+    ("run", "--seeds", "0"): "'0' is not allowed: give a whole number of at least 1",
+    ("run", "--seeds", "-3"): "give a whole number of at least 1",
+    ("run", "--seeds", "many"): "give a whole number of at least 1",
+    ("run", "--workers", "0"): "give a whole number of at least 1",
+    ("run", "--first-seed", "-1"): "give a whole number of at least 0",
+    ("run", "--first-seed", "4294967296"): "seed is 4294967296; allowed: a whole number from 0 to 4,294,967,295",
+    ("runn",): "there is no command 'runn' (did you mean 'run'?)",
+    ("train", "--filters", "0"): "filters is 0; allowed: a whole number from 1 to 1,024",
+    ("train", "--filters", "many"): "filters is 'many'; allowed: a whole number",
+    ("train", "--additional-convolutions", "3"): "at most 2 fit",
+    ("train", "--model", "cnnn"): "model is 'cnnn'; allowed: dense or cnn",
+    ("train", "--threads", "1000"): "threads is 1000, but this machine has",
+    ("train", "--name", "two\nlines"): "cannot be an arm's name",
+    ("list", "nothing_study"): "there is no study 'nothing_study'",
+    ("claims", "nothing_study"): "there is no study 'nothing_study'",
+}
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_a_wrong_word_is_told_in_one_line(lab: Lab, words: tuple[str, ...]) -> None:
+    if words[0] == "list":
+        lab.store()
+    assert WRONG[words] in complaint(lab, *words)
+    assert not lab.trajectories()
+
+
+def test_a_data_folder_that_lacks_a_file_is_named_with_the_file(lab: Lab, tmp_path: Path) -> None:
+    folder = write_made_up(tmp_path)
+    (folder / "t10k-labels-idx1-ubyte.gz").unlink()
+    said = complaint(lab, "run", "--data-dir", folder)
+    assert "t10k-labels-idx1-ubyte.gz" in said and str(folder) in said
+
+
+def test_a_server_that_does_not_answer_is_named(lab: Lab) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        said = complaint(lab, "run", "--tracking-uri", address)
+    assert f"the tracking server {address} does not answer" in said
+
+
+def test_a_password_in_a_stores_address_is_never_printed(lab: Lab) -> None:
+    said = complaint(lab, "run", "--tracking-uri", "http://me:s3cret@127.0.0.1:1")
+    assert "s3cret" not in said and "127.0.0.1:1" in said
+
+
+def test_a_store_that_is_a_plain_file_is_refused_and_kept(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("my only notes, much longer than sixteen bytes")
+    said = complaint(lab, "run", "--tracking-uri", f"sqlite:///{tmp_path / 'notes.txt'}")
+    assert "is no SQLite database" in said
+    assert (tmp_path / "notes.txt").read_text().startswith("my only notes")
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/x", "ftp://x", "sqlite://"])
+def test_an_address_that_is_no_store_is_told_what_is(lab: Lab, uri: str) -> None:
+    said = complaint(lab, "run", "--tracking-uri", uri)
+    assert "sqlite:///PATH" in said
+
+
+def test_a_store_that_is_not_there_is_not_made_by_reading(lab: Lab, tmp_path: Path) -> None:
+    said = complaint(lab, "list", "--tracking-uri", f"sqlite:///{tmp_path / 'none.db'}")
+    assert "record a run first" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_named(lab: Lab) -> None:
+    # /proc takes no files, not even root's.
+    said = complaint(lab, "run", "--tracking-uri", "sqlite:////proc/fashion/mlflow.db")
+    assert "/proc/fashion cannot be written" in said
+
+
+def test_an_export_that_cannot_be_written_is_named(lab: Lab) -> None:
+    lab.store()
+    assert "/proc/out cannot be written" in complaint(lab, "export", "--output", "/proc/out")
+
+
+def test_a_gpu_that_is_not_there_is_told(lab: Lab) -> None:
+    assert "use --device cpu" in complaint(lab, "run", "--device", "gpu", PATH="")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_runs_as_a_file_and_as_a_module(lab: Lab, script: str) -> None:
+    study = __import__(f"experiments.{script}", fromlist=["STUDY"]).STUDY
+    for words in ([f"experiments/{script}.py"], ["-m", f"experiments.{script}"]):
+        asked = "--dry-run" if script == SCRIPTS[0] else "--help"  # a plan takes the time to import MLflow
+        done = subprocess.run(
+            [sys.executable, "-W", "error::RuntimeWarning", *words, asked],
+            cwd=REPOSITORY,
+            env=lab.variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        if asked == "--help":
+            assert all(arm in " ".join(done.stdout.split()) for arm in study.arms)
+        else:
+            assert f"{len(study.arms)} runs to record" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["-m", "experiments"], ["experiments/filter_study.py"]])
+def test_help_starts_without_tensorflow_mlflow_or_matplotlib(words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words, "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    imported = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "argparse" in imported
+    assert not imported & {"tensorflow", "keras", "mlflow", "matplotlib", "pandas", "scipy", "numpy"}
+
+
+def test_a_closed_pipe_is_no_error(lab: Lab) -> None:
+    lab.store()
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        lab.command("list"), env=lab.variables, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert done.returncode == 0 and done.stderr == ""
+
+
+def test_a_run_whose_output_nobody_reads_is_made_all_the_same(lab: Lab) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = lab.command("train", "--filters", 4, "--epochs", 1, "--name", "unread")
+    done = subprocess.run(command, cwd=REPOSITORY, env=lab.variables, stdout=writer, stderr=writer, check=False)
+    os.close(writer)
+    assert done.returncode == 0
+    runs = lab.runs("ad_hoc").set_index("arm")
+    assert runs.loc["unread", "status"] == "FINISHED"
+
+
+def test_a_closed_pipe_hides_no_failure() -> None:
+    code = "import sys; from fashion_cnn.terminal import shown; sys.exit(shown(1, lambda: print('it does not hold')))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")

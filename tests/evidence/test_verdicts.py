@@ -1,0 +1,144 @@
+"""What the runs of all studies say together, as it is printed and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments import POST_RESULTS, STUDIES
+from fashion_cnn.cli import tables as console
+from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, verdicts
+
+SEEDS = 6
+ARMS = sum(len(study.arms) for study in STUDIES)
+
+
+def frames(**changes: Any) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Made-up runs of every study, arm and seed, those of one config and seed alike; and their epochs."""
+    runs: list[dict[str, Any]] = []
+    epochs: list[dict[str, Any]] = []
+    for study in STUDIES:
+        for arm, config in study.arms.items():
+            for seed in range(SEEDS):
+                rng = np.random.default_rng([seed, int(config.sha256()[:8], 16)])
+                run_id, last = f"{len(runs):032x}", min(config.epochs, 20) if config.callback_loss is None else 7
+                runs.append(
+                    {
+                        **{"run_id": run_id, "study": study.name, "arm": arm, "seed": str(seed)},
+                        **{"status": "FINISHED", "smoke": "false", "start_time": len(runs)},
+                        **{"config_sha256": config.sha256(), "data_sha256": "d", "code_sha256": "c"},
+                        **{"environment_sha256": "e", "epochs_trained": float(last), "accuracy": 0.95, "loss": 0.15},
+                        **{"test_accuracy": rng.normal(0.9, 0.003), "test_loss": rng.normal(0.3, 0.01)},
+                        **{"fit_cpu_seconds": rng.normal(9, 0.1) * last, "fit_seconds": 10.0 * last, **changes},
+                    }
+                )
+                epochs += [
+                    {"run_id": run_id, "epoch": epoch, "loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
+                    for epoch in range(1, last + 1)
+                ]
+    return pd.DataFrame(runs), pd.DataFrame(epochs)
+
+
+POST = pd.read_csv(POST_RESULTS)
+
+
+@pytest.fixture(scope="module")
+def said() -> Verdicts:
+    return verdicts(STUDIES, *frames(), POST)
+
+
+def test_each_study_takes_one_run_an_arm_and_seed(said: Verdicts) -> None:
+    assert sum(one.taken for one in said.studies) == sum(one.recorded for one in said.studies) == ARMS * SEEDS
+    assert all(one.left_out == () for one in said.studies)
+    assert all(part.n == SEEDS for one in said.studies for sentence in one.sentences for part in sentence.parts)
+
+
+def test_runs_that_no_table_takes_decide_nothing_and_are_counted() -> None:
+    runs, epochs = frames()
+    first = list(runs["run_id"][:2])
+    runs.loc[2, "smoke"] = "true"
+    found = verdicts(STUDIES, runs, epochs, POST, incomplete=first).studies[0]
+    assert (found.recorded, found.taken) == (2 * SEEDS, 2 * SEEDS - 3)
+    assert dict(found.left_out) == {"smoke run": 1, "an incomplete record": 2}
+    assert found.sentences[0].parts[0].n == 3
+    assert found.sentences[0].verdict == "too few seeds"
+
+
+def test_without_a_run_everything_stands_undecided() -> None:
+    runs, epochs = frames()
+    empty = verdicts(STUDIES, runs.iloc[:0], epochs.iloc[:0], POST)
+    assert {sentence.verdict for one in empty.studies for sentence in one.sentences} == {"too few seeds", "not tested"}
+    assert empty.printed["inside"].isna().all()
+    json.dumps(empty.as_dict(), allow_nan=False)
+
+
+def test_a_config_that_several_studies_record_is_one_run_a_seed(said: Verdicts) -> None:
+    assert not said.pool.duplicated(["config_sha256", "seed"]).any()
+    assert set(said.test_results["n"]) == {SEEDS}
+    assert set(said.epoch_results["n"]) == {SEEDS}
+
+
+def test_seeds_that_only_another_study_has_count_for_the_posts_numbers() -> None:
+    runs, epochs = frames()
+    runs = runs[(runs["study"] != "epochs_study") | (runs["seed"] == "0")]
+    printed = verdicts(STUDIES, runs, epochs, POST).test_results.set_index("arm")["n"]
+    assert set(printed["10 epochs"]) == {SEEDS}  # the runs with 32 filters
+    assert set(printed["15 epochs"]) == {1}
+
+
+def test_a_part_of_the_studies_can_be_asked_for(said: Verdicts) -> None:
+    some = said.of([STUDIES[2]])
+    assert [one.study.name for one in some.studies] == ["filter_study"]
+    assert set(some.printed["study"]) == set(some.post["study"]) == {"filter_study"}
+    assert some.studies[0] == said.studies[2]
+
+
+def test_the_order_of_the_rows_makes_no_difference(said: Verdicts) -> None:
+    runs, epochs = frames()
+    mixed = verdicts(STUDIES, runs.sample(frac=1, random_state=1), epochs.sample(frac=1, random_state=1), POST)
+    assert json.dumps(mixed.as_dict()) == json.dumps(said.as_dict())
+
+
+def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_verdicts(said, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told == said.as_dict()
+    assert [one["study"] for one in told["studies"]] == [study.name for study in STUDIES]
+    assert told["caveats"] == list(CAVEATS)
+    assert len(told["post"]["test_results"]["values"]) == told["post"]["test_results"]["compared"] == 18
+    assert len(told["post"]["epoch_results"]["values"]) == told["post"]["epoch_results"]["compared"] == 2 * 97
+    assert told["post"]["epoch_results"]["by_chance"] == pytest.approx(9.7)
+
+
+@pytest.mark.parametrize("width", [80, 150])
+def test_the_tables_fit_and_tell_every_verdict_and_caveat(
+    said: Verdicts, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LOG_WIDTH", width)
+    console.show_verdicts(said, as_json=False)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    words = " ".join(re.sub("[│┃]", " ", printed).split())
+    for one in said.studies:
+        assert printed.count(f"{one.taken} of {one.recorded} recorded runs are taken.") > 0
+        for sentence in one.sentences:
+            assert sentence.says.split()[0] in words
+            for part in sentence.parts:
+                assert f"{part.wins} of {part.n} seeds" in words
+    assert printed.count("NOT TESTED") == sum(
+        sentence.verdict == "not tested" for one in said.studies for sentence in one.sentences
+    )
+    for caveat in CAVEATS:
+        assert caveat in words
+    assert "Outside of the 95 % prediction interval: " in words
+
+
+def test_what_was_left_out_is_printed_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    runs, epochs = frames(smoke="true")
+    console.show_verdicts(verdicts(STUDIES[:1], runs, epochs, POST), as_json=False)
+    assert "0 of 12 recorded runs are taken; left out: smoke run (12)." in capsys.readouterr().out

@@ -1,0 +1,133 @@
+"""The set-up files agree with each other, and name no machine and no package index."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[2]
+EXTRAS = (ROOT / "requirements-cluster.lock").read_text("utf-8")
+LOCK = (ROOT / "requirements.lock").read_text("utf-8") + EXTRAS
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def locked() -> list[tuple[Requirement, list[str]]]:
+    """Every requirement of the two locks, with its hashes."""
+    lines = re.sub(r"\\\n", " ", LOCK).splitlines()
+    entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    return [
+        (Requirement(requirement), hashes)
+        for requirement, *hashes in (re.split(r"\s+--hash=", entry.strip()) for entry in entries)
+    ]
+
+
+def locked_versions(name: str) -> list[Version]:
+    """The versions of a package in the locks: two where Pythons differ, none where it is missing."""
+    return [
+        Version(str(requirement.specifier).removeprefix("=="))
+        for requirement, _ in locked()
+        if canonicalize_name(requirement.name) == canonicalize_name(name)
+    ]
+
+
+def test_every_requirement_of_the_lock_is_one_version_with_hashes() -> None:
+    assert len(locked()) > 50
+    for requirement, hashes in locked():
+        assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), requirement
+        assert hashes, requirement
+        for digest in hashes:
+            assert re.fullmatch(r"sha256:[0-9a-f]{64}", digest), requirement
+
+
+def test_no_address_is_in_the_lock() -> None:
+    assert "://" not in LOCK
+    assert not re.search(r"^\s*(--?(index|extra-index|find-links|trusted-host)|-[ief]\b)", LOCK, re.MULTILINE)
+
+
+def test_the_build_backend_is_locked_at_the_version_that_pyproject_pins() -> None:
+    (backend,) = (Requirement(line) for line in PYPROJECT["build-system"]["requires"])
+    (version,) = locked_versions(backend.name)
+    assert str(backend.specifier) == f"=={version}"
+
+
+@pytest.mark.parametrize(
+    "dependency",
+    [
+        *PYPROJECT["project"]["dependencies"],
+        *PYPROJECT["dependency-groups"]["dev"],
+        *(dependency for extra in PYPROJECT["project"]["optional-dependencies"].values() for dependency in extra),
+    ],
+)
+def test_every_dependency_is_locked_at_a_version_it_allows(dependency: str) -> None:
+    requirement = Requirement(dependency)
+    versions = locked_versions(requirement.name)
+    assert versions
+    assert all(requirement.specifier.contains(version) for version in versions)
+
+
+def test_the_lock_of_the_extras_holds_only_what_the_other_lacks() -> None:
+    names = [canonicalize_name(line.partition("==")[0]) for line in EXTRAS.splitlines() if line[:1].isalpha()]
+    assert {"ray", "psycopg"} < set(names)
+    assert all(len(locked_versions(name)) == 1 for name in names)
+
+
+def test_the_conda_environment_installs_the_lock() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    python, pip, packages = environment["dependencies"]
+    assert (
+        Version(python.removeprefix("python="))
+        in Requirement(f"python{PYPROJECT['project']['requires-python']}").specifier
+    )
+    assert pip == "pip"
+    assert packages == {"pip": ["-r requirements.lock"]}
+
+
+def test_the_citation_names_this_project_at_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = PYPROJECT["project"]
+    assert citation["title"].startswith(project["name"])
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+
+
+def test_no_file_of_the_repository_names_a_path_of_a_machine_or_a_package_index() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    # Put together here, so that this file holds none of them itself.
+    paths = ["/" + folder + "/" for folder in ("work", "root", "home", "Users")]
+    hosts = [
+        ".".join(labels)
+        for labels in (
+            ("pypi", "org"),
+            ("pythonhosted", "org"),
+            ("anaconda", "org"),
+            ("anaconda", "com"),
+            ("deb", "debian", "org"),
+            ("archive", "ubuntu", "com"),
+        )
+    ]
+    forbidden = re.compile(
+        "|".join(rf"(?<![\w.]){re.escape(text)}" for text in paths) + "|" + "|".join(re.escape(text) for text in hosts)
+    )
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
+    found = []
+    for name in filter(None, listing.split("\0")):
+        try:
+            text = (ROOT / name).read_text("utf-8")
+        except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
+            continue  # a binary file, or one just removed
+        found += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
+    assert found == []

@@ -1,0 +1,544 @@
+"""Published results: records in, small files out and back; what the check finds; import into a store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from experiments import POST_RESULTS, RESULTS, STUDIES
+from fashion_cnn.claims import Equivalent, Higher
+from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
+from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.reports import publish as publishing
+from fashion_cnn.reports import published as results
+from fashion_cnn.reports import readme as summary
+from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.study import Study
+from tests.support.command import REPOSITORY, Lab
+from tests.support.recorded import put, record
+from tests.support.tampering import with_row
+
+BASELINE = STUDIES[0]
+EPOCHS = Study("epochs_study", "How long?", {f"{n} epochs": replace(CNN, epochs=n) for n in (5, 10)})
+STUDY = (replace(BASELINE, arms={"dense": replace(DENSE, epochs=2), "cnn": replace(CNN, epochs=2)}), EPOCHS)
+POST = POST_RESULTS.read_bytes()
+SEEDS = 7
+
+
+def records(*seeds: int, studies: tuple[Study, ...] = STUDY, processor: str = "") -> list[Record]:
+    return [
+        record(study, arm, seed, processor=processor)
+        for study in studies
+        for arm in study.arms
+        for seed in seeds or range(SEEDS)
+    ]
+
+
+def published(found: list[Record], studies: tuple[Study, ...] = STUDY) -> dict[str, bytes]:
+    files = results.tables(results.merge(studies, [], found).records)
+    said = results.verdicts_over(studies, results.read(files), POST)
+    files[results.CLAIMS] = bundle.to_json(claims_values(said))
+    files["figures/baseline_study/scores.svg"] = b"<svg/>"
+    return {**files, results.MANIFEST: results.manifest(files)}
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return published(records())
+
+
+# -- records in, files out, records back -----------------------------------------------------------------------------
+
+
+def test_what_is_read_is_what_was_published(files: dict[str, bytes]) -> None:
+    before, after = records(), results.read(files)
+    assert len(after) == len(before) == 4 * SEEDS
+    by_id = {str(one.row["run_id"]): one for one in before}
+    for one in after:
+        theirs = by_id[str(one.row["run_id"])]
+        assert one.row == {name: theirs.row.get(name) for name in results.COLUMNS}
+        assert [state["weights_sha256"] for state in one.states()] == [
+            state["weights_sha256"] for state in theirs.states()
+        ]
+        assert one.epochs == theirs.epochs
+        for name in ("config.json", "environment.json", "trajectory.json"):
+            assert one.json(name) == theirs.json(name)
+
+
+def test_a_published_record_has_all_that_is_asked_of_it_and_does_not_contradict_itself(files: dict[str, bytes]) -> None:
+    for one in results.read(files):
+        assert missing(one, PUBLISHED_RULES) == [] and contradictions(one) == []
+
+
+def test_the_same_records_give_the_same_files_whatever_their_order(files: dict[str, bytes]) -> None:
+    assert published(records()[::-1]) == files
+
+
+def test_rows_stand_by_study_arm_and_seed_as_a_number() -> None:
+    found = results.merge(STUDY, [], records(10, 2, 0)).records
+    assert [(one.row["arm"], one.row["seed"]) for one in found[:6]] == [
+        (arm, seed) for arm in ("dense", "cnn") for seed in ("0", "2", "10")
+    ]
+
+
+def test_nothing_is_published_where_there_are_no_files() -> None:
+    assert results.read({}) == []
+
+
+# -- merging parts ---------------------------------------------------------------------------------------------------
+
+
+def test_parts_made_one_after_another_are_what_all_at_once_would_be(files: dict[str, bytes]) -> None:
+    first = results.merge(STUDY, [], records(0, 1, 2))
+    second = results.merge(STUDY, results.read(results.tables(first.records)), records(2, 3, 4, 5, 6))
+    assert (first.added, second.added) == (12, 16)
+    assert results.tables(second.records) == {name: files[name] for name in results.TABLES}
+
+
+def test_what_is_published_stays_when_it_is_recorded_again() -> None:
+    again = [with_row(one, run_id="a" * 32, start_time=one.row["start_time"] + 1) for one in records(0)]
+    merged = results.merge(STUDY, records(0), again)
+    assert merged.added == 0 and {one.row["run_id"] for one in merged.records} == {
+        one.row["run_id"] for one in records(0)
+    }
+
+
+def test_runs_of_another_environment_are_published_beside_the_others_and_not_counted() -> None:
+    files = published([*records(), *records(0, 1, processor="another")])
+    assert list(results.problems(files, STUDY, POST)) == []
+    told = summary.parts(STUDY, results.read(files), POST, {})
+    assert told["basis"]().startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, ")
+    assert "8 more runs of another environment are published and not counted." in told["basis"]()
+    alone = summary.parts(STUDY, results.read(published(records())), POST, {})
+    assert told["arms"]() == alone["arms"]() and told["claims"]() == alone["claims"]()
+
+
+def test_runs_of_an_older_code_are_dropped_and_named() -> None:
+    new = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] + 10**9) for one in records(0)]
+    merged = results.merge(STUDY, records(0), new)
+    assert len(merged.records) == 4 and len(merged.dropped) == 4
+    assert merged.dropped[0] == "baseline_study: dense · seed 0: another code"
+
+
+def test_a_store_of_an_older_code_drops_nothing_that_is_published() -> None:
+    old = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] - 10**9) for one in records(0)]
+    assert [one.row["run_id"] for one in results.merge(STUDY, records(0), old).records] == [
+        one.row["run_id"] for one in records(0)
+    ]
+
+
+def test_runs_of_an_arm_that_is_another_now_are_dropped_and_named() -> None:
+    changed = (replace(STUDY[0], arms={**STUDY[0].arms, "dense": replace(DENSE, epochs=3)}), EPOCHS)
+    merged = results.merge(changed, records(0), [])
+    assert [one.row["arm"] for one in merged.records] == ["cnn", "5 epochs", "10 epochs"]
+    assert merged.dropped == ["baseline_study: dense · seed 0: another config than the arm has now"]
+
+
+def test_other_weights_in_one_trajectory_are_refused() -> None:
+    trajectory = json.loads(records(0)[0].artifacts["trajectory.json"])
+    trajectory["epochs"][1]["weights_sha256"] = "d" * 64
+    other = replace(records(0)[0], artifacts={"trajectory.json": json.dumps(trajectory).encode()})
+    with pytest.raises(results.ResultsError, match="other weights after epoch 2 than another run of its trajectory"):
+        results.merge(STUDY, records(0), [with_row(other, run_id="b" * 32)])
+
+
+# -- the check -------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_published_holds(files: dict[str, bytes]) -> None:
+    assert list(results.problems(files, STUDY, POST)) == []
+
+
+def edited(files: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
+    """With the first occurrence of a text in a file changed, and the list of files made anew: a careful forger."""
+    text = files[name].decode()
+    assert old in text
+    changed = {**files, name: text.replace(old, new, 1).encode()}
+    del changed[results.MANIFEST]
+    return {**changed, results.MANIFEST: results.manifest(changed)}
+
+
+def first_cell(files: dict[str, bytes], column: str) -> str:
+    header, row = files[results.RUNS].decode().splitlines()[:2]
+    return row.split(",")[header.split(",").index(column)]
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("test_accuracy", "test_accuracy: "),
+        ("config_sha256", "config_sha256: "),
+        ("weights_sha256", "weights_sha256: "),
+        ("code_sha256", "code_sha256: "),
+        ("fit_cpu_seconds", "fit_cpu_seconds: "),
+    ],
+)
+def test_a_changed_number_or_hash_is_found(files: dict[str, bytes], column: str, told: str) -> None:
+    cell = first_cell(files, column)
+    other = repr(float(cell) + 0.0625) if "." in cell else "9" * len(cell)
+    found = list(results.problems(edited(files, results.RUNS, cell, other), STUDY, POST))
+    assert any(told in line for line in found)
+
+
+def test_a_verdict_that_the_tables_do_not_give_is_found(files: dict[str, bytes]) -> None:
+    verdict = re.search(r'"verdict": "(\w+)"', files[results.CLAIMS].decode())
+    assert verdict
+    changed = edited(files, results.CLAIMS, f'"verdict": "{verdict[1]}"', '"verdict": "believed"')
+    (found,) = results.problems(changed, STUDY, POST)
+    assert found.startswith("claims.json: ") and "believed" in found
+
+
+def test_a_margin_changed_after_the_runs_is_found(files: dict[str, bytes]) -> None:
+    claims = tuple(
+        replace(one, margin=0.001) if isinstance(one, Higher) and one.margin else one for one in BASELINE.claims
+    )
+    found = list(results.problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
+    assert any("margin is 0.02, but computed again it is 0.001" in line for line in found)
+
+
+def test_a_study_whose_arm_has_another_config_now_is_found(files: dict[str, bytes]) -> None:
+    changed = (replace(STUDY[0], arms={**STUDY[0].arms, "cnn": replace(CNN, epochs=2, filters=16)}), EPOCHS)
+    found = list(results.problems(files, changed, POST))
+    assert sum("does not count: another config than the arm has now" in line for line in found) == SEEDS
+
+
+def test_a_run_of_no_study_is_found(files: dict[str, bytes]) -> None:
+    assert any("there is no study epochs_study" in line for line in results.problems(files, STUDY[:1], POST))
+
+
+@pytest.mark.parametrize("name", [results.RUNS, results.EPOCHS, results.ENVIRONMENT, results.CLAIMS, results.MANIFEST])
+def test_a_missing_file_is_found(files: dict[str, bytes], name: str) -> None:
+    left = {one: content for one, content in files.items() if one != name}
+    assert list(results.problems(left, STUDY, POST)) == [f"{name} is missing"]
+
+
+def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(files: dict[str, bytes]) -> None:
+    figure = "figures/baseline_study/scores.svg"
+    assert list(results.problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
+        f"{figure} was changed after it was published"
+    ]
+    assert list(results.problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
+        "figures/x.svg is not in manifest.json"
+    ]
+    manifest = {**json.loads(files[results.MANIFEST]), "drawn_from": "0" * 64}
+    (found,) = results.problems({**files, results.MANIFEST: bundle.to_json(manifest)}, STUDY, POST)
+    assert found == "the figures were drawn from other tables than runs.csv and epochs.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        (results.RUNS, b"a,b\r\n1,2\r\n", "runs.csv: its columns are not"),
+        (results.EPOCHS, b"\xff", "epochs.csv: it holds no table"),
+        (results.ENVIRONMENT, b"[]", "environment.json: "),
+        (results.CLAIMS, b"{", "it holds no JSON value"),
+        (results.MANIFEST, b"{}", "manifest.json lists no files"),
+    ],
+)
+def test_files_of_something_else_are_told_in_a_line(
+    files: dict[str, bytes], name: str, content: bytes, told: str
+) -> None:
+    found = list(results.problems({**files, name: content}, STUDY, POST))
+    assert any(told in line for line in found)
+
+
+# -- the README's parts ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(files: dict[str, bytes]) -> dict[str, Callable[[], str]]:
+    return summary.parts(STUDY, results.read(files), POST, {})
+
+
+def test_a_marked_part_is_filled_and_filled_again_the_same(made: dict[str, Callable[[], str]]) -> None:
+    text = 'before\n<!-- [[[cog cog.outl(part("arms")) ]]] -->\nold\n<!-- [[[end]]] -->\nafter\n'
+    once = summary.render(text, made)
+    assert once.startswith("before\n<!--") and once.endswith("<!-- [[[end]]] -->\nafter\n") and "old" not in once
+    assert summary.render(once, made) == once
+
+
+def test_the_table_of_arms_has_a_row_an_arm_with_n_and_intervals(made: dict[str, Callable[[], str]]) -> None:
+    lines = made["arms"]().splitlines()
+    assert len(lines) == 2 + 4 and lines[2].startswith("| `baseline_study` | dense | 7 | 0.87 | 0.")
+    assert all(re.search(r"0\.\d{4} \(0\.\d{4} to 0\.\d{4}\)", line) for line in lines[2:])
+
+
+def test_the_table_of_claims_has_a_row_a_sentence_with_its_verdict(made: dict[str, Callable[[], str]]) -> None:
+    lines = made["claims"]().splitlines()
+    sentences = {claim.says for claim in STUDY[0].claims}
+    assert len(lines) == 2 + len(sentences)
+    assert all(
+        re.search(r"\*\*(supported|contradicted|undecided|too few seeds|not tested)\*\*", one) for one in lines[2:]
+    )
+
+
+def test_the_basis_names_runs_seeds_commit_and_libraries(made: dict[str, Callable[[], str]]) -> None:
+    said = made["basis"]()
+    assert said.startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, made 2026-11-18 on ")
+    assert "commit 0123456789" in said
+
+
+def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str, bytes]) -> None:
+    measured = {
+        "date": "2026-11-18T10:00:00+00:00",
+        "machine": {"processor": "a processor", "cores": 2},
+        "settings": {"images": 6000, "all_images": 60_000},
+        "epoch": {"repeats": 3},
+        "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_ours": 5.25, "limit_share_fit": 0.2},
+    }
+    said = summary.parts(STUDY, results.read(files), POST, {"benchmark": measured})["benchmark"]()
+    assert (
+        "Measured 2026-11-18 on a processor, 2 cores: 6,000 of 60,000 training images; an epoch: medians of n = 3."
+        in said
+    )
+    assert "| 0.54 |" in said and "| 5.25 |" in said and "0.20" not in said
+    assert summary.parts(STUDY, results.read(files), POST, {})["benchmark"]() == "Not measured yet."
+
+
+def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -> None:
+    alike = [replace(one, row={**one.row, "fit_cpu_seconds": 90.0}) for one in results.read(files)]
+    said = summary.parts(STUDY, alike, POST, {})["cost"]()
+    assert said.startswith("A seed of these studies is 4 runs from 2 trainings. They take 3 minutes of CPU time;")
+    assert said.endswith("each run trained for itself would make them 6.")
+
+
+def test_what_surprised_us_is_what_the_runs_contradict_and_how_far_seeds_lie_apart() -> None:
+    wrong = Higher("test_accuracy", "dense", than="cnn", says="Dense is better", source="ours")
+    studies = (replace(STUDY[0], claims=(*STUDY[0].claims, wrong)), EPOCHS)
+    lines = summary.parts(studies, records(), POST, {})["surprises"]().splitlines()
+    assert lines[0].startswith("- `baseline_study`: *The CNN takes the accuracy") or "Dense is better" in lines[0]
+    (ours,) = [line for line in lines if "Dense is better" in line]
+    assert "**Contradicted**: test accuracy " in ours and ours.endswith("It was our own expectation.")
+    assert "higher in 0 of 7 seeds" in ours
+    assert not [line for line in lines if "beats the dense network" in line]  # which is supported
+    assert lines[-1].startswith("- Seeds alone move `") and lines[-1].endswith("(n = 7).")
+    assert summary.parts(STUDY, records(0), POST, {})["surprises"]() == "Nothing yet."
+
+
+def test_a_range_is_told_with_what_was_claimed_of_it(files: dict[str, bytes]) -> None:
+    alike = Equivalent("test_accuracy", "cnn", "dense", within=0.05, says="They are alike")
+    studies = (replace(STUDY[0], claims=(alike,)), EPOCHS)
+    said = summary.parts(studies, results.read(files), POST, {})["claims"]()
+    assert re.search(r"test accuracy \+0\.0\d{3} \(\+0\.0\d{3} to \+0\.0\d{3}\), claimed within 0\.05 \|", said)
+
+
+@pytest.mark.parametrize(
+    ("record_seconds", "told"),
+    [
+        # Of 1,000 seeds 2,000 trainings of 50 s and 10 s each on 200 cores are 10 minutes; 4,000 runs of 0.3 s are 20.
+        (
+            0.3,
+            "0.3 hours through a tracking server, and a report of them 0.6 hours: a call's only recorder breaks first",
+        ),
+        (0.03, "0.0 hours through a tracking server, and a report of them 0.6 hours: one call's recorder keeps up"),
+    ],
+)
+def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
+    files: dict[str, bytes], record_seconds: float, told: str
+) -> None:
+    def grown(record_seconds: float, *sizes: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"growth": {"record": 1.5, "list": 2.25, "report": 3}}
+        for size in sizes:  # half a second a run
+            found |= {f"record_{size}": {"median": record_seconds}, f"report_{size}": {"seconds": 8 + size / 2}}
+        return found
+
+    measured = {
+        "date": "2026-11-18T10:00:00+00:00",
+        "machine": {"processor": "a processor", "cores": 2},
+        "scaling": {
+            **{"runs": [100, 1000, 10_000], "repeats": 3, "sent": 10},
+            "executors": {"ray": {"speedup": 1.9, "overhead_share": 0.025, "seconds_besides_epochs": 10.0}},
+            "stores": {
+                "sqlite": grown(20 * record_seconds, 100, 10_000),
+                "postgresql": grown(30 * record_seconds, 100, 10_000),
+            },
+        },
+    }
+    served = {"server": {"runs": [100, 1000], "stores": {"server": grown(record_seconds, 100, 1000)}}}
+    read = [replace(one, row={**one.row, "fit_seconds": 50.0}) for one in results.read(files)]
+    said = summary.parts(STUDY, read, POST, {"scaling": measured, "server": served})["scaling"]()
+    assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 10,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
+    assert "| server | 1,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
+    assert "1,000 seeds on 100 such machines, which are 4,000 runs from 2,000 trainings" in said and told in said
+
+
+def test_an_unknown_part_is_refused(made: dict[str, Callable[[], str]]) -> None:
+    with pytest.raises(summary.SummaryError, match="no part 'arm'; there are: arms"):
+        summary.render('<!-- [[[cog cog.outl(part("arm")) ]]] -->\n<!-- [[[end]]] -->\n', made)
+
+
+def test_a_mark_that_does_not_end_is_refused(made: dict[str, Callable[[], str]]) -> None:
+    with pytest.raises(summary.SummaryError, match=r"README\.md"):
+        summary.render('<!-- [[[cog cog.outl(part("arms")) ]]] -->\n', made)
+
+
+# -- files and stores ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(files, tmp_path_factory.mktemp("published"))
+
+
+def write(files: dict[str, bytes], folder: Path) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(resolve(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db", REPOSITORY))
+    left: list[int] = []
+    assert publishing.load(store, STUDY, folder, left.append) == 4 * SEEDS
+    assert left == list(range(4 * SEEDS, -1, -1))
+    return store
+
+
+def test_imported_runs_are_marked_and_have_their_numbers(store: Store, files: dict[str, bytes]) -> None:
+    runs = store.runs().set_index("published")
+    epochs = store.epochs(list(runs["run_id"])).groupby("run_id")
+    for one in results.read(files):
+        row = runs.loc[one.row["run_id"]]
+        for name in ("status", "study", "arm", "seed", "weights_sha256", "test_accuracy", "fit_cpu_seconds", "name"):
+            assert row[name] == one.row[name]
+        assert epochs.get_group(row["run_id"])["loss"].tolist() == [epoch["loss"] for epoch in one.epochs]
+
+
+def test_they_are_imported_once(store: Store, folder: Path) -> None:
+    assert publishing.load(store, STUDY, folder) == 0
+    assert len(store.runs()) == 4 * SEEDS
+
+
+def test_what_is_not_counted_is_not_imported_and_what_is_published_no_more_goes(tmp_path: Path) -> None:
+    folder, store = tmp_path / "published", Store(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
+    write(published([*records(0, 1), *records(0, processor="another")]), folder)
+    assert publishing.load(store, STUDY, folder) == 8
+    write(published([*records(0, 1), *records(0, 1, 2, processor="another")]), folder)
+    assert publishing.load(store, STUDY, folder) == 12
+    assert store.runs()["environment_sha256"].nunique() == 1 and len(store.runs()) == 12
+
+
+def test_an_imported_run_is_found_by_the_id_it_was_published_with(store: Store) -> None:
+    row = store.runs().iloc[3]
+    for start in (row["published"], row["published"][:8], row["run_id"], row["run_id"][:8]):
+        assert store.find(start)["run_id"] == row["run_id"]
+
+
+def test_an_import_that_was_cut_off_is_done_again(store: Store, folder: Path) -> None:
+    run_id = store.runs()["run_id"].iloc[0]
+    store.client.update_run(run_id, status="RUNNING")
+    assert publishing.load(store, STUDY, folder) == 1
+    runs = store.runs()
+    assert len(runs) == 4 * SEEDS and run_id not in set(runs["run_id"]) and set(runs["status"]) == {"FINISHED"}
+
+
+def test_they_count_for_no_claim_and_no_table_of_the_store(store: Store) -> None:
+    from fashion_cnn.evidence.verdicts import verdicts
+    from fashion_cnn.reports.gather import recorded
+
+    found = recorded(store, STUDY)
+    said = verdicts(STUDY, found.runs, found.epochs, pd.read_csv(POST_RESULTS), found.incomplete)
+    assert [one.taken for one in said.studies] == [0, 0]
+    assert said.studies[0].left_out == (("published, recorded elsewhere", 2 * SEEDS),)
+
+
+def test_runs_that_the_store_recorded_itself_are_not_imported(tmp_path: Path, folder: Path, files: Any) -> None:
+    there = {str(one.row["run_id"]) for one in results.read(files)}
+
+    class Recording(Store):
+        def runs(self, studies: Any = None) -> Any:
+            return super().runs(studies).reindex(range(len(there))).assign(run_id=sorted(there))
+
+    store = Recording(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
+    assert publishing.load(store, STUDY, folder) == 0
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+def test_update_publishes_what_the_store_holds_and_check_holds_then(tmp_path: Path, made_up: Path) -> None:
+    lab = Lab(tmp_path, made_up)
+    store = lab.store()
+    for seed in (0, 1):
+        for arm in BASELINE.arms:
+            put(store, record(BASELINE, arm, seed), BASELINE.question)
+    merged = publishing.update(store, STUDIES, lab.published, POST_RESULTS)
+    assert merged.added == 4
+    assert publishing.problems(STUDIES, lab.published, POST_RESULTS, _readme(tmp_path, lab)) == []
+    assert publishing.update(store, STUDIES, lab.published, POST_RESULTS).added == 0
+    assert "baseline_study" in lab.call("results")
+    (lab.published / "figures" / "baseline_study" / "scores.svg").write_text("<svg/>")
+    assert "scores.svg was changed after it was published" in lab.call("results", "--check", status=1)
+
+
+def _readme(tmp_path: Path, lab: Lab) -> Path:
+    path = tmp_path / "README.md"
+    path.write_text('<!-- [[[cog cog.outl(part("basis")) ]]] -->\n<!-- [[[end]]] -->\n', encoding="utf-8")
+    found = publishing.problems(STUDIES, lab.published, POST_RESULTS, path)
+    assert found == ["README.md differs from what is published; fashion-cnn results --update writes it"]
+    publishing.write_readme(STUDIES, lab.published, POST_RESULTS, path)
+    return path
+
+
+def test_without_published_results_the_command_says_what_makes_them(tmp_path: Path, made_up: Path) -> None:
+    said = Lab(tmp_path, made_up).call("results", status=2)
+    assert "has no published results; fashion-cnn results --update makes them" in said
+
+
+def test_what_this_repository_publishes_holds() -> None:
+    """As `fashion-cnn results --check`: verdicts, tables and README, computed again from the committed files alone."""
+    assert publishing.problems(STUDIES, RESULTS, POST_RESULTS, REPOSITORY / "README.md") == []
+
+
+def test_no_published_file_is_over_a_mebibyte_or_holds_a_path() -> None:
+    for path in RESULTS.rglob("*"):
+        if path.is_file():
+            assert path.stat().st_size <= 2**20, path.name
+            if path.suffix in (".csv", ".json"):
+                assert not re.search(r'["\s,](/(home|root|tmp|work|usr|var)\b)', path.read_text(encoding="utf-8")), path
+
+
+# -- the spot check: a published run trained again here ----------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_first_epoch_of_a_published_run_is_replayed(tmp_path: Path) -> None:
+    """Exact where the processor is that of the published runs; elsewhere the reason is told, and the scores fit in."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    store = Store(resolve(uri, REPOSITORY))
+    assert publishing.load(store, [BASELINE], RESULTS)
+    runs = store.runs().set_index(["arm", "seed"])
+    command = [sys.executable, "-m", "experiments", "replay", runs.loc[("cnn", "0"), "published"], "--epochs", "1"]
+    ended = subprocess.run(
+        [*command, "--json", "--tracking-uri", uri],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONWARNINGS": "default"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = json.loads(ended.stdout)
+    print(f"a published run replayed here: {found['answer']} {found['environment']}")
+    if found["answer"] == "EXACT":
+        assert ended.returncode == 0 and len(found["replayed"]) == 1
+    else:
+        assert (found["answer"], ended.returncode) == ("NOT COMPARABLE", 1)
+        assert found["environment"] and not found["data"]
+        assert len(found["intervals"]) == 2
+        assert [one for one in found["intervals"] if not one["inside"]] == []

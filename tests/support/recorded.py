@@ -1,0 +1,175 @@
+"""Complete records of runs that were never trained: made up, and at one with themselves as evidence must be.
+
+Written from the description of a record. `put` brings one into a store, by MLflow's own client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from fashion_cnn.config import FIELDS, RunConfig, hash_of, trajectory_sha256
+from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
+from fashion_cnn.environment import files_sha256
+from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.study import Study
+
+PARAMETERS = {"cnn": 113_386, "dense": 101_770}  # of the default networks
+FINGERPRINT = {"python": "3.11.2", "tensorflow": "2.21.0", "threads": 1, "device": "cpu", "variables": {}}
+CODE = {f"{name}.py": hashlib.sha256(name.encode()).hexdigest() for name in ("config", "data", "models", "training")}
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+IMAGES = 1_000  # of each class, tested
+CURVES = "figures/learning_curves.png"
+
+
+def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
+    """What a store would hold of a run of an arm, one of the default networks.
+
+    Args:
+        study: the study.
+        arm: its accuracy grows with its place among the arms.
+        seed: the numbers are drawn from it.
+        **settings: `minutes` after 2026-11-18 at which it started; `diff` to the commit; `remote` of the repository;
+            `processor` that it was made on.
+    """
+    config, place = study.arms[arm], list(study.arms).index(arm)
+    random = np.random.default_rng([place, seed])
+    epochs = _epochs(config, place, random)
+    diff, processor = settings.get("diff", ""), settings.get("processor", "")
+    fingerprint = {**FINGERPRINT, **({"processor": processor} if processor else {})}
+    hashes = {
+        "data_sha256": FASHION_MNIST_SHA256,
+        "code_sha256": files_sha256(CODE),
+        "environment_sha256": hash_of(fingerprint),
+    }
+    trajectory = trajectory_sha256(config, seed, **hashes)
+    weights = [_sha256(f"{trajectory} {one['epoch']}") for one in epochs]
+    measured = {
+        "fit_seconds": sum(one["epoch_seconds"] for one in epochs),
+        "fit_cpu_seconds": sum(one["epoch_cpu_seconds"] for one in epochs),
+        **{"trace_seconds": 2.5, "evaluate_seconds": 1.25, "peak_memory_mib": 900.5},
+        **{"epochs_trained": float(len(epochs)), "reused_epochs": 0.0},
+    }
+    values: dict[str, Any] = {
+        "config.json": {**config.canonical(), "seed": seed},
+        "environment.json": {
+            "fingerprint": fingerprint,
+            "sha256": hashes["environment_sha256"],
+            "checkout": {"commit": COMMIT, "dirty": bool(diff), "remote": settings.get("remote")},
+        },
+        "trajectory.json": {
+            "trajectory_sha256": trajectory,
+            "settings": config.training_settings(),
+            "seed": seed,
+            **hashes,
+            "images": None,
+            "data_files": dict(FASHION_MNIST.file_sha256),
+            "code_files": CODE,
+            "run": measured,
+            "epochs": [
+                {**one, "weights_sha256": sha256, "ended_at": 0} for one, sha256 in zip(epochs, weights, strict=True)
+            ],
+        },
+        "per_class.json": _per_class(round(epochs[-1]["test_accuracy"] * IMAGES * len(CLASS_NAMES))),
+    }
+    artifacts = {name: (json.dumps(value, indent=1) + "\n").encode() for name, value in values.items()}
+    artifacts |= {"requirements.txt": b"numpy==2.4.6\n", "model_summary.txt": b"layers\n", CURVES: b"a picture"}
+    artifacts |= {"code.diff": diff.encode()} if diff else {}
+    listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(artifacts.items())}
+    artifacts["hashes.json"] = (json.dumps(listed, indent=1) + "\n").encode()
+    start = 1_795_000_000_000 + 60_000 * settings.get("minutes", seed)  # ms
+    row = {
+        **{
+            "run_id": _sha256(f"{study.name} {arm} {seed}{processor}")[:32],
+            "name": f"{arm} · seed {seed}",
+            "status": "FINISHED",
+        },
+        **{"start_time": start, "end_time": start + round(1000 * (measured["fit_seconds"] + 1.25))},
+        **{"study": study.name, "arm": arm, "seed": str(seed), "smoke": "false", "reuse": "on", "node": "made-up"},
+        **{"workers": "2", "stop_reason": _stop(config, len(epochs)), "git_commit": COMMIT},
+        **{"git_dirty": str(bool(diff)).lower(), "config_sha256": config.sha256(), "trajectory_sha256": trajectory},
+        **hashes,
+        **{"weights_sha256": weights[-1], "artifacts_sha256": hashlib.sha256(artifacts["hashes.json"]).hexdigest()},
+        **config.params(),
+        "parameters": str(PARAMETERS[config.model]),
+        **{name: epochs[-1][name] for name in EPOCH_METRICS},
+        **measured,
+    }
+    return Record(row, epochs, artifacts)
+
+
+def put(store: Store, one: Record, question: str, **tags: str) -> str:
+    """Bring a record into a store, with more tags or other ones; returns the run's id there."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    params = {name: str(one.row[name]) for name in (*FIELDS, "seed", "parameters")}
+    plain = {name: str(one.row[name]) for name in one.row if name.endswith("_sha256")}
+    plain |= {name: one.row[name] for name in ("study", "arm", "seed", "smoke", "reuse", "node", "workers")}
+    plain |= {name: one.row[name] for name in ("stop_reason", "git_commit", "git_dirty")}
+    last = len(one.epochs)
+    metrics = [Metric(name, epoch[name], 0, int(epoch["epoch"])) for epoch in one.epochs for name in EPOCH_METRICS]
+    metrics += [Metric(name, one.row[name], 0, last) for name in RUN_METRICS]
+    experiment = store.experiment(one.row["study"], question)
+    created = store.client.create_run(experiment, one.row["start_time"], run_name=one.row["name"])
+    run_id = str(created.info.run_id)
+    store.client.log_batch(
+        run_id,
+        metrics,
+        [Param(name, value) for name, value in params.items()],
+        [RunTag(name, value) for name, value in {**plain, **tags}.items()],
+    )
+    with TemporaryDirectory() as folder:
+        for name, content in one.artifacts.items():
+            path = Path(folder, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        store.client.log_artifacts(run_id, folder)
+    store.client.set_terminated(run_id, one.row["status"], end_time=one.row["end_time"])
+    return run_id
+
+
+def _epochs(config: RunConfig, place: int, random: np.random.Generator) -> list[dict[str, Any]]:
+    epochs: list[dict[str, Any]] = []
+    while config.cut([one["loss"] for one in epochs]) is None:
+        epoch = len(epochs) + 1
+        right = 8_000 + 200 * place + 50 * epoch + int(random.integers(100))
+        seconds = 8 + place + float(random.random())
+        epochs.append(
+            {
+                "epoch": epoch,
+                "loss": 0.6 / epoch + 0.01 * float(random.random()),
+                "accuracy": 0.8 + 0.01 * epoch + 0.001 * float(random.random()),
+                "test_loss": 0.5 / epoch + 0.1 - 0.01 * place + 0.01 * float(random.random()),
+                "test_accuracy": right / (IMAGES * len(CLASS_NAMES)),
+                "epoch_seconds": seconds,
+                "epoch_cpu_seconds": 0.9 * seconds,
+                "images_per_second": 60_000 / seconds,
+            }
+        )
+    return epochs
+
+
+def _stop(config: RunConfig, epochs: int) -> str:
+    return "epochs" if config.callback_loss is None or epochs == config.epochs else "callback"
+
+
+def _per_class(right: int) -> dict[str, Any]:
+    """A table whose diagonal sums to `right`; the wrong answers are each class' next one."""
+    share, more = divmod(right, len(CLASS_NAMES))
+    data = []
+    for place, name in enumerate(CLASS_NAMES):
+        answers = [0] * len(CLASS_NAMES)
+        answers[place] = share + (place < more)
+        answers[(place + 1) % len(CLASS_NAMES)] = IMAGES - answers[place]
+        data.append([name, IMAGES, *answers])
+    return {"columns": ["class", "images", *(f"answered {name}" for name in CLASS_NAMES)], "data": data}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,141 @@
+"""Trajectories that nobody trained: a script in a worker's place, so that stores and disks can be tested quickly.
+
+The events go through the real recorder and the real store; every number follows from the seed and the epoch.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fashion_cnn.config import DENSE, RunConfig
+from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
+from fashion_cnn.environment import files_sha256, fingerprint_sha256
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started, State
+from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.store.trajectories import RunRecord, Trajectory, folder_name, header_of
+
+FINGERPRINT = {"python": "3.11.2", "threads": 1, "device": "cpu", "variables": {}}
+CODE = {"config.py": "1" * 64, "data.py": "2" * 64, "models.py": "3" * 64, "training.py": "4" * 64}
+PARAMETERS = {"dense": 101_770, "cnn": 113_386}  # of the default networks
+PIXEL = bytes.fromhex(  # a grey picture of one pixel
+    "89504e470d0a1a0a0000000d4948445200000001000000010800000000"
+    "3a7e9b550000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+
+
+def header_and_record(
+    store: Store, config: RunConfig = DENSE, seed: int = 0, *, code: Mapping[str, str] = CODE, **changes: Any
+) -> tuple[Trajectory, RunRecord]:
+    """The folder of a config's trajectory, made if it is not there, and a new run of it for a store."""
+    identity = Identity(FASHION_MNIST_SHA256, files_sha256(code), fingerprint_sha256(FINGERPRINT))
+    header = header_of(config, seed, identity, FINGERPRINT, None, FASHION_MNIST.file_sha256, code)
+    trajectory = Trajectory(store.address.trajectories / folder_name(header.trajectory_sha256))
+    trajectory.create(header)
+    run = RunRecord(
+        record=uuid.uuid4().hex,
+        store=store.address.name,
+        study="baseline_study",
+        question="Does it hold?",
+        arm="dense",
+        seed=seed,
+        config=config.canonical(),
+        smoke=False,
+        reuse=True,
+        start_time=1_795_000_000_000,
+        command="fashion-cnn run baseline_study",
+        tags={"git_commit": "0123456789abcdef0123456789abcdef01234567", "git_dirty": "false", "workers": "1"},
+        packages=("numpy==2.4.6",),
+    )
+    return trajectory, replace(run, **changes)
+
+
+def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes = b"PK") -> Iterator[Event]:
+    """What a worker says from its start to a cut, which is at the last epoch."""
+    header = trajectory.header
+    if first == 1:
+        parameters = PARAMETERS[header.settings["model"]]
+        yield Started(header.identity, "scripted", parameters, model_summary="layers\n", trace_seconds=0.5)
+        yield Drawn(0, {"convolution_1": PIXEL})
+    for epoch in range(first, epochs + 1):
+        reached = state(header.seed, epoch)
+        yield EpochDone(reached, reached.weights_sha256(), metrics(header.seed, epoch), 1000 * epoch, header.identity)
+        yield Drawn(epoch, {"convolution_1": PIXEL})
+    images, right = 1000, round(10_000 * metrics(header.seed, epochs)["test_accuracy"]) // len(CLASS_NAMES)
+    table: dict[str, list[Any]] = {"class": list(CLASS_NAMES), "images": [images] * len(CLASS_NAMES)}
+    for place, name in enumerate(CLASS_NAMES):
+        answers = [0] * len(CLASS_NAMES)
+        answers[place], answers[place - 1] = right, images - right  # the wrong answers are each class' next one
+        table[f"answered {name}"] = answers
+    files = {"model.keras": model, "per_class.json": json.dumps(table).encode(), "learning_curves.epochs.png": PIXEL}
+    yield CutDone(epochs, state(header.seed, epochs).weights_sha256(), 0.25, 512.0, files)
+
+
+def state(seed: int, epoch: int) -> State:
+    """The state after an epoch: 40 kB of weights."""
+    weights = np.random.default_rng([seed, epoch]).random((100, 100), np.float32)
+    return State(epoch, {"hidden/kernel": weights}, {"adam/iteration": np.array(epoch)})
+
+
+def metrics(seed: int, epoch: int) -> dict[str, float]:
+    """An epoch's metrics: all differ from each other, from epoch to epoch and from seed to seed."""
+    part = (seed % 97 + 1) / 1000
+    right = round(8000 + 10 * epoch + seed % 97) // 10 * 10
+    return {
+        "loss": 1 / epoch + part,
+        "accuracy": 0.5 + epoch / 1000 + part,
+        "test_loss": 1.1 / epoch + part,
+        "test_accuracy": right / 10_000,
+        "epoch_seconds": 8 + part,
+        "epoch_cpu_seconds": 7 + part,
+        "images_per_second": 60_000 / (8 + part),
+    }
+
+
+def play(recorder: Recorder, trajectory: Trajectory, run: RunRecord, **how: Any) -> None:
+    """Have a run recorded from its start to its end, as the runner does; the caller holds the trajectory."""
+    recorder.begin(trajectory, [run])
+    for event in events(trajectory, run.run_config().epochs, **how):
+        recorder.take(trajectory, event)
+    recorder.leave(trajectory)
+
+
+def record_one(store: Store, config: RunConfig = DENSE, seed: int = 0, **changes: Any) -> Trajectory:
+    """Record one scripted run from its start to its end."""
+    code = changes.pop("code", CODE)
+    model = changes.pop("model", b"PK")
+    trajectory, run = header_and_record(store, config, seed, code=code, **changes)
+    assert trajectory.acquire()
+    with Recorder(store) as recorder:
+        play(recorder, trajectory, run, model=model)
+    return trajectory
+
+
+def database(folder: Path) -> str:
+    """The address of a store in a folder."""
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def open_store(folder: Path) -> Store:
+    """The store of a folder, both made if they are not there; an empty database is copied, which spares seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "mlflow.db"
+    if not path.exists():
+        path.write_bytes(_empty_database())
+    return Store(resolve(database(folder), folder))
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        Store(resolve(database(Path(folder)), Path(folder)))
+        return Path(folder, "mlflow.db").read_bytes()
