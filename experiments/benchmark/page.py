@@ -9,12 +9,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from experiments.benchmark.task import Figures
 from fashion_cnn.store.trajectories import write_bytes
 from fashion_cnn.terminal import console, duration, table
-
-Figures = dict[str, Any]
 
 
 def ratios(figures: Figures) -> dict[str, float]:
