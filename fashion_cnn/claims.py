@@ -76,19 +76,9 @@ class _BetweenArms(_Stated):
             raise ClaimError(f"the arm {self.arm!r} is compared with itself")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        raise NotImplementedError
-
-    @property
     def decimals(self) -> int:
         """How many decimals a difference is printed with."""
         return 4 if self.measure in DIGITS else 1
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arms it is about."""
-        return self.arm, self.other
 
 
 @dataclass(frozen=True)
@@ -109,9 +99,9 @@ class _Directed(_BetweenArms):
             raise ClaimError(f"the margin is {self.margin!r}; allowed: a number of at least 0")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        return self.than
+    def arms(self) -> tuple[str, str]:
+        """The arm, and the one it is compared with."""
+        return self.arm, self.than
 
     @property
     def _beyond(self) -> str:
@@ -150,9 +140,9 @@ class Equivalent(_BetweenArms):
             raise ClaimError(f"within is {self.within!r}; allowed: a number above 0")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        return self.to
+    def arms(self) -> tuple[str, str]:
+        """The arm, and the one it is compared with."""
+        return self.arm, self.to
 
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} within {self.within:g} of {self.to}"

@@ -13,19 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS: Final = [
-    "study",
-    "arm",
-    "measure",
-    "epoch",
-    "printed",
-    "give",
-    "n",
-    "mean",
-    "sd",
-    "low",
-    "high",
-    "inside",
-]
+    "study", "arm", "measure", "epoch", "printed", "give", "n", "mean", "sd", "low", "high", "inside",
+]  # fmt: skip
 """Of the frame that `printed_values` returns."""
 
 

@@ -52,13 +52,13 @@ class Part:
     confidence: float
     """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
     (before Holm)."""
-    sd: float | None
+    sd: float | None = None
     """Of the differences (ddof = 1); of `Stops`, None."""
-    wins: int
+    wins: int = 0
     """Seeds in which the arm's run is higher (`Lower`: lower) than the other; of `Stops`, runs that end before."""
-    ties: int
+    ties: int = 0
     """Seeds in which both are equal to the last bit."""
-    constant: bool
+    constant: bool = False
     """Whether all differences are the same, so that the difference itself decides."""
     p_for: float | None = None
     p_against: float | None = None
@@ -256,21 +256,8 @@ def _stopped(claim: Stops, epochs: Sequence[float], alpha: float) -> Part:
     n, before = len(epochs), sum(epoch < claim.before for epoch in epochs)
     low, high = share_interval(before, n, 1 - alpha) if n else (None, None)
     p_for, p_against = binomial(before, n) if n >= MIN_PAIRS else (None, None)
-    return Part(
-        claim,
-        n,
-        unpaired=0,
-        estimate=before / n if n else None,
-        low=low,
-        high=high,
-        confidence=1 - alpha,
-        sd=None,
-        wins=before,
-        ties=0,
-        constant=False,
-        p_for=p_for,
-        p_against=p_against,
-    )
+    share = before / n if n else None
+    return Part(claim, n, 0, share, low, high, 1 - alpha, wins=before, p_for=p_for, p_against=p_against)
 
 
 def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: int, alpha: float) -> Part:
@@ -287,21 +274,10 @@ def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: i
         else:
             both = one_sided(sign * differences, claim.margin)
         p_for, p_against = map(float, both)
-    return Part(
-        claim,
-        n,
-        unpaired,
-        estimate=float(differences.mean()) if n else None,
-        low=low,
-        high=high,
-        confidence=confidence,
-        sd=float(differences.std(ddof=1)) if n > 1 else None,
-        wins=int((sign * differences > 0).sum()),
-        ties=int((differences == 0).sum()),
-        constant=n > 1 and bool(is_constant(differences)),
-        p_for=p_for,
-        p_against=p_against,
-    )
+    mean = float(differences.mean()) if n else None
+    sd, constant = (float(differences.std(ddof=1)), bool(is_constant(differences))) if n > 1 else (None, False)
+    wins, ties = int((sign * differences > 0).sum()), int((differences == 0).sum())
+    return Part(claim, n, unpaired, mean, low, high, confidence, sd, wins, ties, constant, p_for, p_against)
 
 
 def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:

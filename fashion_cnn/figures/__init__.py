@@ -11,43 +11,25 @@ test images; labels are (n,), whole numbers, places in `class_names`; frames are
 not fit together, an unknown layer, channel or image) is a FigureError that names what there is.
 """
 
-from fashion_cnn.figures.checks import FigureError
-from fashion_cnn.figures.data_set import class_counts, pixel_intensities, samples_by_class
-from fashion_cnn.figures.maps import (
-    Activations,
-    all_channels,
-    arms_feature_maps,
-    channel_maps,
-    channel_sheet,
-    feature_maps,
-    layer_scale,
-    strongest_channel,
-)
-from fashion_cnn.figures.run import MOST_MISTAKES, confusion_matrix, learning_curves, mistakes
-from fashion_cnn.figures.study import curves_by_arm, scores_by_arm, seconds_by_arm
-from fashion_cnn.figures.style import COLOURS, png, svg
-
-__all__ = [
-    "COLOURS",
-    "MOST_MISTAKES",
-    "Activations",
-    "FigureError",
-    "all_channels",
-    "arms_feature_maps",
-    "channel_maps",
-    "channel_sheet",
-    "class_counts",
-    "confusion_matrix",
-    "curves_by_arm",
-    "feature_maps",
-    "layer_scale",
-    "learning_curves",
-    "mistakes",
-    "pixel_intensities",
-    "png",
-    "samples_by_class",
-    "scores_by_arm",
-    "seconds_by_arm",
-    "strongest_channel",
-    "svg",
-]
+from fashion_cnn.figures.data_set import class_counts as class_counts
+from fashion_cnn.figures.data_set import pixel_intensities as pixel_intensities
+from fashion_cnn.figures.data_set import samples_by_class as samples_by_class
+from fashion_cnn.figures.maps import Activations as Activations
+from fashion_cnn.figures.maps import all_channels as all_channels
+from fashion_cnn.figures.maps import arms_feature_maps as arms_feature_maps
+from fashion_cnn.figures.maps import channel_maps as channel_maps
+from fashion_cnn.figures.maps import channel_sheet as channel_sheet
+from fashion_cnn.figures.maps import feature_maps as feature_maps
+from fashion_cnn.figures.maps import layer_scale as layer_scale
+from fashion_cnn.figures.maps import strongest_channel as strongest_channel
+from fashion_cnn.figures.run import MOST_MISTAKES as MOST_MISTAKES
+from fashion_cnn.figures.run import confusion_matrix as confusion_matrix
+from fashion_cnn.figures.run import learning_curves as learning_curves
+from fashion_cnn.figures.run import mistakes as mistakes
+from fashion_cnn.figures.study import curves_by_arm as curves_by_arm
+from fashion_cnn.figures.study import scores_by_arm as scores_by_arm
+from fashion_cnn.figures.study import seconds_by_arm as seconds_by_arm
+from fashion_cnn.figures.style import COLOURS as COLOURS
+from fashion_cnn.figures.style import FigureError as FigureError
+from fashion_cnn.figures.style import png as png
+from fashion_cnn.figures.style import svg as svg

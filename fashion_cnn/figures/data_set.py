@@ -9,9 +9,18 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from fashion_cnn.figures.checks import Labels, Pixels, check_labels
-from fashion_cnn.figures.pictures import add_picture, canvas, tile_sheet
-from fashion_cnn.figures.style import COLOURS, STYLE, chart, styled
+from fashion_cnn.figures.style import (
+    COLOURS,
+    STYLE,
+    Labels,
+    Pixels,
+    add_picture,
+    canvas,
+    chart,
+    check_labels,
+    styled,
+    tile_sheet,
+)
 
 
 @styled

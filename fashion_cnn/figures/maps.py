@@ -12,18 +12,20 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fashion_cnn.figures.checks import FigureError, Pixels
-from fashion_cnn.figures.pictures import (
+from fashion_cnn.figures.style import (
     GAP,
+    FigureError,
     Limits,
+    Pixels,
     add_colour_bar,
     add_picture,
     add_text,
     canvas,
     colour_norm,
+    styled,
     tile_sheet,
+    wrap,
 )
-from fashion_cnn.figures.style import styled, wrap
 
 Activations: TypeAlias = Mapping[str, NDArray[np.float32]]
 Channel: TypeAlias = int | Literal["strongest"]

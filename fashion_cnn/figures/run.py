@@ -12,9 +12,23 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from fashion_cnn.figures.checks import FigureError, Labels, Pixels, check_labels, complete_rows
-from fashion_cnn.figures.pictures import add_picture, add_text, canvas
-from fashion_cnn.figures.style import DASHES, add_legend, chart, marker_style, styled, tick_locator, wrap
+from fashion_cnn.figures.style import (
+    DASHES,
+    FigureError,
+    Labels,
+    Pixels,
+    add_legend,
+    add_picture,
+    add_text,
+    canvas,
+    chart,
+    check_labels,
+    complete_rows,
+    marker_style,
+    styled,
+    tick_locator,
+    wrap,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from fashion_cnn.figures.checks import complete_rows
-from fashion_cnn.figures.style import DASHES, STYLE, add_legend, chart, marker_style, styled, tick_locator, wrap
+from fashion_cnn.figures.style import (
+    DASHES,
+    STYLE,
+    add_legend,
+    chart,
+    complete_rows,
+    marker_style,
+    styled,
+    tick_locator,
+    wrap,
+)
 from fashion_cnn.intervals import half_width
 
 if TYPE_CHECKING:
