@@ -18,7 +18,7 @@ from unittest import mock
 import pandas as pd
 
 from experiments import POST_RESULTS, STUDIES
-from fashion_cnn.cli.commands import console
+from fashion_cnn.cli import console
 from fashion_cnn.store.tracking import Store, resolve
 from fashion_cnn.store.trajectories import Trajectory, trajectories
 
