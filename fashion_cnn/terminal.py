@@ -56,7 +56,7 @@ def complain(line: str) -> None:
 
 
 def shown(status: int, show: Callable[[], None]) -> int:
-    """Show what came of a command.
+    """Show the result of a command.
 
     Returns:
         Its status, which stands though the reader of a pipe had enough.

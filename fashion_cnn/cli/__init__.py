@@ -1,4 +1,4 @@
-"""The command line: a module for each of its users; what is slow to import is imported where it is used."""
+"""The command line: one module per kind of user. What is slow to import is imported where it is used."""
 
 from __future__ import annotations
 

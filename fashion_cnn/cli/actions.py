@@ -46,7 +46,7 @@ class Project:
 
 
 Action = Callable[[Project, argparse.Namespace], int]
-"""Does what a command says; returns the exit status."""
+"""Carries out a command; returns the exit status."""
 
 
 def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:
@@ -79,7 +79,7 @@ def guarded(action: Callable[[], int], debug: bool) -> int:
 
 
 def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
-    """The store that the options name; the user is told what there is to know about it.
+    """The store that the options name; its notices are printed.
 
     Raises:
         StoreError: it cannot be opened.
@@ -93,7 +93,7 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
 
 
 def show_notices(store: Store) -> None:
-    """Print what there is to know about a store."""
+    """Print what a store wants its user to know."""
     for line in store.notices:
         complain(line)
 

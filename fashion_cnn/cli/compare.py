@@ -1,4 +1,4 @@
-"""The commands of one who compares runs: list, ui, report, export."""
+"""The commands for comparing runs: list, ui, report, export."""
 
 from __future__ import annotations
 
@@ -76,18 +76,18 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     chosen = select_studies(project.studies, options.study)
     data = data_set(options.data_dir)
     store = open_store(options)
-    found = recorded(store, project.studies)
-    records = study_records(store, chosen, data, found)
+    stored = recorded(store, project.studies)
+    views = study_records(store, chosen, data, stored)
     page = render(
-        records,
-        verdicts=verdicts(project.studies, found.runs, found.epochs, pd.read_csv(project.post), found.incomplete),
+        views,
+        verdicts=verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=None if data is None else first_look(data),
     )
     write_output(Path(options.output), page.encode())
-    for shown in records if options.figures else ():
-        for name, figure in study_figures(shown).items():
-            path = Path(options.figures, shown.study.name, name)
+    for view in views if options.figures else ():
+        for name, figure in study_figures(view).items():
+            path = Path(options.figures, view.study.name, name)
             write_output(path, figure, option="--figures")
             print(f"{path}: {len(figure) / 2**10:.0f} KiB")
     print(f"{options.output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")

@@ -1,4 +1,4 @@
-"""The commands of one who reviews the results: claims, check, replay, bundle, verify, results."""
+"""The commands for reviewing the results: claims, check, replay, bundle, verify, results."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.reports.gather import recorded
 
     chosen = select_studies(project.studies, options.study)
-    found = recorded(open_store(options), project.studies)
-    decided = verdicts(project.studies, found.runs, found.epochs, pd.read_csv(project.post), found.incomplete)
+    stored = recorded(open_store(options), project.studies)
+    decided = verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete)
     tables.show_verdicts(decided.of(chosen), as_json=options.json)
     return DONE
 

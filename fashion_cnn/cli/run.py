@@ -1,4 +1,4 @@
-"""The commands of one who runs experiments: run, train, sync, gc; and the experiment scripts."""
+"""The commands for running experiments: run, train, sync, gc; and the experiment scripts' own."""
 
 from __future__ import annotations
 
