@@ -34,6 +34,8 @@ from tests.science.test_data import (  # noqa: F401 - fixtures among them
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 
+pytestmark = pytest.mark.fault("data")
+
 TRAIN = ("train", "--model", "dense", "--epochs", 1)
 
 
