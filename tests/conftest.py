@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,14 @@ def pytest_report_header() -> str:
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a made-up data set: 250 training images, no multiple of 32, and 96 test images."""
     return write_made_up(tmp_path_factory.mktemp("made-up"), train=250)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A made-up set in a folder that another user can reach, too (pytest's own folders are private)."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield write_made_up(Path(name) / "data")
 
 
 @pytest.fixture(scope="session")
