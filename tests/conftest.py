@@ -26,8 +26,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = (  # what keeps it from asking the network for anything of its own
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update"),
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,7 +43,7 @@ os.environ.update(KERNELS)  # what a worker has, before anything imports TensorF
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 
 
-# The files that take longest, each more than its share: begun first, the last ones to end are short.
+# A word in the names of the files that take longest: begun first, they leave short ones to the end.
 LONGEST = (
     "cluster",
     "runs",
@@ -48,6 +53,7 @@ LONGEST = (
     "servers",
     "replay",
     "stores",
+    "store",
     "benchmark",
     "results",
     "notebooks",
@@ -55,8 +61,11 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    def place(item: pytest.Item) -> int:
+        words = item.path.stem.split("_")[1:]
+        return min((place for place, name in enumerate(LONGEST) if name in words), default=len(LONGEST))
+
+    items.sort(key=place)
 
 
 def pytest_report_header() -> str:
