@@ -104,7 +104,7 @@ def test_a_run_resumes_what_was_killed_and_makes_nothing_twice(lab: Lab, same: b
     assert ("2 runs were recorded already" in said) is same
     runs = lab.runs()
     if same:
-        assert set(runs["run_id"]) == set(before) and set(runs["status"]) == {"FINISHED"}
+        assert set(runs["run_id"]) == set(before.index) and set(runs["status"]) == {"FINISHED"}
         assert checked(lab, *KILLED) == []
     else:
         assert len(runs) == 2 * len(before) and (runs["status"] == "FINISHED").sum() == 2 * len(before) - 1
