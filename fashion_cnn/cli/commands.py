@@ -262,6 +262,11 @@ def _add_results_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compute verdicts and tables again from the published files alone; status 1 where anything differs",
     )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="with --update: also drop published runs of another code, data set or config than the newest",
+    )
     _add_json(parser)
     _add_common(parser)
 
@@ -410,16 +415,16 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     import pandas as pd
 
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_records
-    from fashion_cnn.reports.page import render, study_figures
+    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_views
+    from fashion_cnn.reports.page import render_report, study_figures
     from fashion_cnn.store.trajectories import write_bytes
 
     chosen = select_studies(studies, given.study)
     data = data_set(given.data_dir)
     store = _store(given)
     found = recorded(store, studies)
-    records = study_records(store, chosen, data, found)
-    page = render(
+    records = study_views(store, chosen, data, found)
+    page = render_report(
         records,
         verdicts=verdicts(studies, found.runs, found.epochs, pd.read_csv(post), found.incomplete),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -460,11 +465,11 @@ def _bundle(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
 
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.gather import selections
-    from fashion_cnn.review.pack import pack, told
+    from fashion_cnn.review.pack import make_bundle, reasons_text
     from fashion_cnn.store.trajectories import write_bytes
 
     chosen = selections(_store(given), select_studies(studies, given.study))
-    content = pack(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=post.read_bytes())
+    content = make_bundle(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=post.read_bytes())
     output, sha256 = Path(given.output), hashlib.sha256(content).hexdigest()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -473,7 +478,7 @@ def _bundle(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
         raise StudyError(f"{output} cannot be written ({error.strerror}); name another with --output") from None
     lines, packed = [], {}
     for one in chosen:
-        lines.append(f"{one.study.name}: {len(one.records)} runs; left out: {told(one.left_out) or 'none'}")
+        lines.append(f"{one.study.name}: {len(one.records)} runs; left out: {reasons_text(one.left_out) or 'none'}")
         lines += [f"  {run_id}: {reason}" for run_id, reason in one.incomplete.items()]
         left_out = {"left_out": dict(one.left_out), "incomplete": dict(one.incomplete)}
         packed[one.study.name] = {"runs": len(one.records), **left_out}
@@ -497,11 +502,11 @@ def _verify(studies: Sequence[Study], given: argparse.Namespace) -> int:
 
 def _ui(studies: Sequence[Study], published: Path, given: argparse.Namespace) -> int:
     from fashion_cnn.cli.ui import serve
-    from fashion_cnn.reports.publish import load
+    from fashion_cnn.reports.publish import import_runs
 
     chosen = select_studies(studies, [given.study] if given.study else [])
     store = _store(given, create=given.published)
-    if given.published and (count := load(store, studies, published)):
+    if given.published and (count := import_runs(store, studies, published)):
         print(f"{count} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
     return serve(store, [study.name for study in chosen], given.port)
 
@@ -510,15 +515,17 @@ def _results(studies: Sequence[Study], post: Path, published: Path, given: argpa
     from fashion_cnn.cli import tables
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.publish import problems, read, update, write_readme
-    from fashion_cnn.reports.published import verdicts_over
+    from fashion_cnn.reports.published import ResultsError, verdicts_over
 
+    if given.replace and not given.update:
+        raise ResultsError("--replace is part of an update: give --update, too")
     readme = REPOSITORY / "README.md"
     if given.check:
         found = problems(studies, published, post, readme)
         _tell(given, {"problems": found}, "\n".join(found) or f"{published.name}: all of it holds")
         return FAILED if found else DONE
     if given.update:
-        merged = update(_store(given), studies, published, post)
+        merged = update(_store(given), studies, published, post, replace=given.replace)
         write_readme(studies, published, post, readme)
         value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
         lines = [f"dropped: {line}" for line in merged.dropped]

@@ -19,13 +19,13 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, verdicts
 from fashion_cnn.reports.page import (
     Exploratory,
-    StudyRecords,
+    StudyView,
     arm_table,
     difference,
     moment,
     number,
     post_comparison,
-    render,
+    render_report,
     study_figures,
 )
 from fashion_cnn.study import Study
@@ -80,8 +80,8 @@ def epochs_of(runs: pd.DataFrame, last: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run_id", "epoch", "loss", "accuracy", "test_loss", "test_accuracy"])
 
 
-def records(*runs: dict[str, Any], study: Study = STUDY, **others: Any) -> StudyRecords:
-    return StudyRecords(study, frame(*runs), epochs_of(frame(*runs)), **others)
+def records(*runs: dict[str, Any], study: Study = STUDY, **others: Any) -> StudyView:
+    return StudyView(study, frame(*runs), epochs_of(frame(*runs)), **others)
 
 
 def text_of(html: str) -> str:
@@ -96,7 +96,7 @@ def post(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame(made | columns)
 
 
-def said(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> Verdicts:
+def said(*studies: StudyView, printed: pd.DataFrame | None = None) -> Verdicts:
     runs, epochs = (pd.concat([getattr(one, name) for one in studies]) for name in ("runs", "epochs"))
     return verdicts([one.study for one in studies], runs, epochs, post() if printed is None else printed)
 
@@ -164,7 +164,7 @@ def full() -> str:
     evil = Study("evil_study", EVIL, {EVIL: CNN, "plain": DENSE}, claims)
     runs = [run(EVIL, study="evil_study", config_sha256=CNN.sha256(), git_commit=EVIL)]
     studies = [first, records(*runs, study=evil), records(study=replace(STUDY, name="empty_study"))]
-    return render(studies, verdicts=said(*studies), made_at=MADE_AT, exploratory=data)
+    return render_report(studies, verdicts=said(*studies), made_at=MADE_AT, exploratory=data)
 
 
 # -- which runs the tables take -----------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_epochs_and_seconds_are_told_by_mean_and_range() -> None:
 # -- the post's numbers -------------------------------------------------------------------------------------------
 
 
-def compared(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> pd.DataFrame:
+def compared(*studies: StudyView, printed: pd.DataFrame | None = None) -> pd.DataFrame:
     """The post's numbers of the first study's arms, among the runs of all."""
     return post_comparison(studies[0].study, said(*studies, printed=printed))
 
@@ -399,18 +399,18 @@ def test_a_moment_is_written_in_utc() -> None:
 
 
 def test_a_report_of_no_studies_is_a_page() -> None:
-    assert Page(render([], made_at=MADE_AT)).wrong == []
+    assert Page(render_report([], made_at=MADE_AT)).wrong == []
 
 
 def test_a_store_without_runs_is_said_so() -> None:
-    html = render([records()], made_at=MADE_AT)
+    html = render_report([records()], made_at=MADE_AT)
     assert "The store has no runs of this study" in text_of(html)
     assert "No run of this study is recorded. fashion-cnn run made_up_study makes them." in text_of(html)
     assert not Page(html).all("svg", "img")
 
 
 def test_a_store_of_smoke_runs_is_said_so() -> None:
-    html = render([records(run(smoke="true"), run(smoke="true", status="FAILED"))], made_at=MADE_AT)
+    html = render_report([records(run(smoke="true"), run(smoke="true", status="FAILED"))], made_at=MADE_AT)
     assert "The store has only smoke runs" in text_of(html)
     assert "Only smoke runs are recorded (2)" in text_of(html)
     assert "Left out: smoke run (2)." in text_of(html)
@@ -418,7 +418,7 @@ def test_a_store_of_smoke_runs_is_said_so() -> None:
 
 
 def test_a_study_without_a_finished_run_is_said_so() -> None:
-    html = render([records(run(status="FAILED", stop_reason="killed"), run(smoke="true"))], made_at=MADE_AT)
+    html = render_report([records(run(status="FAILED", stop_reason="killed"), run(smoke="true"))], made_at=MADE_AT)
     assert "None of the 2 recorded runs can stand in a table" in text_of(html)
     assert "failed: killed" in text_of(html)
 
@@ -441,7 +441,7 @@ def test_it_states_what_the_spread_is_over_and_whose_times_they_are(full: str) -
 
 def test_a_run_has_its_id_its_commit_and_its_whole_hashes() -> None:
     one = run(git_dirty="true", git_commit="abc" * 13)
-    html = render([records({**one, "status": "FAILED"})], made_at=MADE_AT)
+    html = render_report([records({**one, "status": "FAILED"})], made_at=MADE_AT)
     codes = {code.get("title") for code in Page(html).all("code")}
     assert {one["name"], one["git_commit"], *(one[name] for name in HASHES)} <= codes
     assert f"{one['run_id']} one 0 failed" in text_of(html)
@@ -449,7 +449,7 @@ def test_a_run_has_its_id_its_commit_and_its_whole_hashes() -> None:
 
 
 def test_environments_code_and_data_are_counted() -> None:
-    html = render([records(run(), run("two"), run(smoke="true", environment_sha256="f" * 64))], made_at=MADE_AT)
+    html = render_report([records(run(), run("two"), run(smoke="true", environment_sha256="f" * 64))], made_at=MADE_AT)
     assert f"environment {'e' * 64} 2 2 environment {'f' * 64} 1 0 code {'c' * 64} 3 2" in text_of(html)
 
 
@@ -461,7 +461,7 @@ def test_sentences_stand_with_their_parts_numbers_notes_and_verdicts() -> None:
         for seed in range(6)
     ]
     made = records(*runs)
-    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    text = text_of(render_report([made], verdicts=said(made), made_at=MADE_AT))
     assert "the post's One is better supported" in text
     assert "ours Two is flat supported" in text
     assert "the post's More data is needed not tested" in text
@@ -474,7 +474,7 @@ def test_sentences_stand_with_their_parts_numbers_notes_and_verdicts() -> None:
 
 def test_too_few_seeds_have_dashes_for_what_they_cannot_say() -> None:
     made = records(run("one"), run("two"))
-    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    text = text_of(render_report([made], verdicts=said(made), made_at=MADE_AT))
     assert "test accuracy: one higher than two 1 +0.0000 - - 0 of 1, 1 equal - - - - too few seeds" in text
     assert "test accuracy: two within 0.005 of flat 0 - - - - - - - - too few seeds" in text
 
@@ -489,7 +489,7 @@ def test_it_says_once_how_far_the_verdicts_hold_and_how_many_of_the_posts_number
 
 
 def test_without_verdicts_neither_claims_nor_the_posts_numbers_are_shown() -> None:
-    text = text_of(render([records(run())], made_at=MADE_AT))
+    text = text_of(render_report([records(run())], made_at=MADE_AT))
     assert "Claims" not in text and "Verdicts" not in text and "The post's numbers" not in text
 
 
@@ -502,7 +502,8 @@ def test_feature_maps_stand_side_by_side_and_who_has_none_is_named(full: str) ->
 def test_a_figure_that_cannot_be_drawn_is_told_in_its_place() -> None:
     maps = {"one": {"convolution_1": np.ones((1, 26, 26, 4), np.float32)}}
     images = np.zeros((2, 28, 28), np.uint8)
-    html = render([records(activations=maps, images=images, indices=(0, 23), class_name="Ankle boot")], made_at=MADE_AT)
+    view = records(activations=maps, images=images, indices=(0, 23), class_name="Ankle boot")
+    html = render_report([view], made_at=MADE_AT)
     assert "Not drawn: convolution_1 has maps of 1 images, but there are 2 images." in text_of(html)
 
 
@@ -594,7 +595,8 @@ def test_the_rows_of_a_table_are_as_wide_as_its_head(full: str) -> None:
 
 def test_the_same_input_gives_the_same_page() -> None:
     runs = [run(arm, seed) for arm in STUDY.arms for seed in range(2)]
-    first, second = (render([made], verdicts=said(made), made_at=MADE_AT) for made in (records(*runs), records(*runs)))
+    views = records(*runs), records(*runs)
+    first, second = (render_report([view], verdicts=said(view), made_at=MADE_AT) for view in views)
     assert first == second
 
 
@@ -621,7 +623,7 @@ def test_a_study_without_runs_has_no_feature_maps_to_draw() -> None:
 def test_a_thousand_runs_are_all_listed_and_folded_away() -> None:
     runs = [run(arm, seed, 0.9 + seed % 7 / 1000) for arm in ("one", "two") for seed in range(500)]
     made = records(*runs)
-    html = render([made], verdicts=said(made), made_at=MADE_AT)
+    html = render_report([made], verdicts=said(made), made_at=MADE_AT)
     page = Page(html)
     assert page.wrong == []
     assert {"open": ""} not in page.all("details")

@@ -28,13 +28,13 @@ from fashion_cnn.data import FASHION_MNIST_SHA256
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.evidence.selection import Selection
-from fashion_cnn.evidence.tables import COLUMNS, EPOCH_COLUMNS, BundleError, from_csv, from_json, to_csv, to_json
+from fashion_cnn.evidence.tables import COLUMNS, EPOCH_COLUMNS, TableError, from_csv, from_json, to_csv, to_json
 from fashion_cnn.reports import page as report
 from fashion_cnn.review import archive
 from fashion_cnn.review.archive import ArchiveError
-from fashion_cnn.review.bundle import study_of, study_values
-from fashion_cnn.review.pack import manifest, pack
-from fashion_cnn.review.verify import Outcome, verify
+from fashion_cnn.review.bundle import BundleError, study_of, study_values, to_manifest
+from fashion_cnn.review.pack import make_bundle
+from fashion_cnn.review.verify import VerifyResult, verify
 from fashion_cnn.study import Study
 from tests.conftest import answer, python
 from tests.support.command import REPOSITORY, Lab
@@ -76,7 +76,7 @@ def records(study: Study = STUDY, seeds: int = SEEDS, **settings: Any) -> list[R
 
 
 def packed(*selections: Selection) -> bytes:
-    return pack(selections, lock=LOCK, post=POST)
+    return make_bundle(selections, lock=LOCK, post=POST)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def packed_small() -> bytes:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes the time of packing, where a test does not look at it."""
-    monkeypatch.setattr(report, "render", lambda *_, **__: "")
+    monkeypatch.setattr(report, "render_report", lambda *_, **__: "")
     monkeypatch.setattr(report, "study_figures", lambda _: {})
 
 
@@ -116,7 +116,7 @@ def sealed(files: Files) -> bytes:
             content = files[one["@id"]]
             one |= {"sha256": hashlib.sha256(content).hexdigest(), "contentSize": str(len(content))}
     files["ro-crate-metadata.json"] = to_json(crate)
-    files["manifest.json"] = manifest({name: content for name, content in files.items() if name != "manifest.json"})
+    files["manifest.json"] = to_manifest({name: content for name, content in files.items() if name != "manifest.json"})
     return zipped(files)
 
 
@@ -141,7 +141,7 @@ def next_number(number: str) -> str:
     return repr(math.nextafter(float(number), math.inf))
 
 
-def said(outcome: Outcome) -> str:
+def said(outcome: VerifyResult) -> str:
     return "\n".join(map(str, outcome.findings))
 
 
@@ -240,7 +240,7 @@ def test_tables_keep_every_digit_and_every_letter(value: float, text: str) -> No
 
 @pytest.mark.parametrize("cell", ["0.10", "1e-1", "0.1_0", " 0.1", "x", "1,5"])
 def test_a_number_is_read_only_as_it_is_written(cell: str) -> None:
-    with pytest.raises(BundleError, match=r"row 2: real is .* no number in full precision"):
+    with pytest.raises(TableError, match=r"row 2: real is .* no number in full precision"):
         from_csv(f'real\n"{cell}"\n'.encode(), {"real": "real"})
 
 
@@ -252,14 +252,20 @@ def graph(content: bytes) -> dict[str, dict[str, Any]]:
 
 
 def test_another_programs_reader_takes_the_description(bundle: bytes) -> None:
-    from rocrate.rocrate import ROCrate
+    entities = graph(bundle)
 
-    crate = ROCrate(json.loads(files_of(bundle)["ro-crate-metadata.json"]))
-    actions = crate.root_dataset["mentions"]
+    def follow(reference: dict[str, str]) -> dict[str, Any]:
+        return entities[reference["@id"]]
+
+    descriptor = follow({"@id": "ro-crate-metadata.json"})
+    assert descriptor["conformsTo"] == {"@id": "https://w3id.org/ro/crate/1.1"}
+    actions = [follow(action) for action in follow(descriptor["about"])["mentions"]]
     assert len(actions) == len(STUDY.arms) * SEEDS
-    assert {action["instrument"]["softwareVersion"] for action in actions} == {COMMIT}
-    assert {action["object"][0]["sha256"] for action in actions} == {FASHION_MNIST_SHA256}
-    assert all(any(one.id.endswith("/trajectory.json") for one in action["result"]) for action in actions)
+    assert {follow(action["instrument"])["softwareVersion"] for action in actions} == {COMMIT}
+    assert {follow(action["object"][0])["sha256"] for action in actions} == {FASHION_MNIST_SHA256}
+    assert all(any(one["@id"].endswith("/trajectory.json") for one in action["result"]) for action in actions)
+    used = [one for action in actions for key in ("object", "result") for one in action[key]]
+    assert all(follow(one)["@type"] in ("File", "Dataset") for one in used)
 
 
 def test_it_names_its_profile_a_licence_and_no_people(bundle: bytes) -> None:
