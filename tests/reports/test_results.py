@@ -18,6 +18,7 @@ import pytest
 from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.claims import Equivalent, Higher
 from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.environment import code_sha256
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
@@ -27,6 +28,7 @@ from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.store.tracking import Store, resolve
 from fashion_cnn.study import Study
+from tests.support import recorded
 from tests.support.command import REPOSITORY, Lab
 from tests.support.recorded import put, record
 from tests.support.tampering import with_row
@@ -132,6 +134,25 @@ def test_runs_of_an_older_code_are_dropped_and_named() -> None:
     merged = results.merge(STUDY, records(0), new)
     assert len(merged.records) == 4 and len(merged.dropped) == 4
     assert merged.dropped[0] == "baseline_study: dense · seed 0: another code"
+
+
+def test_published_runs_that_would_be_dropped_are_counted_by_study_and_reason() -> None:
+    new = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] + 10**9) for one in records(0)]
+    merged = results.merge(STUDY, records(0, 1), new)
+    assert merged.lost == {("baseline_study", "another code"): 4, ("epochs_study", "another code"): 4}
+    told = re.escape("8 published runs would be dropped (baseline_study 4, epochs_study 4): another code (8); nothing")
+    with pytest.raises(results.ResultsError, match=f"^{told} was written; .* results --update --replace drops them$"):
+        results.check_nothing_lost(merged)
+    changed = (replace(STUDY[0], arms={**STUDY[0].arms, "dense": replace(DENSE, epochs=3)}), EPOCHS)
+    with pytest.raises(results.ResultsError, match=r"^1 published run would be .*: another config than the arm has"):
+        results.check_nothing_lost(results.merge(changed, records(0), []))
+
+
+def test_what_only_the_store_holds_is_dropped_without_a_loss() -> None:
+    old = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] - 10**9) for one in records(0)]
+    merged = results.merge(STUDY, records(0), old)
+    assert len(merged.dropped) == 4 and merged.lost == {}
+    results.check_nothing_lost(merged)
 
 
 def test_a_store_of_an_older_code_drops_nothing_that_is_published() -> None:
@@ -450,9 +471,9 @@ def test_an_import_that_was_cut_off_is_done_again(store: Store, folder: Path) ->
 
 def test_they_count_for_no_claim_and_no_table_of_the_store(store: Store) -> None:
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import recorded
+    from fashion_cnn.reports import gather
 
-    found = recorded(store, STUDY)
+    found = gather.recorded(store, STUDY)
     said = verdicts(STUDY, found.runs, found.epochs, pd.read_csv(POST_RESULTS), found.incomplete)
     assert [one.taken for one in said.studies] == [0, 0]
     assert said.studies[0].left_out == (("published, recorded elsewhere", 2 * SEEDS),)
@@ -487,6 +508,27 @@ def test_update_publishes_what_the_store_holds_and_check_holds_then(tmp_path: Pa
     assert "scores.svg was changed after it was published" in lab.call("results", "--check", status=1)
 
 
+def test_an_update_that_would_drop_published_runs_writes_nothing_unless_it_is_told_to(
+    tmp_path: Path, made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(tmp_path, made_up)
+    write(published(records(0, 1, studies=(BASELINE,)), (BASELINE,)), lab.published)
+    before = publishing.read_files(lab.published)
+    monkeypatch.setattr(recorded, "CODE", {**recorded.CODE, "models.py": "0" * 64})
+    put(lab.store(), record(BASELINE, "cnn", 0, minutes=10_000), BASELINE.question)
+    printed = lab.call("results", "--update", status=2)
+    assert "error: 4 published runs would be dropped (baseline_study 4): another code (4); nothing was" in printed
+    assert "--update --replace drops them" in printed and printed.count("\n") == 1
+    assert publishing.read_files(lab.published) == before
+    merged = publishing.update(lab.store(), STUDIES, lab.published, POST_RESULTS, replace=True)
+    assert (merged.added, len(merged.records), len(merged.dropped)) == (1, 1, 4)
+    assert len(publishing.read(lab.published)) == 1
+
+
+def test_replace_without_an_update_is_refused(tmp_path: Path, made_up: Path) -> None:
+    assert "give --update, too" in Lab(tmp_path, made_up).call("results", "--replace", status=2)
+
+
 def _readme(tmp_path: Path, lab: Lab) -> Path:
     path = tmp_path / "README.md"
     path.write_text('<!-- [[[cog cog.outl(part("basis")) ]]] -->\n<!-- [[[end]]] -->\n', encoding="utf-8")
@@ -504,6 +546,15 @@ def test_without_published_results_the_command_says_what_makes_them(tmp_path: Pa
 def test_what_this_repository_publishes_holds() -> None:
     """As `fashion-cnn results --check`: verdicts, tables and README, computed again from the committed files alone."""
     assert publishing.problems(STUDIES, RESULTS, POST_RESULTS, REPOSITORY / "README.md") == []
+
+
+def test_the_code_that_decides_numbers_is_the_published_one() -> None:
+    published = {str(one.row["code_sha256"]) for one in publishing.read(RESULTS)}
+    assert published == {code_sha256()}, (
+        "config.py, data.py, models.py or training.py no longer decides numbers as it did for the published runs. If "
+        "that is not meant, undo it. If it is, say so in LOG.md, and train, publish and commit runs of the new code "
+        "(fashion-cnn results --update --replace), or let this test name both hashes until they are there."
+    )
 
 
 def test_no_published_file_is_over_a_mebibyte_or_holds_a_path() -> None:
