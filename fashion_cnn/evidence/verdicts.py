@@ -40,7 +40,7 @@ class StudyVerdicts:
     recorded: int
     """Runs, whatever became of them."""
     taken: int
-    """Of these: one an arm and seed."""
+    """Of these: one per arm and seed."""
     left_out: tuple[tuple[str, int], ...]
     """The others: reason and count."""
     sentences: tuple[Sentence, ...]
@@ -48,8 +48,11 @@ class StudyVerdicts:
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            **{"study": self.study.name, "question": self.study.question},
-            **{"recorded": self.recorded, "taken": self.taken, "left_out": dict(self.left_out)},
+            "study": self.study.name,
+            "question": self.study.question,
+            "recorded": self.recorded,
+            "taken": self.taken,
+            "left_out": dict(self.left_out),
             "sentences": [sentence.as_dict() for sentence in self.sentences],
         }
 
@@ -60,11 +63,11 @@ class Verdicts:
 
     studies: tuple[StudyVerdicts, ...]
     post: pd.DataFrame
-    """What the post printed, a row an epoch."""
+    """What the post printed, one row per epoch."""
     printed: pd.DataFrame
     """See `statistics.printed_values`; by study and arm as in `post`."""
     pool: pd.DataFrame
-    """Our runs that `printed` compares with: one a config and seed, whichever study it is recorded in."""
+    """Our runs that `printed` compares with: one per config and seed, whichever study it is recorded in."""
 
     def of(self, studies: Sequence[Study]) -> Verdicts:
         """The part that is about some of the studies."""
@@ -89,7 +92,8 @@ class Verdicts:
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            **{"alpha": ALPHA, "caveats": list(CAVEATS)},
+            "alpha": ALPHA,
+            "caveats": list(CAVEATS),
             "studies": [verdict.as_dict() for verdict in self.studies],
             "post": {
                 name: {**misses(frame), "values": [_json(row) for row in frame.to_dict("records")]}
@@ -109,9 +113,9 @@ def verdicts(
 
     Args:
         studies: whose claims; in order.
-        runs: a row a run of these studies, as `tracking.Store.runs` gives them.
-        epochs: a row an epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
-        post: a row an epoch of the post's one run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
+        runs: one row per run of these studies, as `tracking.Store.runs` gives them.
+        epochs: one row per epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
+        post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
             `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
         incomplete: the ids of runs whose record is no evidence.
     """

@@ -191,7 +191,7 @@ def test_the_description_is_the_one_that_was_always_written() -> None:
     changed = record(SMALL, "cnn", remote="https://example.org/fashion-cnn", diff="+ a line\n")
     fixed = {"start_time": 1_795_000_000_000, "end_time": 1_795_000_018_433, "code_sha256": "c" * 64}
     runs = [with_row(changed, run_id="0" * 32, **fixed), with_row(record(SMALL, "cnn", 1), run_id="1" * 32, **fixed)]
-    names = ("README.txt", "runs.csv", "report.html", "figures/small_study/scores.svg", "requirements.lock")
-    names += tuple(f"records/{run.row['run_id']}/{name}" for run in runs for name in ("config.json", "trajectory.json"))
+    names = ["README.txt", "runs.csv", "report.html", "figures/small_study/scores.svg", "requirements.lock"]
+    names += (f"records/{run.row['run_id']}/{name}" for run in runs for name in ("config.json", "trajectory.json"))
     written = to_json(describe(dict.fromkeys(names, b"content\n"), [SMALL], runs))
     assert hashlib.sha256(written).hexdigest() == DESCRIPTION
