@@ -62,7 +62,7 @@ runs = chosen(store)
 if runs.empty:
     scratch = TemporaryDirectory()
     store = Store(resolve(f"sqlite:///{scratch.name}/mlflow.db", repository))
-    print(f"{publishing.load(store, studies, RESULTS)} published runs imported into a temporary store")
+    print(f"{publishing.import_runs(store, studies, RESULTS)} published runs imported into a temporary store")
     runs = chosen(store)
 
 # %% [markdown]

@@ -34,8 +34,8 @@ from fashion_cnn.builder import ModelBuilder
 from fashion_cnn.claims import MEASURES
 from fashion_cnn.config import CNN, DENSE, feature_map_sizes
 from fashion_cnn.data import CLASS_NAMES, load_dataset
-from fashion_cnn.evidence import tables as bundle
 from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.tables import frames
 from fashion_cnn.models import build
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
@@ -51,7 +51,7 @@ set_up_process(threads=1)  # before anything is computed: one thread, and the sa
 
 # %%
 published, post = publishing.read(RESULTS), POST_RESULTS.read_bytes()
-runs, epochs = bundle.frames((one.row for one in published), bundle.epoch_rows(published))
+runs, epochs = frames(published)
 studies = {study.name: study for study in STUDIES}
 
 

@@ -55,11 +55,11 @@ def _recorded_runs(project: Project, names: Sequence[str], store: Store) -> pd.D
 
 def _ui(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli.ui import serve
-    from fashion_cnn.reports.publish import load
+    from fashion_cnn.reports.publish import import_runs
 
     chosen = select_studies(project.studies, [options.study] if options.study else [])
     store = open_store(options, create=options.published)
-    if options.published and (imported := load(store, project.studies, project.published)):
+    if options.published and (imported := import_runs(store, project.studies, project.published)):
         print(f"{imported} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
     return serve(store, [study.name for study in chosen], options.port)
 
@@ -70,15 +70,15 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     import pandas as pd
 
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_records
-    from fashion_cnn.reports.page import render, study_figures
+    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_views
+    from fashion_cnn.reports.page import render_report, study_figures
 
     chosen = select_studies(project.studies, options.study)
     data = data_set(options.data_dir)
     store = open_store(options)
     stored = recorded(store, project.studies)
-    views = study_records(store, chosen, data, stored)
-    page = render(
+    views = study_views(store, chosen, data, stored)
+    page = render_report(
         views,
         verdicts=verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

@@ -113,16 +113,16 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.gather import selections
-    from fashion_cnn.review.pack import pack, told
+    from fashion_cnn.review.pack import make_bundle, reasons_text
 
     chosen = selections(open_store(options), select_studies(project.studies, options.study))
-    content = pack(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=project.post.read_bytes())
+    content = make_bundle(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=project.post.read_bytes())
     output, sha256 = Path(options.output), hashlib.sha256(content).hexdigest()
     write_output(output, content)
     lines, packed = [], {}
     for selection in chosen:
         name, runs = selection.study.name, len(selection.records)
-        lines.append(f"{name}: {runs} runs; left out: {told(selection.left_out) or 'none'}")
+        lines.append(f"{name}: {runs} runs; left out: {reasons_text(selection.left_out) or 'none'}")
         lines += [f"  {run_id}: {reason}" for run_id, reason in selection.incomplete.items()]
         left_out, incomplete = dict(selection.left_out), dict(selection.incomplete)
         packed[name] = {"runs": runs, "left_out": left_out, "incomplete": incomplete}
@@ -159,21 +159,28 @@ def _add_results(commands: Commands) -> None:
         action="store_true",
         help="compute verdicts and tables again from the published files alone; status 1 where anything differs",
     )
+    results.add_argument(
+        "--replace",
+        action="store_true",
+        help="with --update: also drop published runs of another code, data set or config than the newest",
+    )
 
 
 def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.publish import problems, read, update, write_readme
-    from fashion_cnn.reports.published import verdicts_over
+    from fashion_cnn.reports.published import ResultsError, verdicts_over
 
+    if options.replace and not options.update:
+        raise ResultsError("--replace is part of an update: give --update, too")
     studies, published, post, readme = project.studies, project.published, project.post, REPOSITORY / "README.md"
     if options.check:
         wrong = problems(studies, published, post, readme)
         answer(options, {"problems": wrong}, "\n".join(wrong) or f"{published.name}: all of it holds")
         return FAILED if wrong else DONE
     if options.update:
-        merged = update(open_store(options), studies, published, post)
+        merged = update(open_store(options), studies, published, post, replace=options.replace)
         write_readme(studies, published, post, readme)
         value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
         lines = [f"dropped: {line}" for line in merged.dropped]

@@ -39,7 +39,7 @@ class Contradiction:
 def contradictions(record: Record) -> list[Contradiction]:
     """Where a record contradicts itself; what is missing altogether is a matter of `missing`."""
     parts = (_of_config, _of_environment, _of_trajectory, _of_ending, _of_hashes)
-    return [found for part in parts for found in part(record)]
+    return [contradiction for part in parts for contradiction in part(record)]
 
 
 def _differ(name: str, recorded: Any, other: Any, where: str, epoch: int | None = None) -> Iterator[Contradiction]:
@@ -82,14 +82,15 @@ def _of_environment(record: Record) -> Iterator[Contradiction]:
     if not isinstance(environment, dict):
         return
     with suppress(ValueError):  # what is not canonical JSON is the artifact's own matter
-        told = hash_of(environment["fingerprint"]) if isinstance(environment.get("fingerprint"), dict) else None
-        yield from _differ("environment_sha256", row.get("environment_sha256"), told, f"the hash of {where}")
+        fingerprint = environment.get("fingerprint")
+        computed = hash_of(fingerprint) if isinstance(fingerprint, dict) else None
+        yield from _differ("environment_sha256", row.get("environment_sha256"), computed, f"the hash of {where}")
     checkout = environment.get("checkout")
     if isinstance(checkout, dict):
         dirty = checkout.get("dirty")
-        told = str(dirty).lower() if isinstance(dirty, bool) else None
+        stated = str(dirty).lower() if isinstance(dirty, bool) else None
         yield from _differ("git_commit", row.get("git_commit"), checkout.get("commit"), where)
-        yield from _differ("git_dirty", row.get("git_dirty"), told, where)
+        yield from _differ("git_dirty", row.get("git_dirty"), stated, where)
 
 
 def _of_trajectory(record: Record) -> Iterator[Contradiction]:
@@ -112,9 +113,9 @@ def _of_trajectory(record: Record) -> Iterator[Contradiction]:
     yield from _differ("epochs_trained", row.get("epochs_trained"), float(len(states)), f"{where}, by its epochs,")
     if len(record.epochs) > len(states):
         yield Contradiction("epochs", None, str(len(record.epochs)), f"{where} has {len(states)}")
-    for place, (ours, theirs) in enumerate(zip(record.epochs, states, strict=False), start=1):
+    for number, (epoch, state) in enumerate(zip(record.epochs, states, strict=False), start=1):
         for name in ("epoch", *EPOCH_METRICS):
-            yield from _differ(name, ours.get(name), theirs.get(name), where, place)
+            yield from _differ(name, epoch.get(name), state.get(name), where, number)
     if states:
         yield from _differ("weights_sha256", row.get("weights_sha256"), states[-1].get("weights_sha256"), where)
 
@@ -143,14 +144,14 @@ def _of_ending(record: Record) -> Iterator[Contradiction]:
     for name in EPOCH_METRICS:
         yield from _differ(name, row.get(name), epochs[-1].get(name), "the last epoch")
     for name, part in (("fit_seconds", "epoch_seconds"), ("fit_cpu_seconds", "epoch_cpu_seconds")):
-        total = sum(_number(one.get(part)) for one in epochs)
+        total = sum(_number(epoch.get(part)) for epoch in epochs)
         yield from _far(name, row.get(name), total, "the sum over the epochs")
-    losses = [_number(one.get("loss")) for one in epochs]
+    losses = [_number(epoch.get("loss")) for epoch in epochs]
     if config is not None:
         cut = config.cut(losses)
-        found = "none of these epochs" if cut is None else f"epoch {cut.epoch} by {cut.reason}"
-        told = f"epoch {len(epochs)} by {row.get('stop_reason')}"
-        yield from _differ("the stop", told, found, "the stopping rule")
+        computed = "none of these epochs" if cut is None else f"epoch {cut.epoch} by {cut.reason}"
+        recorded = f"epoch {len(epochs)} by {row.get('stop_reason')}"
+        yield from _differ("the stop", recorded, computed, "the stopping rule")
     table = record.json("per_class.json")
     if isinstance(table, dict):
         yield from _far("test_accuracy", row.get("test_accuracy"), _right(table), "per_class.json")
@@ -159,10 +160,10 @@ def _of_ending(record: Record) -> Iterator[Contradiction]:
 def _right(table: Mapping[str, Any]) -> float | None:
     """The share of images that the confusion matrix in a `per_class.json` has on its diagonal."""
     try:
-        places = {name: place for place, name in enumerate(table["columns"])}
+        columns = {name: place for place, name in enumerate(table["columns"])}
         rows = table["data"]
-        right = sum(row[places[f"answered {row[places['class']]}"]] for row in rows)
-        return float(right / sum(row[places["images"]] for row in rows))
+        right = sum(row[columns[f"answered {row[columns['class']]}"]] for row in rows)
+        return float(right / sum(row[columns["images"]] for row in rows))
     except (KeyError, TypeError, IndexError, ArithmeticError):
         return None
 
@@ -170,17 +171,17 @@ def _right(table: Mapping[str, Any]) -> float | None:
 def _of_hashes(record: Record) -> Iterator[Contradiction]:
     if HASHES not in record.artifacts:
         return
-    found = {name: hashlib.sha256(content).hexdigest() for name, content in record.artifacts.items()}
-    yield from _differ("artifacts_sha256", record.row.get("artifacts_sha256"), found.pop(HASHES), HASHES)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in record.artifacts.items()}
+    yield from _differ("artifacts_sha256", record.row.get("artifacts_sha256"), digests.pop(HASHES), HASHES)
     listed = record.json(HASHES)
     if not isinstance(listed, dict):
         return
     for name, digest in listed.items():
-        if name in found:
-            yield from _differ(name, digest, found[name], "the artifact's own SHA-256")
+        if name in digests:
+            yield from _differ(name, digest, digests[name], "the artifact's own SHA-256")
         elif record.whole:
             yield Contradiction(name, None, str(digest), "the artifact is not there")
-    for name in sorted({*found} - {*listed}) if record.whole else ():
+    for name in sorted({*digests} - {*listed}) if record.whole else ():
         yield Contradiction(name, None, "not in hashes.json", "the artifact is there")
 
 

@@ -6,22 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from fashion_cnn.evidence.record import BASIS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fashion_cnn.study import Study
-
-
-from typing import TYPE_CHECKING
-
-from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.record import BASIS, Record
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 CELL: Final = ["study", "arm", "seed"]
 
@@ -35,8 +24,8 @@ def select(
     the one with the newest run. Whether a run reused another's epochs makes no difference: it has the same bits.
 
     Args:
-        runs: a row a run, as `tracking.Store.runs` gives them.
-        study: of these runs; where given, runs of arms that it has no more, or has with another config, are left out.
+        runs: one row per run, as `tracking.Store.runs` gives them.
+        study: of these runs; where given, runs of arms that it no longer has, or has with another config, are left out.
         incomplete: the ids of runs whose record is not complete, or contradicts itself.
 
     Returns:
@@ -90,7 +79,7 @@ class Selection:
 
     study: Study
     records: Sequence[Record]
-    """Complete, one an arm and seed, of one data set, code and environment: as `evidence.select` orders them."""
+    """Complete, one per arm and seed, of one data set, code and environment: as `select` orders them."""
     left_out: Sequence[tuple[str, int]]
     """How many of the store's runs of the study are not among them, by reason."""
     incomplete: Mapping[str, str] = field(default_factory=dict)

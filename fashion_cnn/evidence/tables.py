@@ -6,8 +6,7 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -16,7 +15,6 @@ from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 _Kind = Literal["text", "whole", "real"]
 COLUMNS: Final[Mapping[str, _Kind]] = {
@@ -34,12 +32,11 @@ EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {
     "epoch": "whole",
     **dict.fromkeys(EPOCH_METRICS, "real"),
 }
-_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _NOTHING: Final = "not there"
 
 
-class BundleError(ValueError):
-    """A bundle that cannot be made or read: one line that says why."""
+class TableError(ValueError):
+    """A file that holds no JSON value, or not the table that is read: one line that says why."""
 
 
 def to_json(value: Any) -> bytes:
@@ -51,21 +48,21 @@ def from_json(content: bytes) -> Any:
     """The JSON value in a file.
 
     Raises:
-        BundleError: it holds none.
+        TableError: it holds none.
     """
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
-        raise BundleError("it holds no JSON value") from None
+        raise TableError("it holds no JSON value") from None
 
 
-def moment(milliseconds: float) -> str:
+def iso_time(milliseconds: float) -> str:
     """A time, milliseconds since 1970, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind]) -> bytes:
-    """A table as a CSV file, each number with as many digits as tell it from any other."""
+    """A table as a CSV file, each number with as many digits as distinguish it from any other."""
     buffer = io.StringIO()
     table = csv.writer(buffer)  # with the CR LF of RFC 4180: with LF alone Python does not quote a text with a CR
     table.writerow(columns)
@@ -77,23 +74,23 @@ def from_csv(content: bytes, columns: Mapping[str, _Kind]) -> list[dict[str, Any
     """The rows of a CSV file that `to_csv` wrote; an empty cell is None.
 
     Raises:
-        BundleError: other columns, or a cell that `to_csv` would not write so: says which.
+        TableError: other columns, or a cell that `to_csv` would not write so: says which.
     """
     try:
         table = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise BundleError(f"it holds no table ({error})") from None
+        raise TableError(f"it holds no table ({error})") from None
     if not table or table[0] != list(columns):
-        raise BundleError(f"its columns are not {', '.join(columns)}")
+        raise TableError(f"its columns are not {', '.join(columns)}")
     rows = []
     for number, cells in enumerate(table[1:], start=2):
         if len(cells) != len(columns):
-            raise BundleError(f"row {number} has {len(cells)} cells for {len(columns)} columns")
+            raise TableError(f"row {number} has {len(cells)} cells for {len(columns)} columns")
         row = {}
         for (name, kind), cell in zip(columns.items(), cells, strict=True):
             row[name] = _value(cell, kind)
             if _cell(row[name], kind) != cell:
-                raise BundleError(f"row {number}: {name} is {cell[:80]!r}, which is no {_KINDS[kind]}")
+                raise TableError(f"row {number}: {name} is {cell[:80]!r}, which is no {_KINDS[kind]}")
         rows.append(row)
     return rows
 
@@ -121,29 +118,25 @@ def epoch_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
     return [{**epoch, "run_id": record.row["run_id"]} for record in records for epoch in record.epochs]
 
 
-def is_run_id(text: Any) -> bool:
-    """Whether a text can be a run's id, and so a folder's name."""
-    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
-
-
-def frames(runs: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of the two tables as the tidy frames that claims, figures and the report take."""
+def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Records as the tidy frames of runs and of epochs that claims, figures and the report take."""
     import pandas as pd
 
-    return pd.DataFrame([*runs], columns=list(COLUMNS)), pd.DataFrame([*epochs], columns=list(EPOCH_COLUMNS))
+    runs = pd.DataFrame([record.row for record in records], columns=list(COLUMNS))
+    return runs, pd.DataFrame(epoch_rows(records), columns=list(EPOCH_COLUMNS))
 
 
-def value_differences(said: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
+def value_differences(stated: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Where two JSON values differ; numbers may by what another processor's rounding makes of them."""
-    if isinstance(said, dict) and isinstance(computed, dict):
-        for name in {**computed, **said}:
+    if isinstance(stated, dict) and isinstance(computed, dict):
+        for name in {**computed, **stated}:
             at = f"{place}.{name}" if place else str(name)
-            yield from value_differences(said.get(name, _NOTHING), computed.get(name, _NOTHING), at)
-    elif isinstance(said, list) and isinstance(computed, list) and len(said) == len(computed):
-        for number, both in enumerate(zip(said, computed, strict=True)):
+            yield from value_differences(stated.get(name, _NOTHING), computed.get(name, _NOTHING), at)
+    elif isinstance(stated, list) and isinstance(computed, list) and len(stated) == len(computed):
+        for number, both in enumerate(zip(stated, computed, strict=True)):
             yield from value_differences(*both, f"{place}[{number}]")
-    elif isinstance(said, float) and isinstance(computed, float | int):
-        if not math.isclose(said, computed, rel_tol=1e-9, abs_tol=1e-12):
-            yield place, said, computed
-    elif type(said) is not type(computed) or said != computed:
-        yield place, said, computed
+    elif isinstance(stated, float) and isinstance(computed, float | int):
+        if not math.isclose(stated, computed, rel_tol=1e-9, abs_tol=1e-12):
+            yield place, stated, computed
+    elif type(stated) is not type(computed) or stated != computed:
+        yield place, stated, computed

@@ -6,6 +6,7 @@ same.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +17,10 @@ from fashion_cnn.evidence.printed import misses, printed_values
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Sentence, decide
 from fashion_cnn.evidence.tables import from_json, to_json
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from fashion_cnn.study import Study
-
-
-import io
-from typing import TYPE_CHECKING
-
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 CAVEATS: Final = (
     f"The error rate is per study: of a study's parts, any false one is called supported with a probability of at most "
@@ -51,7 +41,7 @@ class StudyVerdicts:
     recorded: int
     """Runs, whatever became of them."""
     taken: int
-    """Of these: one an arm and seed."""
+    """Of these: one per arm and seed."""
     left_out: tuple[tuple[str, int], ...]
     """The others: reason and count."""
     sentences: tuple[Sentence, ...]
@@ -59,8 +49,11 @@ class StudyVerdicts:
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            **{"study": self.study.name, "question": self.study.question},
-            **{"recorded": self.recorded, "taken": self.taken, "left_out": dict(self.left_out)},
+            "study": self.study.name,
+            "question": self.study.question,
+            "recorded": self.recorded,
+            "taken": self.taken,
+            "left_out": dict(self.left_out),
             "sentences": [sentence.as_dict() for sentence in self.sentences],
         }
 
@@ -71,18 +64,18 @@ class Verdicts:
 
     studies: tuple[StudyVerdicts, ...]
     post: pd.DataFrame
-    """What the post printed, a row an epoch."""
+    """What the post printed, one row per epoch."""
     printed: pd.DataFrame
     """See `evidence.printed.printed_values`; by study and arm as in `post`."""
     pool: pd.DataFrame
-    """Our runs that `printed` compares with: one a config and seed, whichever study it is recorded in."""
+    """Our runs that `printed` compares with: one per config and seed, whichever study it is recorded in."""
 
     def of(self, studies: Sequence[Study]) -> Verdicts:
         """The part that is about some of the studies."""
         names = [study.name for study in studies]
         return replace(
             self,
-            studies=tuple(one for one in self.studies if one.study.name in names),
+            studies=tuple(verdict for verdict in self.studies if verdict.study.name in names),
             post=self.post[self.post["study"].isin(names)],
             printed=self.printed[self.printed["study"].isin(names)],
         )
@@ -100,8 +93,9 @@ class Verdicts:
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {
-            **{"alpha": ALPHA, "caveats": list(CAVEATS)},
-            "studies": [one.as_dict() for one in self.studies],
+            "alpha": ALPHA,
+            "caveats": list(CAVEATS),
+            "studies": [verdict.as_dict() for verdict in self.studies],
             "post": {
                 name: {**misses(frame), "values": [_json(row) for row in frame.to_dict("records")]}
                 for name, frame in (("test_results", self.test_results), ("epoch_results", self.epoch_results))
@@ -120,26 +114,26 @@ def verdicts(
 
     Args:
         studies: whose claims; in order.
-        runs: a row a run of these studies, as `tracking.Store.runs` gives them.
-        epochs: a row an epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
-        post: a row an epoch of the post's one run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
+        runs: one row per run of these studies, as `tracking.Store.runs` gives them.
+        epochs: one row per epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
+        post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
             `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
         incomplete: the ids of runs whose record is no evidence.
     """
     import pandas as pd
 
-    found, frames = [], []
+    decided, counted = [], []
     for study in studies:
         of_study = runs[runs["study"] == study.name]
         chosen, left_out = select(of_study, study, incomplete)
-        frames.append(chosen)
+        counted.append(chosen)
         sentences = tuple(decide(study.claims, chosen))
-        found.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), sentences))
-    together = pd.concat(frames, ignore_index=True) if frames else runs.iloc[:0]
+        decided.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), sentences))
+    together = pd.concat(counted, ignore_index=True) if counted else runs.iloc[:0]
     # As if all studies were one and each config an arm of it: one record of a config and seed, of one code and machine.
     pool, _ = select(together.assign(study="", arm=together["config_sha256"]))
     configs = {(study.name, arm): config.sha256() for study in studies for arm, config in study.arms.items()}
-    return Verdicts(tuple(found), post, printed_values(post, configs, pool, epochs), pool)
+    return Verdicts(tuple(decided), post, printed_values(post, configs, pool, epochs), pool)
 
 
 def _json(row: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +147,8 @@ def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFra
 
     Args:
         studies: in order.
-        runs: see `frames`.
-        epochs: likewise.
+        runs: a row per run, as `tables.frames` gives them.
+        epochs: a row per epoch, likewise.
         post: the CSV file of the post's numbers.
     """
     import pandas as pd
@@ -162,7 +156,7 @@ def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFra
     return verdicts(studies, runs, epochs, pd.read_csv(io.BytesIO(post)))
 
 
-def claims_values(found: Verdicts) -> dict[str, Any]:
+def claims_values(decided: Verdicts) -> dict[str, Any]:
     """Verdicts as JSON values, without the words that say nothing about these runs."""
-    values: dict[str, Any] = from_json(to_json(found.as_dict()))  # tuples become lists, as in a file
+    values: dict[str, Any] = from_json(to_json(decided.as_dict()))  # tuples become lists, as in a file
     return {name: value for name, value in values.items() if name != "caveats"}

@@ -14,28 +14,28 @@ from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.reports.page import Exploratory, StudyRecords
+from fashion_cnn.reports.page import Exploratory, StudyView
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
 
 @dataclass(frozen=True)
-class Recorded:
+class StoreFrames:
     """What a store holds of some studies, as tidy frames."""
 
     runs: pd.DataFrame
-    """A row a run, whatever became of it."""
+    """One row per run, whatever became of it."""
     epochs: pd.DataFrame
-    """A row an epoch, at least of the runs that count."""
+    """One row per epoch, at least of the runs that count."""
     incomplete: Mapping[str, str]
     """See `incomplete`."""
 
 
-def recorded(store: Store, studies: Sequence[Study]) -> Recorded:
+def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
     """What a store holds of some studies.
 
     Args:
-        store: is asked once for the runs, once a metric for the epochs of up to 100 runs.
+        store: is asked once for the runs, and once per metric for the epochs of up to 100 runs.
         studies: whose runs and arms.
 
     Raises:
@@ -43,48 +43,53 @@ def recorded(store: Store, studies: Sequence[Study]) -> Recorded:
     """
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs)
-    return Recorded(runs, epochs, lacking)
+    return StoreFrames(runs, epochs, lacking)
 
 
-def study_records(
-    store: Store, studies: Sequence[Study], data: Dataset | None, found: Recorded | None = None
-) -> list[StudyRecords]:
+def study_views(
+    store: Store, studies: Sequence[Study], data: Dataset | None, frames: StoreFrames | None = None
+) -> list[StudyView]:
     """What the report needs of some studies, in their order.
 
     Args:
         store: is asked for the activations of each arm.
         studies: in order.
         data: the images that the activations are of; None leaves the feature maps out.
-        found: what the store holds of at least these studies, where that is known.
+        frames: what the store holds of at least these studies, where that is known.
 
     Raises:
         StoreError: the store does not answer.
     """
-    found = found or recorded(store, studies)
-    records = []
-    for study in studies:
-        mine = found.runs[found.runs["study"] == study.name]
-        tables, _ = select(mine, study, found.incomplete)
-        activations: dict[str, dict[str, Any]] = {}
-        indices: list[int] = []
-        for row in tables.sort_values("seed", key=lambda seeds: seeds.astype(int)).to_dict("records"):
-            if data is not None and row["arm"] not in activations and row["model"] == "cnn":
-                maps = _activations(store.artifact(row["run_id"], "activations.npz"))
-                indices = [int(index) for index in maps.pop("images", ())] or indices
-                activations[row["arm"]] = maps
-        records.append(
-            StudyRecords(
-                study=study,
-                runs=mine,
-                epochs=found.epochs[found.epochs["run_id"].isin(tables["run_id"])],
-                incomplete={run_id: why for run_id, why in found.incomplete.items() if run_id in set(mine["run_id"])},
-                activations=activations,
-                images=data.test_images[indices] if data is not None and indices else None,
-                indices=indices,
-                class_name=CLASS_NAMES[data.test_labels[indices[0]]] if data is not None and indices else "",
-            )
-        )
-    return records
+    frames = frames or recorded(store, studies)
+    return [_study_view(store, study, data, frames) for study in studies]
+
+
+def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreFrames) -> StudyView:
+    of_study = frames.runs[frames.runs["study"] == study.name]
+    chosen, _ = select(of_study, study, frames.incomplete)
+    activations: dict[str, dict[str, Any]] = {}
+    indices: list[int] = []
+    for row in chosen.sort_values("seed", key=lambda seeds: seeds.astype(int)).to_dict("records"):
+        if data is not None and row["arm"] not in activations and row["model"] == "cnn":
+            maps = _activations(store.artifact(row["run_id"], "activations.npz"))
+            indices = [int(index) for index in maps.pop("images", ())] or indices
+            activations[row["arm"]] = maps
+    shown = data if indices else None
+    return StudyView(
+        study=study,
+        runs=of_study,
+        epochs=frames.epochs[frames.epochs["run_id"].isin(chosen["run_id"])],
+        incomplete=_of_runs(frames.incomplete, of_study),
+        activations=activations,
+        images=None if shown is None else shown.test_images[indices],
+        indices=indices,
+        class_name="" if shown is None else CLASS_NAMES[shown.test_labels[indices[0]]],
+    )
+
+
+def _of_runs(incomplete: Mapping[str, str], runs: pd.DataFrame) -> dict[str, str]:
+    """What is wrong with the records of some runs, in their order."""
+    return {run_id: incomplete[run_id] for run_id in runs["run_id"] if run_id in incomplete}
 
 
 def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
@@ -100,14 +105,13 @@ def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs, whole=True)
     by_run = {run_id: part.to_dict("records") for run_id, part in epochs.groupby("run_id")}
-    found = []
+    chosen_records = []
     for study in studies:
-        mine = runs[runs["study"] == study.name]
-        chosen, left_out = select(mine, study, lacking)
+        of_study = runs[runs["study"] == study.name]
+        chosen, left_out = select(of_study, study, lacking)
         records = list(store.records(chosen.to_dict("records"), by_run, whole=False))
-        reasons = {run_id: lacking[run_id] for run_id in mine["run_id"] if run_id in lacking}
-        found.append(Selection(study, records, left_out, reasons))
-    return found
+        chosen_records.append(Selection(study, records, left_out, _of_runs(lacking, of_study)))
+    return chosen_records
 
 
 def incomplete(
@@ -135,14 +139,14 @@ def incomplete(
         rows = [row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in known]
         if not rows:
             return lacking, epochs
-        found = store.epochs([row["run_id"] for row in rows])
-        by_run = {run_id: part.to_dict("records") for run_id, part in found.groupby("run_id")}
+        read = store.epochs([row["run_id"] for row in rows])
+        by_run = {run_id: part.to_dict("records") for run_id, part in read.groupby("run_id")}
         for record in store.records(rows, by_run, whole=whole):
-            if wrong := [*missing(record), *contradictions(record)]:
-                lacking[record.row["run_id"]] = str(wrong[0])
-        # One without any epoch was looked at, too.
-        looked_at = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
-        epochs = pd.concat([one for one in (epochs, found, looked_at) if len(one)], ignore_index=True)
+            if faults := [*missing(record), *contradictions(record)]:
+                lacking[record.row["run_id"]] = str(faults[0])
+        # A run without any epoch was looked at, too.
+        empty = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
+        epochs = pd.concat([part for part in (epochs, read, empty) if len(part)], ignore_index=True)
 
 
 def data_set(data_dir: str | None) -> Dataset | None:

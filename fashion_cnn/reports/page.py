@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
-from fashion_cnn.evidence.printed import COLUMNS, misses
+from fashion_cnn.evidence.printed import misses
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
@@ -46,14 +46,14 @@ _MEASURES: Final = {
 
 
 @dataclass(frozen=True)
-class StudyRecords:
-    """A study and what the store holds of it, whatever became of the runs."""
+class StudyView:
+    """A study and what is recorded of it, whatever became of the runs."""
 
     study: Study
     runs: pd.DataFrame
-    """A row a run, as `tracking.Store.runs` gives them."""
+    """One row per run, as `tracking.Store.runs` gives them."""
     epochs: pd.DataFrame
-    """A row an epoch of a run: `run_id`, `epoch` and the metrics, as `tracking.Store.epochs` gives them."""
+    """One row per epoch of a run: `run_id`, `epoch` and the metrics, as `tracking.Store.epochs` gives them."""
     incomplete: Mapping[str, str] = field(default_factory=dict)
     """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)
@@ -64,6 +64,12 @@ class StudyRecords:
     """The images' places among the test images."""
     class_name: str = ""
     """The images' class."""
+
+    @classmethod
+    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, **others: Any) -> StudyView:
+        """The view of a study over those of some runs and their epochs that belong to it."""
+        of_study = runs[runs["study"] == study.name]
+        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])], **others)
 
 
 @dataclass(frozen=True)
@@ -88,19 +94,16 @@ class Exploratory:
         return figures.pixel_intensities(self.train_images, self.train_labels, self.class_names)
 
 
-# -- the numbers --------------------------------------------------------------------------------------------------
-
-
 def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
     """What each arm reached and cost, over its seeds.
 
     Args:
-        runs: a row an arm and seed, as `evidence.select` chooses them.
+        runs: one row per arm and seed, as `selection.select` chooses them.
         arms: the order; an arm without runs has n = 0.
 
     Returns:
-        A row an arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high` (the
-        interval of the mean, see `_spread`); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and
+        One row per arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high`
+        (the interval of the mean, see `_spread`); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and
         `wall_seconds` of training (means). NaN where there is no value: with one seed there is no spread.
     """
     rows = []
@@ -126,7 +129,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
     """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
 
     Returns:
-        A row an arm and measure: the columns of `evidence.printed.printed_values` for test and training scores, and
+        One row per arm and measure: the columns of `printed.printed_values` for test and training scores, and
         `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
     post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
@@ -139,26 +142,20 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
         last = theirs["epoch"].max()
         of_arm = (verdicts.printed["study"] == study.name) & (verdicts.printed["arm"] == arm)
         printed = verdicts.printed[of_arm & (verdicts.printed["epoch"] == last)].set_index("measure", drop=False)
-        values = {"epochs_trained": last, "seconds_per_epoch": theirs["epoch_seconds"].mean()}
+        counted = {"epochs_trained": last, "seconds_per_epoch": theirs["epoch_seconds"].mean()}
         for measure in _MEASURES:
             if measure in printed.index:
                 rows.append(printed.loc[measure].to_dict())
-            elif measure in values:
-                spread = {name: value for name, value in _spread(ours[measure]).items() if name in ("mean", "sd")}
-                rows.append(
-                    {
-                        **{"study": study.name, "arm": arm, "measure": measure, "epoch": last},
-                        **{"printed": float(values[measure]), "n": len(ours), **spread, "inside": None},
-                    }
-                )
+            elif measure in counted:
+                row = {"study": study.name, "arm": arm, "measure": measure, "epoch": last, "n": len(ours)}
+                row |= {"printed": float(counted[measure]), "inside": None}
+                spread = _spread(ours[measure])
+                rows.append({**row, "mean": spread["mean"], "sd": spread["sd"]})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-# -- the page -----------------------------------------------------------------------------------------------------
-
-
-def render(
-    studies: Sequence[StudyRecords],
+def render_report(
+    views: Sequence[StudyView],
     *,
     verdicts: Verdicts | None = None,
     made_at: str,
@@ -167,11 +164,11 @@ def render(
     """The report of some studies: one HTML page that needs no network and no script.
 
     Args:
-        studies: in order. What they have no runs of, or only smoke runs, the page says.
+        views: of the studies, in order. Where a study has no runs, or only smoke runs, the page says so.
         verdicts: what these and perhaps more runs say of the claims and of the post's numbers, of at least these
-            studies; without, both are left out.
-        made_at: when, as text: the same arguments give the same page.
-        exploratory: the data set; without, the page does not show it.
+            studies; without it, both are left out.
+        made_at: the time, as text: the same arguments give the same page.
+        exploratory: the data set; without it, the page does not show it.
     """
     loader = jinja2.PackageLoader("fashion_cnn.reports")
     environment = jinja2.Environment(
@@ -180,28 +177,27 @@ def render(
     environment.filters |= {"number": number, "moment": moment, "difference": difference}
     environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
-    sections = [_section(records, verdicts) for records in studies]
-    tests = None if verdicts is None else misses(verdicts.of([one.study for one in studies]).test_results)
+    sections = [_section(view, verdicts) for view in views]
+    tests = None if verdicts is None else misses(verdicts.of([view.study for view in views]).test_results)
     return environment.get_template("report.html.j2").render(
         made_at=made_at, sections=sections, tests=tests, data=exploratory
     )
 
 
-def study_figures(records: StudyRecords) -> dict[str, bytes]:
+def study_figures(view: StudyView) -> dict[str, bytes]:
     """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
 
     Returns:
         `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
         `feature_maps_<its place among the test images>.png`.
     """
-    section, title = _section(records, None), records.study.name
+    section, title = _section(view, None), view.study.name
     drawn: dict[str, bytes] = {}
     for name in ("scores", "curves", "seconds"):
         with suppress(figures.FigureError):
             drawn[f"{name}.svg"] = figures.svg(section[name](title=title)).encode()
     for index, draw in section["images"]:
-        figure = draw(class_name=records.class_name, title=title)
-        drawn[f"feature_maps_{index}.png"] = figures.png(figure, _DPI)
+        drawn[f"feature_maps_{index}.png"] = figures.png(draw(class_name=view.class_name, title=title), _DPI)
     return drawn
 
 
@@ -230,18 +226,18 @@ def moment(milliseconds: float) -> str:
     return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}" if known else _NONE
 
 
-def _section(records: StudyRecords, verdicts: Verdicts | None) -> dict[str, Any]:
-    """What the template shows of a study; figures as what draws them, when the template comes to them."""
-    study, arms, images = records.study, list(records.study.arms), records.images
-    chosen, left_out = select(records.runs, study, records.incomplete)
-    said = None if verdicts is None else verdicts.of([study])
-    runs = records.runs.assign(
-        left_out=reasons_left_out(records.runs, study, records.incomplete),
-        place=records.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
-        seed_number=pd.to_numeric(records.runs["seed"], errors="coerce"),
+def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
+    """What the template shows of a study; figures as the functions that draw them when the template calls them."""
+    study, arms, images = view.study, list(view.study.arms), view.images
+    chosen, left_out = select(view.runs, study, view.incomplete)
+    decided = None if verdicts is None else verdicts.of([study])
+    runs = view.runs.assign(
+        left_out=reasons_left_out(view.runs, study, view.incomplete),
+        place=view.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
+        seed_number=pd.to_numeric(view.runs["seed"], errors="coerce"),
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
-    curves = records.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
-    maps = {arm: records.activations[arm] for arm in arms if records.activations.get(arm)}
+    curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
+    maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     return {
         "study": study,
         "runs": runs,
@@ -251,17 +247,17 @@ def _section(records: StudyRecords, verdicts: Verdicts | None) -> dict[str, Any]
         "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
         "machines": chosen["node"].nunique(),
         "arms": arm_table(chosen, arms),
-        "sentences": [sentence for one in said.studies for sentence in one.sentences] if said else [],
-        "post": None if said is None else post_comparison(study, said),
-        "epochs": None if said is None else misses(said.epoch_results),
+        "sentences": [sentence for each in decided.studies for sentence in each.sentences] if decided else [],
+        "post": None if decided is None else post_comparison(study, decided),
+        "epochs": None if decided is None else misses(decided.epoch_results),
         "scores": partial(figures.scores_by_arm, chosen, arms),
         "curves": partial(figures.curves_by_arm, curves, arms),
         "seconds": partial(figures.seconds_by_arm, chosen, arms),
-        "class_name": records.class_name,
+        "class_name": view.class_name,
         "maps": list(maps),
         "images": [
-            (index, partial(figures.arms_feature_maps, maps, images, indices=records.indices, image=index))
-            for index in records.indices
+            (index, partial(figures.arms_feature_maps, maps, images, indices=view.indices, image=index))
+            for index in view.indices
             if images is not None and maps
         ],
         "hashes": [  # what, which, how many runs, how many of them in the tables
@@ -276,8 +272,8 @@ def _picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: 
     """A figure as inline SVG, its ids with the prefix (else two of a page would share some); without one, as PNG.
 
     Args:
-        draw: makes the figure; where it cannot, the reason stands in its place.
-        alt: what the figure shows, for who does not see it.
+        draw: makes the figure; where it cannot, the reason stands in the figure's place.
+        alt: what the figure shows, for anyone who does not see it.
         prefix: of the ids; a figure of pixels has none.
         **arguments: for `draw`.
     """

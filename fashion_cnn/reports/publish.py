@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fashion_cnn.evidence import tables as bundle
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.tables import frames, to_json
 from fashion_cnn.evidence.verdicts import claims_values
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.gather import data_set, selections, study_records
-from fashion_cnn.reports.page import study_figures
+from fashion_cnn.reports.gather import data_set, selections, study_views
+from fashion_cnn.reports.page import StudyView, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import write_bytes
@@ -40,12 +40,12 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def read(folder: Path) -> list[Record]:
-    """The published records; see `results.read`.
+    """The published records; see `published.published_records`.
 
     Raises:
         ResultsError: there are none, or the files are no published records.
     """
-    records = results.read(read_files(folder))
+    records = results.published_records(read_files(folder))
     if not records:
         raise ResultsError(f"{folder} has no published results; fashion-cnn results --update makes them")
     return records
@@ -53,7 +53,7 @@ def read(folder: Path) -> list[Record]:
 
 def problems(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> list[str]:
     """What does not hold of the published files and of the README's generated parts, a line each."""
-    found = list(results.problems(read_files(folder), studies, post.read_bytes()))
+    found = list(results.file_problems(read_files(folder), studies, post.read_bytes()))
     if not found and readme.read_text(encoding="utf-8") != _rendered(studies, folder, post, readme):
         found.append(f"{readme.name} differs from what is published; fashion-cnn results --update writes it")
     return found
@@ -78,7 +78,9 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, readme: Path) 
     return summary.render(readme.read_text(encoding="utf-8"), made)
 
 
-def update(store: Store, studies: Sequence[Study], folder: Path, post: Path) -> results.Merged:
+def update(
+    store: Store, studies: Sequence[Study], folder: Path, post: Path, *, replace: bool = False
+) -> results.Merged:
     """Merge a store's complete records into the published files.
 
     Args:
@@ -86,18 +88,22 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path) -> 
         studies: in order.
         folder: is made where it is missing; a file that is no longer published is deleted.
         post: the file of the post's printed numbers.
+        replace: whether published records may be dropped for newer ones of other code, data or config.
 
     Raises:
-        ResultsError: the records contradict each other or what is published, or a file would be too large.
+        ResultsError: the records contradict each other or what is published, published ones would be dropped, or a
+            file would be too large; nothing was written.
         StoreError: the store does not answer.
     """
     before = read_files(folder)
-    found = [record for one in selections(store, studies) for record in one.records]
-    merged = results.merge(studies, results.read(before), found)
+    recorded = [record for selection in selections(store, studies) for record in selection.records]
+    merged = results.merge(studies, results.published_records(before), recorded)
+    if not replace:
+        results.check_nothing_lost(merged)
     if not merged.records:
         raise ResultsError("the store has no complete record of these studies, and nothing is published yet")
-    files = results.tables(merged.records)
-    files[CLAIMS] = bundle.to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
+    files = results.record_tables(merged.records)
+    files[CLAIMS] = to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
     files |= _figures(store, studies, merged.records, before)
     files |= _maps(store, merged.records, before)
     files[MANIFEST] = results.manifest(files)
@@ -118,13 +124,12 @@ def _figures(
     store: Store, studies: Sequence[Study], records: Sequence[Record], before: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """Each study's figures; those of activations that the store does not have stay as they were."""
-    runs, epochs = bundle.frames((one.row for one in records), bundle.epoch_rows(records))
+    runs, epochs = frames(records)
     files: dict[str, bytes] = {}
-    for shown in study_records(store, studies, data_set(None)):
-        mine = runs[runs["study"] == shown.study.name]
-        of_mine = epochs[epochs["run_id"].isin(mine["run_id"])]
-        drawn = study_figures(replace(shown, runs=mine, epochs=of_mine, incomplete={}))
-        prefix = f"{FIGURES}{shown.study.name}/"
+    for view in study_views(store, studies, data_set(None)):
+        published = StudyView.of(view.study, runs, epochs)
+        drawn = study_figures(dataclasses.replace(view, runs=published.runs, epochs=published.epochs, incomplete={}))
+        prefix = f"{FIGURES}{view.study.name}/"
         if not any(name.endswith(".png") for name in drawn):
             files |= {name: content for name, content in before.items() if name.startswith(prefix) and "maps" in name}
         files |= {prefix + name: content for name, content in drawn.items()}
@@ -133,7 +138,7 @@ def _figures(
 
 def _maps(store: Store, records: Sequence[Record], before: Mapping[str, bytes]) -> dict[str, bytes]:
     """The feature maps of the first seed's runs, of the store or as they were."""
-    first = min((int(one.row["seed"]) for one in records), default=0)
+    first = min((int(record.row["seed"]) for record in records), default=0)
     files: dict[str, bytes] = {}
     for record in records:
         name = results.map_name(record.row)
@@ -146,11 +151,13 @@ def _maps(store: Store, records: Sequence[Record], before: Mapping[str, bytes]) 
     return files
 
 
-def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[int], Any] = lambda count: None) -> int:
+def import_runs(
+    store: Store, studies: Sequence[Study], folder: Path, step: Callable[[int], Any] = lambda count: None
+) -> int:
     """Bring the published runs that count into a store; an import that was cut off is done again.
 
-    Those of another environment, which no table counts, stay in the files. What was imported once and is published no
-    more goes into the store's bin.
+    Those of another environment, which no table counts, stay in the files. What was imported before and is no longer
+    published goes into the store's bin.
 
     Args:
         store: also one that recorded these runs itself: then nothing is imported.
@@ -167,26 +174,27 @@ def load(store: Store, studies: Sequence[Study], folder: Path, step: Callable[[i
     """
     files = read_files(folder)
     questions = {study.name: study.question for study in studies}
-    published = _counted(studies, results.read(files))
+    published = _counted(studies, results.published_records(files))
     runs = store.runs(list(questions))
     imported = runs[runs["published"].notna()]
-    whole = (imported["status"] == "FINISHED") & imported["published"].isin([one.row["run_id"] for one in published])
+    run_ids = [record.row["run_id"] for record in published]
+    whole = (imported["status"] == "FINISHED") & imported["published"].isin(run_ids)
     for run_id in imported[~whole]["run_id"]:
         store.delete(run_id)
     there = {*runs["run_id"], *imported[whole]["published"]}
     missing = [record for record in published if record.row["run_id"] not in there]
     step(len(missing))
-    for place, record in enumerate(missing, start=1):
+    for number, record in enumerate(missing, start=1):
         maps = files.get(results.map_name(record.row))
         figures = {} if maps is None else {FEATURE_MAPS: maps}
         store.import_published(record, questions[str(record.row["study"])], figures)
-        step(len(missing) - place)
+        step(len(missing) - number)
     return len(missing)
 
 
 def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:
     """The published records that claims and tables of these studies rest on."""
-    runs, _ = bundle.frames((one.row for one in published), ())
+    runs, _ = frames(published)
     chosen = [select(runs[runs["study"] == study.name], study)[0]["run_id"] for study in studies]
-    counted = {run_id for ids in chosen for run_id in ids}
+    counted = {run_id for run_ids in chosen for run_id in run_ids}
     return [record for record in published if record.row["run_id"] in counted]

@@ -15,15 +15,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, PUBLISHED_RULES, RUN_METRICS, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
-from fashion_cnn.evidence.tables import BundleError, frames, from_csv, from_json, to_csv, to_json
+from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, to_csv, to_json, value_differences
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
 from fashion_cnn.study import Study
 
@@ -35,10 +36,11 @@ MANIFEST: Final = "manifest.json"
 FIGURES: Final = "figures/"
 MAPS: Final = "feature_maps/"
 TABLES: Final = (RUNS, EPOCHS, ENVIRONMENT)
-COLUMNS: Final = {name: kind for name, kind in bundle.COLUMNS.items() if name != "artifacts_sha256"}
-EPOCH_COLUMNS: Final = {**bundle.EPOCH_COLUMNS, "weights_sha256": "text", "ended_at": "whole"}
+COLUMNS: Final = {name: kind for name, kind in tables.COLUMNS.items() if name != "artifacts_sha256"}
+EPOCH_COLUMNS: Final = {**tables.EPOCH_COLUMNS, "weights_sha256": "text", "ended_at": "whole"}
 LARGEST: Final = 2**20  # bytes of a file: more does not belong into a repository
 _MAP_DIGITS: Final = 16  # of a weights_sha256
+_OTHER_CONFIG: Final = "another config than the arm has now"
 
 
 class ResultsError(ValueError):
@@ -54,42 +56,70 @@ class Merged:
     added: int
     dropped: Sequence[str]
     """Those of another code or data set, and of those published before the ones of another config: a line each."""
+    lost: Mapping[tuple[str, str], int]
+    """How many of the dropped ones were published before, by study and reason."""
 
 
-# -- records in, files out -------------------------------------------------------------------------------------------
-
-
-def merge(studies: Sequence[Study], published: Iterable[Record], found: Iterable[Record]) -> Merged:
+def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Iterable[Record]) -> Merged:
     """The published records and those of a store, one for each study, arm, seed and environment.
 
     One that is published already stays. All have one code and one data set: those of the newest record.
 
     Args:
         studies: whose arms decide the order, and which configs are present ones.
-        published: see `read`.
-        found: complete records of a store.
+        published: see `published_records`.
+        recorded: complete records of a store.
 
     Raises:
         ResultsError: two records of one trajectory have other weights after the same epoch.
     """
-    before, new = list(published), list(found)
+    before, new = list(published), list(recorded)
     configs = {(study.name, arm): config.sha256() for study in studies for arm, config in study.arms.items()}
-    newest = max([*before, *new], key=lambda one: int(one.row["start_time"]), default=None)
+    newest = max([*before, *new], key=lambda record: int(record.row["start_time"]), default=None)
+    known = [(record, _reason_to_drop(record, newest, configs)) for record in before]
+    found = [(record, _reason_to_drop(record, newest, configs)) for record in new]
+    stay = [record for record, reason in known if not reason]
+    come = [record for record, reason in found if not reason]
+    _check_same_weights([*stay, *come])
     kept: dict[tuple[str, ...], Record] = {}
-    dropped: list[str] = []
-    added = 0
+    for record in [*stay, *come]:
+        kept.setdefault(_key(record), record)
+    order = {key: place for place, key in enumerate(configs)}
+    dropped = [*known, *((record, reason) for record, reason in found if reason != _OTHER_CONFIG)]
+    return Merged(
+        records=sorted(
+            kept.values(),
+            key=lambda record: (
+                order[record.row["study"], record.row["arm"]],
+                int(record.row["seed"]),
+                str(record.row["environment_sha256"]),
+            ),
+        ),
+        added=len(kept) - len(set(map(_key, stay))),
+        dropped=[f"{record.row['study']}: {record.row['name']}: {reason}" for record, reason in dropped if reason],
+        lost=Counter((str(record.row["study"]), reason) for record, reason in known if reason),
+    )
+
+
+def _key(record: Record) -> tuple[str, ...]:
+    row = record.row
+    return row["study"], row["arm"], row["seed"], row["environment_sha256"]
+
+
+def _reason_to_drop(record: Record, newest: Record | None, configs: Mapping[tuple[str, str], str]) -> str:
+    """Why a record cannot be published beside the newest one; "" where it can."""
+    row = record.row
+    if row["config_sha256"] != configs.get((row["study"], row["arm"])):
+        return _OTHER_CONFIG
+    assert newest is not None
+    other = [what for name, what in BASIS.items() if row[name] != newest.row[name] and what != "environment"]
+    return f"another {' and '.join(other)}" if other else ""
+
+
+def _check_same_weights(records: Sequence[Record]) -> None:
     weights: dict[tuple[str, int], str] = {}
-    for place, record in enumerate([*before, *new]):
+    for record in records:
         row = record.row
-        if row["config_sha256"] != configs.get((row["study"], row["arm"])):
-            if place < len(before):
-                dropped.append(f"{row['study']}: {row['name']}: another config than the arm has now")
-            continue
-        assert newest is not None
-        other = [what for name, what in BASIS.items() if row[name] != newest.row[name] and what != "environment"]
-        if other:
-            dropped.append(f"{row['study']}: {row['name']}: another {' and '.join(other)}")
-            continue
         for state in record.states():
             at = (str(row["trajectory_sha256"]), int(state["epoch"]))
             if weights.setdefault(at, state["weights_sha256"]) != state["weights_sha256"]:
@@ -97,47 +127,54 @@ def merge(studies: Sequence[Study], published: Iterable[Record], found: Iterable
                     f"run {row['run_id']} has other weights after epoch {at[1]} than another run of its trajectory; "
                     f"fashion-cnn replay {row['run_id'][:8]} tells which of them holds"
                 )
-        key = (row["study"], row["arm"], row["seed"], row["environment_sha256"])
-        if key not in kept:
-            kept[key] = record
-            added += place >= len(before)
-    order = {key: place for place, key in enumerate(configs)}
-    records = sorted(
-        kept.values(),
-        key=lambda one: (
-            order[one.row["study"], one.row["arm"]],
-            int(one.row["seed"]),
-            str(one.row["environment_sha256"]),
-        ),
+
+
+def check_nothing_lost(merged: Merged) -> None:
+    """Whether everything that was published stays so.
+
+    Raises:
+        ResultsError: it would not; says how many runs of which studies would be dropped and why, and how to do it.
+    """
+    if not merged.lost:
+        return
+    studies, reasons = Counter[str](), Counter[str]()
+    for (study, reason), count in merged.lost.items():
+        studies[study] += count
+        reasons[reason] += count
+    listed = ", ".join(f"{study} {count}" for study, count in studies.items())
+    why = ", ".join(f"{reason} ({count})" for reason, count in reasons.items())
+    count = reasons.total()
+    raise ResultsError(
+        f"{count} published run{'s' if count > 1 else ''} would be dropped ({listed}): {why}; nothing was "
+        "written; fashion-cnn results --update --replace drops them"
     )
-    return Merged(records, added, dropped)
 
 
-def tables(records: Sequence[Record]) -> dict[str, bytes]:
+def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
     """The files that hold the records themselves.
 
     Raises:
-        ResultsError: a record lacks what they need, or records of one hash tell other things of what it is of.
+        ResultsError: a record lacks what they need, or records of one hash say different things of what it is of.
     """
-    told: dict[str, Any] = {"data_files": {}, "code_files": {}, "remote": None, "environments": {}}
+    shared: dict[str, Any] = {"data_files": {}, "code_files": {}, "remote": None, "environments": {}}
     rows = []
     for record in records:
         trajectory, environment = record.json("trajectory.json"), record.json("environment.json")
         if not isinstance(trajectory, dict) or not isinstance(environment, dict):
             raise ResultsError(f"run {record.row['run_id']} lacks trajectory.json or environment.json")
         for name in ("data_files", "code_files"):
-            if told[name] and told[name] != trajectory[name]:
+            if shared[name] and shared[name] != trajectory[name]:
                 raise ResultsError(f"run {record.row['run_id']} has other {name} than the runs before it")
-            told[name] = trajectory[name]
-        told["remote"] = environment.get("checkout", {}).get("remote") or told["remote"]
+            shared[name] = trajectory[name]
+        shared["remote"] = environment.get("checkout", {}).get("remote") or shared["remote"]
         packages = record.artifacts.get("requirements.txt", b"").decode().splitlines()
         sha256 = str(record.row["environment_sha256"])
-        told["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
+        shared["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
         rows += [{**state, "run_id": record.row["run_id"]} for state in record.states()]
     return {
         RUNS: to_csv((record.row for record in records), COLUMNS),
         EPOCHS: to_csv(rows, EPOCH_COLUMNS),
-        ENVIRONMENT: to_json(told),
+        ENVIRONMENT: to_json(shared),
     }
 
 
@@ -147,7 +184,7 @@ def map_name(row: Mapping[str, Any]) -> str:
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
-    """The list of the published files, figures last, with the tables that these were drawn from."""
+    """The list of the published files, with the hash of the tables that the figures were drawn from."""
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     return to_json({"drawn_from": _drawn_from(files), "files": listed})
 
@@ -157,10 +194,7 @@ def _drawn_from(files: Mapping[str, bytes]) -> str:
     return hashlib.sha256(files[RUNS] + files[EPOCHS]).hexdigest()
 
 
-# -- files in, records out ---------------------------------------------------------------------------------------------
-
-
-def read(files: Mapping[str, bytes]) -> list[Record]:
+def published_records(files: Mapping[str, bytes]) -> list[Record]:
     """The published records, in the order of `runs.csv`; none where there is no `runs.csv`.
 
     Their artifacts are those which the tables tell: `config.json`, `environment.json`, `trajectory.json`,
@@ -171,18 +205,18 @@ def read(files: Mapping[str, bytes]) -> list[Record]:
     """
     if RUNS not in files:
         return []
+    name = RUNS
     try:
-        place = RUNS
         runs = from_csv(files[RUNS], COLUMNS)
-        place = EPOCHS
+        name = EPOCHS
         epochs = from_csv(files[EPOCHS], EPOCH_COLUMNS)
-        place = ENVIRONMENT
-        told = from_json(files[ENVIRONMENT])
-        known = {name: told[name] for name in ("data_files", "code_files", "remote", "environments")}
+        name = ENVIRONMENT
+        environment = from_json(files[ENVIRONMENT])
+        shared = {key: environment[key] for key in ("data_files", "code_files", "remote", "environments")}
     except KeyError as error:
-        raise ResultsError(f"{place}: {error} is missing") from None
-    except (BundleError, TypeError) as error:
-        raise ResultsError(f"{place}: {error}") from None
+        raise ResultsError(f"{name}: {error} is missing") from None
+    except (TableError, TypeError) as error:
+        raise ResultsError(f"{name}: {error}") from None
     of_run: dict[str, list[dict[str, Any]]] = {str(row["run_id"]): [] for row in runs}
     if len(of_run) != len(runs):
         raise ResultsError(f"{RUNS}: a run_id is there twice")
@@ -190,7 +224,7 @@ def read(files: Mapping[str, bytes]) -> list[Record]:
         if epoch["run_id"] not in of_run:
             raise ResultsError(f"{EPOCHS}: run {epoch['run_id']} is not in {RUNS}")
         of_run[epoch.pop("run_id")].append(epoch)
-    return [_record(row, of_run[row["run_id"]], known) for row in runs]
+    return [_record(row, of_run[row["run_id"]], shared) for row in runs]
 
 
 def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> Record:
@@ -232,14 +266,10 @@ def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: M
 
 def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: bytes) -> Verdicts:
     """What published records say of the studies' claims, and of the post's numbers (CSV)."""
-    runs, epochs = frames((one.row for one in records), bundle.epoch_rows(records))
-    return verdicts_of(studies, runs, epochs, post)
+    return verdicts_of(studies, *frames(records), post)
 
 
-# -- the check ---------------------------------------------------------------------------------------------------------
-
-
-def problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
+def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
     """What does not hold of the published files, a line each: nothing where all does.
 
     Args:
@@ -251,34 +281,42 @@ def problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) 
         yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
         return
     try:
-        records = read(files)
+        records = published_records(files)
         listed = from_json(files[MANIFEST])
-        said = from_json(files[CLAIMS])
-    except (BundleError, ResultsError) as error:
+        stated = from_json(files[CLAIMS])
+    except (TableError, ResultsError) as error:
         yield str(error)
         return
     yield from _of_files(files, listed)
+    yield from _of_records(records)
+    yield from _of_choice(records, studies)
+    computed = claims_values(verdicts_over(studies, records, post))
+    for place, theirs, ours in value_differences(stated, computed):
+        yield f"{CLAIMS}: {place} is {theirs!r:.120}, but computed again it is {ours!r:.120}"
+
+
+def _of_records(records: Sequence[Record]) -> Iterator[str]:
+    """Whether each record is complete and consistent, and all have one data set and code."""
     for record in records:
-        for lack in missing(record, PUBLISHED_RULES):
-            yield f"run {record.row['run_id']}: {lack}"
-        for against in contradictions(record):
-            yield f"run {record.row['run_id']}: {against}"
+        for fault in (*missing(record, PUBLISHED_RULES), *contradictions(record)):
+            yield f"run {record.row['run_id']}: {fault}"
     for name, what in BASIS.items():
-        if what != "environment" and len(hashes := {str(one.row[name]) for one in records}) > 1:
+        if what != "environment" and len(hashes := {str(record.row[name]) for record in records}) > 1:
             yield f"{RUNS}: the runs have {len(hashes)} hashes of the {what}; there must be one"
-    table, _ = frames((one.row for one in records), ())
+
+
+def _of_choice(records: Sequence[Record], studies: Sequence[Study]) -> Iterator[str]:
+    """Whether each run belongs to a study and counts in it."""
+    table, _ = frames(records)
     names = [study.name for study in studies]
     for row in table[~table["study"].isin(names)].to_dict("records"):
         yield f"run {row['run_id']}: there is no study {row['study']}"
     for study in studies:
-        mine = table[table["study"] == study.name]
-        for run_id, reason in zip(mine["run_id"], reasons_left_out(mine, study), strict=True):
+        of_study = table[table["study"] == study.name]
+        for run_id, reason in zip(of_study["run_id"], reasons_left_out(of_study, study), strict=True):
             # Another processor's runs are published beside the others and counted as left out.
             if reason and reason != f"another {BASIS['environment_sha256']}":
                 yield f"run {run_id} of {study.name} does not count: {reason}"
-    computed = claims_values(verdicts_over(studies, records, post))
-    for place, theirs, ours in bundle.value_differences(said, computed):
-        yield f"{CLAIMS}: {place} is {theirs!r:.120}, but computed again it is {ours!r:.120}"
 
 
 def _of_files(files: Mapping[str, bytes], listed: Any) -> Iterator[str]:

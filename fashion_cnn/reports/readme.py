@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
-from fashion_cnn.evidence import tables as bundle
 from fashion_cnn.evidence.printed import misses
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
+from fashion_cnn.evidence.tables import frames
 from fashion_cnn.reports.page import arm_table, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
@@ -47,7 +47,7 @@ def parts(
         benchmarks: by name the JSON values of what `experiments.benchmark` wrote; may be empty.
     """
     said = verdicts_over(studies, records, post)
-    runs, _ = bundle.frames((one.row for one in records), ())
+    runs, _ = frames(records)
     chosen = {study.name: select(runs[runs["study"] == study.name], study)[0] for study in studies}
     counted = pooled(chosen.values())
 
@@ -100,11 +100,11 @@ def parts(
     return {made.__name__: made for made in (arms, claims, counts, cost, surprises, basis, benchmark, scaling)}
 
 
-def pooled(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+def pooled(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """Some frames of runs as one."""
     import pandas as pd
 
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def render(text: str, made: Mapping[str, Callable[[], str]]) -> str:

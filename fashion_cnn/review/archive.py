@@ -30,7 +30,7 @@ _UNREADABLE: Final = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImpl
 
 
 class ArchiveError(ValueError):
-    """No zip, or one that is not safe to read: one line that says why."""
+    """A file that is no zip, or not safe to read as one: one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def pack(files: Mapping[str, bytes], moment: int) -> bytes:
 
     Args:
         files: by name: letters, digits, `.`, `_` and `-`, folders with `/`.
-        moment: which date every entry has: milliseconds since 1970; UTC, brought to the years 1980 to 2107.
+        moment: the date of every entry, milliseconds since 1970; in UTC, brought into the years 1980 to 2107.
 
     Raises:
         ArchiveError: a name that cannot be one, or more than `unpack` takes.
@@ -56,15 +56,15 @@ def pack(files: Mapping[str, bytes], moment: int) -> bytes:
     for name in files:
         _check_name(name)
     _check_size(len(files), sum(map(len, files.values())))
-    at = datetime.fromtimestamp(moment / 1000, UTC).timetuple()[:6]
-    date = min(max(at, (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
+    time = datetime.fromtimestamp(moment / 1000, UTC).timetuple()[:6]
+    date = min(max(time, (1980, 1, 1, 0, 0, 0)), (2107, 12, 31, 23, 59, 58))
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as made:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(files.items()):
             entry = zipfile.ZipInfo(name, date)
             entry.create_system = 3  # whose permissions follow: Unix, whatever packs
             entry.external_attr = _PERMISSIONS << 16
-            made.writestr(entry, content)
+            archive.writestr(entry, content)
     return buffer.getvalue()
 
 
@@ -81,7 +81,7 @@ def unpack(content: bytes) -> Unpacked:
     try:
         opened = zipfile.ZipFile(io.BytesIO(content))
     except _UNREADABLE as error:
-        raise ArchiveError(f"no zip that can be read ({_told(error)})") from None
+        raise ArchiveError(f"no zip that can be read ({_in_one_line(error)})") from None
     with opened:
         entries = [entry for entry in opened.infolist() if not _is_folder(entry)]
         seen: set[str] = set()
@@ -99,7 +99,7 @@ def unpack(content: bytes) -> Unpacked:
                     # really there before it cuts it to that size.
                     files[entry.filename] = file.read(entry.file_size)
             except _UNREADABLE as error:
-                damaged[entry.filename] = _told(error)
+                damaged[entry.filename] = _in_one_line(error)
     return Unpacked(files, damaged)
 
 
@@ -142,5 +142,5 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"{name} grows from {entry.compress_size:,} to {entry.file_size:,} bytes; refused as a bomb")
 
 
-def _told(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a bundle holds, as bytes and back: tables, studies, claims. `pack` makes one, `verify` checks one.
+"""What a bundle holds: its files by name, and records, studies and the manifest as bytes and back.
 
     README.txt                 for the reviewer
     manifest.json              the SHA-256 and size of every other file
@@ -11,24 +11,22 @@
     left_out.json              how many of the store's runs are not here, and why
     figures/<study>/  report.html  requirements.lock
 
-Nothing here reads or writes a file.
+`pack` makes a bundle, `verify` checks one. Nothing here reads or writes a file.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from fashion_cnn.claims import Claim, Equivalent, Higher, Lower, NotTested, Stops
 from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence.record import LIGHT, Record
-from fashion_cnn.evidence.tables import COLUMNS, EPOCH_COLUMNS, BundleError, epoch_rows, is_run_id, to_csv
+from fashion_cnn.evidence.tables import COLUMNS, EPOCH_COLUMNS, TableError, epoch_rows, from_json, to_csv, to_json
 from fashion_cnn.study import Study
-
-if TYPE_CHECKING:
-    pass
-
 
 FORMAT: Final = "fashion-cnn bundle 1"
 README: Final = "README.txt"
@@ -42,14 +40,24 @@ CLAIMS: Final = "claims.json"
 LEFT_OUT: Final = "left_out.json"
 REPORT: Final = "report.html"
 LOCK: Final = "requirements.lock"
-PROCESS_RUN: Final = "https://w3id.org/ro/wfrun/process/0.5"
-DATA_SET: Final = "https://github.com/zalandoresearch/fashion-mnist/"
+REQUIRED: Final = (README, CRATE, STUDIES, RUNS, EPOCHS, POST, CLAIMS, LEFT_OUT, REPORT, LOCK)
+"""The files that every bundle holds besides its manifest."""
 _CLAIMS: Final = {kind.__name__: kind for kind in (Higher, Lower, Equivalent, Stops, NotTested)}
+_RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class BundleError(ValueError):
+    """A bundle that cannot be made or read: one line that says why."""
 
 
 def artifact_name(run_id: str, artifact: str) -> str:
     """Where a bundle holds a run's artifact."""
     return f"records/{run_id}/{artifact}"
+
+
+def is_run_id(text: Any) -> bool:
+    """Whether a text can be a run's id, and so a folder's name."""
+    return isinstance(text, str) and _RUN_ID.fullmatch(text) is not None
 
 
 def record_files(records: Sequence[Record]) -> dict[str, bytes]:
@@ -58,23 +66,22 @@ def record_files(records: Sequence[Record]) -> dict[str, bytes]:
     Raises:
         BundleError: a run's id cannot be a folder's name.
     """
+    artifacts = {}
     for record in records:
-        if not is_run_id(record.row["run_id"]):
-            raise BundleError(f"{record.row['run_id']!r} is no run's id")
-    artifacts = {
-        artifact_name(record.row["run_id"], name): record.artifacts[name]
-        for record in records
-        for name in LIGHT
-        if name in record.artifacts
-    }
+        run_id = record.row["run_id"]
+        if not is_run_id(run_id):
+            raise BundleError(f"{run_id!r} is no run's id")
+        for name in LIGHT:
+            if name in record.artifacts:
+                artifacts[artifact_name(run_id, name)] = record.artifacts[name]
     rows = (record.row for record in records)
     return {RUNS: to_csv(rows, COLUMNS), EPOCHS: to_csv(epoch_rows(records), EPOCH_COLUMNS), **artifacts}
 
 
-def records_of(
+def records_in(
     runs: Iterable[Mapping[str, Any]], epochs: Iterable[Mapping[str, Any]], files: Mapping[str, bytes]
 ) -> list[Record]:
-    """The records of a bundle: rows of its two tables, and its files."""
+    """The records that the rows of a bundle's two tables and its files are of."""
     of_run: dict[str, list[Mapping[str, Any]]] = {}
     for epoch in epochs:
         of_run.setdefault(epoch["run_id"], []).append(epoch)
@@ -112,3 +119,29 @@ def study_of(name: str, values: Mapping[str, Any]) -> Study:
 
 def _claim_of(values: dict[str, Any]) -> Claim:
     return _CLAIMS[values.pop("claim")](**values)
+
+
+def to_manifest(files: Mapping[str, bytes]) -> bytes:
+    """The manifest of all other files of a bundle."""
+    listed = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        for name, content in sorted(files.items())
+    }
+    return to_json({"format": FORMAT, "files": listed})
+
+
+def from_manifest(content: bytes) -> dict[str, tuple[str, int]]:
+    """What a manifest lists: SHA-256 and size in bytes by name.
+
+    Raises:
+        BundleError: it is none, or of another format.
+    """
+    try:
+        values = from_json(content)
+        named = values["format"]
+        listed = {name: (entry["sha256"], entry["bytes"]) for name, entry in values["files"].items()}
+    except (TableError, AttributeError, KeyError, TypeError):
+        raise BundleError(f"it is no bundle: its {MANIFEST} is not one of fashion-cnn") from None
+    if named != FORMAT:
+        raise BundleError(f"its format is {str(named)[:80]!r}; this version reads {FORMAT!r}")
+    return listed

@@ -27,9 +27,15 @@ MEMBERS: Final = frozenset({"metadata.json", "config.json", "model.weights.h5"})
 LARGEST: Final = 2**30  # bytes of a member when decompressed: several times the largest network's
 CLASSES: Final = frozenset(
     {
-        *(("keras", name) for name in ("Sequential", "DTypePolicy")),
-        *(("keras.layers", name) for name in ("InputLayer", "Conv2D", "MaxPooling2D", "Flatten", "Dense")),
-        *(("keras.initializers", name) for name in ("GlorotUniform", "Zeros")),
+        ("keras", "Sequential"),
+        ("keras", "DTypePolicy"),
+        ("keras.layers", "InputLayer"),
+        ("keras.layers", "Conv2D"),
+        ("keras.layers", "MaxPooling2D"),
+        ("keras.layers", "Flatten"),
+        ("keras.layers", "Dense"),
+        ("keras.initializers", "GlorotUniform"),
+        ("keras.initializers", "Zeros"),
         ("keras.optimizers", "Adam"),
     }
 )
@@ -73,9 +79,9 @@ def _recorded(record: Record) -> bytes:
 
 
 def _compare(name: str, content: bytes, recorded: Any) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != recorded:
-        raise LoadingError(f"{name} was changed after it was logged: its SHA-256 is {found}, recorded is {recorded}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != recorded:
+        raise LoadingError(f"{name} was changed after it was logged: its SHA-256 is {digest}, recorded is {recorded}")
 
 
 def _loaded(content: bytes, weights_sha256: str) -> keras.Model:
@@ -88,10 +94,12 @@ def _loaded(content: bytes, weights_sha256: str) -> keras.Model:
             network = keras.saving.load_model(path, custom_objects=None, safe_mode=True)
         except Exception as error:  # Keras and h5py raise anything
             raise LoadingError(f"Keras cannot load it ({type(error).__name__})") from error
-    weights = {f"{layer.name}/{one.name}": np.array(one) for layer in network.layers for one in layer.weights}
-    found = arrays_sha256(weights)
-    if found != weights_sha256:
-        raise LoadingError(f"its weights have the SHA-256 {found}, recorded is {weights_sha256}")
+    weights = {
+        f"{layer.name}/{variable.name}": np.array(variable) for layer in network.layers for variable in layer.weights
+    }
+    digest = arrays_sha256(weights)
+    if digest != weights_sha256:
+        raise LoadingError(f"its weights have the SHA-256 {digest}, recorded is {weights_sha256}")
     return network
 
 
@@ -99,10 +107,10 @@ def _check_parts(content: bytes) -> None:
     """Raises a LoadingError for what is not a zip of Keras' three members, or asks for other classes than ours."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as file:
-            found = file.infolist()
-            if {one.filename for one in found} != MEMBERS or len(found) != len(MEMBERS):
+            members = file.infolist()
+            if {member.filename for member in members} != MEMBERS or len(members) != len(MEMBERS):
                 raise LoadingError("it is no native .keras file: it must hold " + ", ".join(sorted(MEMBERS)))
-            if any(one.file_size > LARGEST for one in found):
+            if any(member.file_size > LARGEST for member in members):
                 raise LoadingError(f"a part of it has more than {LARGEST} bytes when decompressed")
             config = json.loads(file.read("config.json"))
     except LoadingError:
@@ -118,10 +126,10 @@ def _classes(value: Any) -> Iterator[tuple[Any, Any]]:
     """The module and class of every object that a configuration asks for; a registered one counts by its name."""
     waiting = [value]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, dict):
-            if {"class_name", "module", "registered_name"} & one.keys():
-                yield one.get("registered_name") or one.get("module"), one.get("class_name")
-            waiting += one.values()
-        elif isinstance(one, list):
-            waiting += one
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if {"class_name", "module", "registered_name"} & part.keys():
+                yield part.get("registered_name") or part.get("module"), part.get("class_name")
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part

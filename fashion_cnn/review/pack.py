@@ -1,26 +1,24 @@
 """Records in, a bundle out: the bytes of one zip. The same records give the same bytes; dates come from them.
 
 Nothing here reads a store, a clock or the environment, and nothing of these can reach a bundle: what it holds of a
-record is named in `bundle.COLUMNS` and `evidence.LIGHT`.
+record is named in `evidence.tables.COLUMNS` and `evidence.record.LIGHT`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from fashion_cnn.evidence.record import BASIS, Record
 from fashion_cnn.evidence.selection import Selection
-from fashion_cnn.evidence.tables import BundleError, epoch_rows, frames, to_json
+from fashion_cnn.evidence.tables import frames, to_json
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
-from fashion_cnn.reports import page as report
+from fashion_cnn.reports import page
 from fashion_cnn.review import archive, crate
 from fashion_cnn.review.bundle import (
     CLAIMS,
     CRATE,
-    FORMAT,
     LEFT_OUT,
     LOCK,
     MANIFEST,
@@ -28,21 +26,18 @@ from fashion_cnn.review.bundle import (
     README,
     REPORT,
     STUDIES,
+    BundleError,
     record_files,
     study_values,
+    to_manifest,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-    from fashion_cnn.study import Study
-
-
-def pack(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
+def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
     """The bundle of some studies' records.
 
     Args:
-        selections: in order; a study without a record is told in `left_out.json` only.
+        selections: in order; a study without a record is named in `left_out.json` only.
         lock: `requirements.lock`.
         post: the post's printed numbers, CSV.
 
@@ -52,57 +47,45 @@ def pack(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
     """
     records = [record for selection in selections for record in selection.records]
     if not records:
-        left_out = "; ".join(f"{one.study.name}: {told(one.left_out) or 'no runs'}" for one in selections)
+        left_out = "; ".join(f"{each.study.name}: {reasons_text(each.left_out) or 'no runs'}" for each in selections)
         raise BundleError(f"there is no complete record to bundle ({left_out}); fashion-cnn check RUN_ID tells more")
     studies = [selection.study for selection in selections if selection.records]
-    runs, epochs = frames((record.row for record in records), epoch_rows(records))
-    said = verdicts_of(studies, runs, epochs, post)
-    shown = [_shown(study, runs, epochs) for study in studies]
+    runs, epochs = frames(records)
+    verdicts = verdicts_of(studies, runs, epochs, post)
+    views = [page.StudyView.of(study, runs, epochs) for study in studies]
     newest = max(int(record.row["end_time"]) for record in records)
-    made_at = f"from the records of a bundle, the newest of {report.moment(newest)} UTC"
+    made_at = f"from the records of a bundle, the newest of {page.moment(newest)} UTC"
+    figures = {
+        f"figures/{view.study.name}/{name}": content
+        for view in views
+        for name, content in page.study_figures(view).items()
+    }
     files = {
         **record_files(records),
         STUDIES: to_json({study.name: study_values(study) for study in studies}),
-        CLAIMS: to_json(claims_values(said)),
-        LEFT_OUT: to_json({one.study.name: dict(one.left_out) for one in selections}),
+        CLAIMS: to_json(claims_values(verdicts)),
+        LEFT_OUT: to_json({selection.study.name: dict(selection.left_out) for selection in selections}),
         LOCK: lock,
         POST: post,
         README: _readme(selections, records).encode(),
-        REPORT: report.render(shown, verdicts=said, made_at=made_at).encode(),
-        **{
-            f"figures/{one.study.name}/{name}": figure
-            for one in shown
-            for name, figure in report.study_figures(one).items()
-        },
+        REPORT: page.render_report(views, verdicts=verdicts, made_at=made_at).encode(),
+        **figures,
     }
-    files[CRATE] = crate.describe(files, studies, records)
-    files[MANIFEST] = manifest(files)
+    files[CRATE] = to_json(crate.describe(files, studies, records))
+    files[MANIFEST] = to_manifest(files)
     return archive.pack(files, newest)
 
 
-def manifest(files: Mapping[str, bytes]) -> bytes:
-    """The SHA-256 and size of some files, as a file."""
-    listed = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        for name, content in sorted(files.items())
-    }
-    return to_json({"format": FORMAT, "files": listed})
-
-
-def told(left_out: Sequence[tuple[str, int]]) -> str:
+def reasons_text(left_out: Sequence[tuple[str, int]]) -> str:
     """How many runs were left out for which reason, in words."""
     return ", ".join(f"{reason} ({count})" for reason, count in left_out)
-
-
-def _shown(study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> report.StudyRecords:
-    mine = runs[runs["study"] == study.name]
-    return report.StudyRecords(study, mine, epochs[epochs["run_id"].isin(mine["run_id"])])
 
 
 def _readme(selections: Sequence[Selection], records: Sequence[Record]) -> str:
     rows = [record.row for record in records]
     counts = [
-        f"  {one.study.name}: {len(one.records)} runs; not here: {told(one.left_out) or 'none'}" for one in selections
+        f"  {each.study.name}: {len(each.records)} runs; not here: {reasons_text(each.left_out) or 'none'}"
+        for each in selections
     ]
     commits = {f"  {row['git_commit']}{' (changed)' if row['git_dirty'] == 'true' else ''}" for row in rows}
     remotes = {remote for record in records if (remote := crate.remote_of(record))}

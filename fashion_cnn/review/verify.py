@@ -2,9 +2,9 @@
 
 Whoever changed a bundle may have changed it anywhere and may be hostile: it is read in memory within limits, nothing
 is written, and whatever cannot be read becomes a finding. What one place says is compared with what another says: files
-with the manifest, tables with the runs' own artifacts and hashes, verdicts with those that the tables give again, the
-description for other programs with all of it. Only the SHA-256 of the whole file, known from elsewhere, catches who
-rewrote everything alike.
+with the manifest, tables with the runs' own artifacts and hashes, verdicts and the description for other programs with
+those that the records give again. Only the SHA-256 of the whole file, known from elsewhere, catches someone who rewrote
+everything consistently.
 """
 
 from __future__ import annotations
@@ -24,39 +24,33 @@ from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import (
     COLUMNS,
     EPOCH_COLUMNS,
-    BundleError,
+    TableError,
     frames,
     from_csv,
     from_json,
-    is_run_id,
-    moment,
     value_differences,
 )
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
-from fashion_cnn.review import archive
+from fashion_cnn.review import archive, crate
 from fashion_cnn.review.bundle import (
     CLAIMS,
     CRATE,
-    DATA_SET,
     EPOCHS,
-    FORMAT,
-    LEFT_OUT,
-    LOCK,
     MANIFEST,
     POST,
-    PROCESS_RUN,
-    README,
-    REPORT,
+    REQUIRED,
     RUNS,
     STUDIES,
+    BundleError,
     artifact_name,
-    records_of,
+    from_manifest,
+    is_run_id,
+    records_in,
     study_of,
     study_values,
 )
 from fashion_cnn.study import Study
 
-REQUIRED: Final = (README, CRATE, STUDIES, RUNS, EPOCHS, POST, CLAIMS, LEFT_OUT, REPORT, LOCK)
 MOST_CLAIMS: Final = 1_000
 MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
@@ -79,8 +73,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came out."""
+class VerifyResult:
+    """Whether a bundle holds, and what was found."""
 
     sha256: str
     """Of the bundle's file."""
@@ -105,22 +99,22 @@ class Outcome:
 
     def __str__(self) -> str:
         """In lines: whether it holds, what does not, what to know."""
-        said = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()) or "none"
+        decided = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()) or "none"
         count = len(self.findings)
         head = [
             "it holds" if self.holds else f"it does not hold: {count} finding{'s' if count > 1 else ''}",
             f"SHA-256 {self.sha256}" + (", as expected" if self.expected == self.sha256 else ""),
             f"{self.files} files; {self.runs} runs of {', '.join(self.studies) or 'no study'}",
-            f"sentences, decided again from the runs: {said}",
+            f"sentences, decided again from the runs: {decided}",
         ]
-        findings = [str(one) for one in self.findings[:MOST_SHOWN]]
+        findings = [str(finding) for finding in self.findings[:MOST_SHOWN]]
         if more := self.findings[MOST_SHOWN:]:
             findings.append(f"and {len(more)} more; --json tells all")
         lines = [*head, *findings, *(f"note: {note}" for note in self.notes)]
-        return "\n".join("".join(one if one.isprintable() else _HIDDEN for one in line) for line in lines)
+        return "\n".join("".join(letter if letter.isprintable() else _HIDDEN for letter in line) for line in lines)
 
 
-def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> Outcome:
+def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> VerifyResult:
     """Check a bundle's file; arguments as those of `verify`.
 
     Raises:
@@ -142,7 +136,7 @@ def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code
 
 def verify(
     content: bytes, *, expected: str | None = None, here: Sequence[Study] = (), code_sha256: str | None = None
-) -> Outcome:
+) -> VerifyResult:
     """Check a bundle.
 
     Args:
@@ -156,37 +150,37 @@ def verify(
         BundleError: no bundle.
     """
     digest = hashlib.sha256(content).hexdigest()
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if expected is not None and expected != digest:
-        found.append(Finding("the bundle", f"its SHA-256 is {digest}, but {expected} is expected"))
+        findings.append(Finding("the bundle", f"its SHA-256 is {digest}, but {expected} is expected"))
     unpacked = archive.unpack(content)
-    listed = _manifest(unpacked)
-    found += _of_files(unpacked, listed)
     files = unpacked.files
-    studies = _read(found, files, STUDIES, _studies)
-    runs = _read(found, files, RUNS, lambda table: from_csv(table, COLUMNS))
-    epochs = _read(found, files, EPOCHS, lambda table: from_csv(table, EPOCH_COLUMNS))
+    findings += _of_files(unpacked, _manifest(unpacked))
+    studies = _read(findings, files, STUDIES, _studies)
+    runs = _read(findings, files, RUNS, lambda table: from_csv(table, COLUMNS))
+    epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, EPOCH_COLUMNS))
     again: dict[str, Any] = {}
     if studies is None or runs is None or epochs is None:
-        found.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
+        findings.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
         studies, runs = studies or [], runs or []
     else:
-        found += _of_rows(runs, epochs, studies, files)
+        records = records_in(runs, epochs, files)
+        findings += _of_rows(records, epochs, studies, files)
         known = {study.name for study in studies}
-        records = [one for one in records_of(runs, epochs, files) if one.artifacts and one.row["study"] in known]
+        records = [record for record in records if record.artifacts and record.row["study"] in known]
         for record in records:
-            found += _guarded(f"records/{record.row['run_id']}", partial(_of_record, record))
-        found += _guarded(CLAIMS, lambda: _of_claims(files, studies, records, again))
-        found += _guarded(CRATE, lambda: _of_crate(files, runs))
-    return Outcome(
+            findings += _guarded(f"records/{record.row['run_id']}", partial(_of_record, record))
+        findings += _guarded(CLAIMS, lambda: _of_claims(files, studies, records, again))
+        findings += _guarded(CRATE, lambda: _of_crate(files, studies, records))
+    return VerifyResult(
         sha256=digest,
         expected=expected,
-        findings=tuple(dict.fromkeys(found)),
+        findings=tuple(dict.fromkeys(findings)),
         notes=tuple(_notes(expected, studies, runs, here, code_sha256)),
         files=len(files),
         runs=len(runs),
         studies=tuple(study.name for study in studies),
-        verdicts=Counter(one["verdict"] for study in again.get("studies", ()) for one in study["sentences"]),
+        verdicts=Counter(sentence["verdict"] for study in again.get("studies", ()) for sentence in study["sentences"]),
     )
 
 
@@ -198,20 +192,15 @@ def _guarded(where: str, check: Callable[[], Iterator[Finding]]) -> list[Finding
         return [Finding(where, f"cannot be checked ({type(error).__name__}: {str(error)[:200]})")]
 
 
-def _read(
-    found: list[Finding], files: Mapping[str, bytes], name: str, read: Callable[[bytes], Any]
-) -> Any:  # fmt: skip
+def _read(findings: list[Finding], files: Mapping[str, bytes], name: str, read: Callable[[bytes], Any]) -> Any:
     """What a file holds, or None where it is missing or not readable, which is a finding."""
     if name not in files:
         return None
     try:
         return read(files[name])
-    except BundleError as error:
-        found.append(Finding(name, str(error)))
+    except (BundleError, TableError) as error:
+        findings.append(Finding(name, str(error)))
         return None
-
-
-# -- files ---------------------------------------------------------------------------------------------------------
 
 
 def _manifest(unpacked: archive.Unpacked) -> dict[str, tuple[str, int]]:
@@ -220,14 +209,7 @@ def _manifest(unpacked: archive.Unpacked) -> dict[str, tuple[str, int]]:
         raise BundleError(f"it cannot be checked: {MANIFEST} is damaged ({unpacked.damaged[MANIFEST]})")
     if MANIFEST not in unpacked.files:
         raise BundleError(f"it is no bundle: it has no {MANIFEST}; fashion-cnn bundle makes one")
-    try:
-        values = from_json(unpacked.files[MANIFEST])
-        known, listed = values["format"], {name: (one["sha256"], one["bytes"]) for name, one in values["files"].items()}
-    except (BundleError, AttributeError, KeyError, TypeError):
-        raise BundleError(f"it is no bundle: its {MANIFEST} is not one of fashion-cnn") from None
-    if known != FORMAT:
-        raise BundleError(f"its format is {str(known)[:80]!r}; this version reads {FORMAT!r}")
-    return listed
+    return from_manifest(unpacked.files[MANIFEST])
 
 
 def _of_files(unpacked: archive.Unpacked, listed: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
@@ -241,82 +223,79 @@ def _of_files(unpacked: archive.Unpacked, listed: Mapping[str, tuple[str, int]])
             yield Finding(name, f"added: {MANIFEST} does not list it")
         else:
             content, (sha256, size) = there[name], listed[name]
-            if (told := hashlib.sha256(content).hexdigest()) != sha256:
-                yield Finding(name, f"changed: its SHA-256 is {told}, but {MANIFEST} says {sha256}")
+            if (digest := hashlib.sha256(content).hexdigest()) != sha256:
+                yield Finding(name, f"changed: its SHA-256 is {digest}, but {MANIFEST} says {sha256}")
             elif len(content) != size:
                 yield Finding(name, f"changed: it has {len(content)} bytes, but {MANIFEST} says {size}")
-
-
-# -- records -------------------------------------------------------------------------------------------------------
 
 
 def _studies(content: bytes) -> list[Study]:
     values = from_json(content)
     if not isinstance(values, dict):
         raise BundleError("it holds no studies by name")
-    studies = [study_of(name, one) for name, one in values.items()]
+    studies = [study_of(name, study) for name, study in values.items()]
     if (claims := sum(len(study.claims) for study in studies)) > MOST_CLAIMS:
         raise BundleError(f"{claims:,} claims are too many; allowed: {MOST_CLAIMS:,}")
     return studies
 
 
 def _of_rows(
-    runs: Sequence[Mapping[str, Any]],
-    epochs: Sequence[Mapping[str, Any]],
-    studies: Sequence[Study],
-    files: Collection[str],
+    records: Sequence[Record], epochs: Sequence[Mapping[str, Any]], studies: Sequence[Study], files: Collection[str]
 ) -> Iterator[Finding]:
     """Whether tables, folders and studies are about the same runs."""
-    ids = Counter(row["run_id"] for row in runs)
+    ids = Counter(record.row["run_id"] for record in records)
     by_name = {study.name: study for study in studies}
-    for row in runs:
-        run_id = row["run_id"]
+    for record in records:
+        run_id, study_name = record.row["run_id"], record.row["study"]
         if not is_run_id(run_id) or ids[run_id] > 1:
             yield Finding(RUNS, f"run_id {str(run_id)[:80]!r} is {'there twice' if is_run_id(run_id) else 'no id'}")
-        if row["study"] not in by_name:
-            yield Finding(RUNS, f"run {str(run_id)[:80]}: {STUDIES} has no study {str(row['study'])[:80]!r}")
+        if study_name not in by_name:
+            yield Finding(RUNS, f"run {str(run_id)[:80]}: {STUDIES} has no study {str(study_name)[:80]!r}")
     for run_id in {epoch["run_id"]: None for epoch in epochs if epoch["run_id"] not in ids}:
         yield Finding(EPOCHS, f"run {str(run_id)[:80]} is not in {RUNS}")
-    folders = {name.split("/")[1]: None for name in files if name.startswith("records/")}
+    yield from _of_folders(ids, files)
+    table, _ = frames(records)
+    for name, study in by_name.items():
+        of_study = table[table["study"] == name]
+        if of_study.empty:
+            yield Finding(STUDIES, f"{name} has no run in {RUNS}")
+        else:
+            yield from _guarded(RUNS, partial(_of_choice, of_study, study))
+
+
+def _of_folders(run_ids: Collection[str], files: Collection[str]) -> Iterator[Finding]:
+    """Whether each run has its folder, and each folder the artifacts of a run and no other file."""
+    recorded = [name for name in files if name.startswith("records/")]
+    folders = {name.split("/")[1]: None for name in recorded}
     for run_id in folders:
-        if run_id not in ids:
+        if run_id not in run_ids:
             yield Finding(f"records/{run_id}", f"{RUNS} has no such run")
-    for run_id in ids:
+    for run_id in run_ids:
         if run_id not in folders:
             yield Finding(RUNS, f"run {str(run_id)[:80]} has no artifacts")
-    wanted = {artifact_name(str(run_id), name) for run_id in ids for name in LIGHT}
-    for name in files:
-        if name.startswith("records/") and name not in wanted and name.split("/")[1] in ids:
+    wanted = {artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
+    for name in recorded:
+        if name not in wanted and name.split("/")[1] in run_ids:
             yield Finding(name, "no artifact that a bundle holds")
-    table, _ = frames(runs, ())
-    for name, study in by_name.items():
-        mine = table[table["study"] == name]
-        if mine.empty:
-            yield Finding(STUDIES, f"{name} has no run in {RUNS}")
-            continue
-        yield from _guarded(RUNS, partial(_of_choice, mine, study))
 
 
-def _of_choice(mine: Any, study: Study) -> Iterator[Finding]:
-    """Whether all of a study's runs count: one an arm and seed, of its configs, of one data set, code, environment."""
-    for run_id, reason in zip(mine["run_id"], reasons_left_out(mine, study), strict=True):
+def _of_choice(runs: Any, study: Study) -> Iterator[Finding]:
+    """Whether all of a study's runs count: one per arm and seed, of its configs, one data set, code and environment."""
+    for run_id, reason in zip(runs["run_id"], reasons_left_out(runs, study), strict=True):
         if reason:
             yield Finding(RUNS, f"run {run_id} of {study.name} is none that counts: {reason}")
 
 
 def _of_record(record: Record) -> Iterator[Finding]:
     where = f"records/{record.row['run_id']}"
-    for found in (*missing(record), *contradictions(record)):
-        yield Finding(where, str(found))
+    for fault in (*missing(record), *contradictions(record)):
+        yield Finding(where, str(fault))
     listed = record.json(HASHES)
     for name in set(LIGHT) - {HASHES} if isinstance(listed, dict) else ():
         if name in listed and name not in record.artifacts:
             yield Finding(where, f"{name}: {HASHES} lists it, but it is not there")
         elif name in record.artifacts and name not in listed:
             yield Finding(where, f"{name}: {HASHES} does not list it")
-
-
-# -- claims --------------------------------------------------------------------------------------------------------
 
 
 def _of_claims(
@@ -328,115 +307,58 @@ def _of_claims(
     if (lines := files[POST].count(b"\n")) > MOST_PRINTED:
         yield Finding(POST, f"{lines:,} lines are too many; allowed: {MOST_PRINTED:,}")
         return
-    runs, epochs = frames([one.row for one in records], [epoch for one in records for epoch in one.epochs])
-    again |= claims_values(verdicts_of(studies, runs, epochs, files[POST]))
-    for place, said, computed in value_differences(from_json(files[CLAIMS]), again):
-        yield Finding(CLAIMS, f"{place} is {_short(said)}, but computed again it is {_short(computed)}")
+    again |= claims_values(verdicts_of(studies, *frames(records), files[POST]))
+    for place, stated, computed in value_differences(from_json(files[CLAIMS]), again):
+        yield Finding(CLAIMS, f"{place} is {_short(stated)}, but computed again it is {_short(computed)}")
 
 
 def _short(value: Any) -> str:
     return repr(value)[:120]
 
 
-# -- the description for other programs ------------------------------------------------------------------------------
-
-
-def _of_crate(files: Mapping[str, bytes], runs: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
-    """Whether the RO-Crate has what its specification requires, and says what the files and the table of runs say."""
+def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequence[Record]) -> Iterator[Finding]:
+    """Whether the description for other programs is the one that the bundle's records and files give."""
     if CRATE not in files:
         return
-    values = from_json(files[CRATE])
-    entities: dict[str, dict[str, Any]] = {}
-    for one in values["@graph"]:
-        if one["@id"] in entities:
-            yield Finding(CRATE, f"{one['@id']} is described twice")
-        entities[one["@id"]] = one
-    for name, wanted in _REQUIRED_OF_CRATE.items():
-        one = entities.get(name, {})
-        for key, allowed in wanted.items():
-            if not one.get(key) or (allowed is not None and allowed not in _references(one[key])):
-                yield Finding(CRATE, f"{name} lacks {key}" + (f" {allowed}" if allowed else ""))
-    for one in entities.values():
-        for reference in _targets(one):
-            if reference not in entities and not reference.startswith("https://"):
-                yield Finding(CRATE, f"{one['@id']} refers to {reference}, which is not described")
-    root = entities.get("./", {})
-    yield from _of_parts(files, entities, set(_references(root.get("hasPart", []))))
-    yield from _of_actions(runs, entities, set(_references(root.get("mentions", []))))
+    if not records:
+        yield Finding(CRATE, "there is no run that it could describe")
+        return
+    stated = from_json(files[CRATE])
+    described = {name: content for name, content in files.items() if name not in (CRATE, MANIFEST)}
+    computed = crate.describe(described, studies, records)
+    if {**stated, "@graph": None} != {**computed, "@graph": None}:
+        yield Finding(CRATE, f"it must hold a @graph, the @context {', '.join(computed['@context'])}, and nothing else")
+    for name, count in Counter(entity["@id"] for entity in stated["@graph"]).items():
+        if count > 1:
+            yield Finding(CRATE, f"{name} is described twice")
+    ours, theirs = _entities(computed["@graph"]), _entities(stated["@graph"])
+    runs = {f"#{record.row['run_id']}": f"the run {record.row['run_id']}" for record in records}
+    for name in {**ours, **theirs}:
+        if name not in theirs:
+            yield Finding(CRATE, f"{runs.get(name, name)} is not described")
+        elif name not in ours:
+            yield Finding(CRATE, f"{name} is described, but nothing in the bundle is so named")
+        else:
+            yield from _of_entity(name, theirs[name], ours[name])
 
 
-_REQUIRED_OF_CRATE: Final[Mapping[str, Mapping[str, str | None]]] = {
-    CRATE: {"@type": "CreativeWork", "about": "./", "conformsTo": "https://w3id.org/ro/crate/1.1"},
-    "./": {
-        **dict.fromkeys(("name", "description", "datePublished", "license", "hasPart", "mentions")),
-        **{"@type": "Dataset", "conformsTo": PROCESS_RUN},
-    },
-    DATA_SET: {**dict.fromkeys(("name", "license", "sha256", "hasPart")), "@type": "Dataset"},
-}
+def _entities(graph: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The entities of a description by id; those of runs with the properties of their software, too."""
+    entities = {entity["@id"]: dict(entity) for entity in graph}
+    for entity in [*entities.values()]:
+        if "instrument" in entity:
+            software = entities.get(entity["instrument"]["@id"], {})
+            entity |= {f"instrument's {key}": value for key, value in software.items()}
+    return entities
 
 
-def _references(value: Any) -> list[Any]:
-    """The ids, or the texts, that a property holds, be it one or several."""
-    return [one["@id"] if isinstance(one, dict) else one for one in (value if isinstance(value, list) else [value])]
-
-
-def _targets(entity: Mapping[str, Any]) -> Iterator[str]:
-    for value in entity.values():
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, dict):
-                yield str(one["@id"])
-
-
-def _of_parts(
-    files: Mapping[str, bytes], entities: Mapping[str, Mapping[str, Any]], parts: Collection[Any]
-) -> Iterator[Finding]:
-    described = {name for name, one in entities.items() if "File" in _references(one.get("@type", ""))}
-    for name in sorted({*files, *described} - {CRATE}):
-        if name not in described:
-            yield Finding(CRATE, f"{name} is not described")
-        elif name not in files:
-            yield Finding(CRATE, f"{name} is described, but not there")
-        elif name not in parts:
-            yield Finding(CRATE, f"{name} is no part of ./")
-        elif name != MANIFEST:  # which holds this description's own hash
-            sha256, size = hashlib.sha256(files[name]).hexdigest(), str(len(files[name]))
-            if (entities[name].get("sha256"), entities[name].get("contentSize")) != (sha256, size):
-                yield Finding(CRATE, f"{name} is described with another SHA-256 or size")
-
-
-def _of_actions(
-    runs: Sequence[Mapping[str, Any]], entities: Mapping[str, Mapping[str, Any]], mentioned: Collection[Any]
-) -> Iterator[Finding]:
-    actions = {name: one for name, one in entities.items() if one.get("@type") == "CreateAction"}
-    rows = {f"#{row['run_id']}": row for row in runs}
-    for name in sorted({*actions, *rows}):
-        if name not in actions:
-            yield Finding(CRATE, f"the run {name[1:]} is not described")
-            continue
-        if name not in rows:
-            yield Finding(CRATE, f"{name} is no run of {RUNS}")
-            continue
-        row, action = rows[name], actions[name]
-        if name not in mentioned:
-            yield Finding(CRATE, f"{name} is not mentioned by ./")
-        software = entities.get(str(_references(action.get("instrument"))[0]), {})
-        data = entities.get(DATA_SET, {})
-        told = {
-            "startTime": (action.get("startTime"), moment(row["start_time"])),
-            "endTime": (action.get("endTime"), moment(row["end_time"])),
-            "instrument's type": (software.get("@type"), "SoftwareApplication"),
-            "instrument's softwareVersion": (software.get("softwareVersion"), row["git_commit"]),
-            "data set's SHA-256": (data.get("sha256"), row["data_sha256"]),
-        }
-        for what, (said, recorded) in told.items():
-            if said != recorded:
-                yield Finding(CRATE, f"{name}: {what} is {_short(said)}, but {RUNS} says {recorded}")
-        for key, one in (("object", DATA_SET), ("result", artifact_name(row["run_id"], "trajectory.json"))):
-            if one not in _references(action.get(key, [])):
-                yield Finding(CRATE, f"{name}: {key} lacks {one}")
-
-
-# -- notes ---------------------------------------------------------------------------------------------------------
+def _of_entity(name: str, stated: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Finding]:
+    for key in {**computed, **stated}:
+        if key not in stated:
+            yield Finding(CRATE, f"{name} lacks {key}")
+        elif stated[key] != computed.get(key):
+            expected = _short(computed[key]) if key in computed else "not there"
+            yield Finding(CRATE, f"{name}: {key} is {_short(stated[key])}, but computed again it is {expected}")
 
 
 def _notes(

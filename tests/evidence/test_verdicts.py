@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from experiments import POST_RESULTS, STUDIES
+from fashion_cnn import terminal
 from fashion_cnn.cli import tables as console
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, verdicts
 
@@ -119,7 +120,7 @@ def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str
 def test_the_tables_fit_and_tell_every_verdict_and_caveat(
     said: Verdicts, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "LOG_WIDTH", width)
+    monkeypatch.setattr(terminal, "LOG_WIDTH", width)
     console.show_verdicts(said, as_json=False)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= width

@@ -1,31 +1,23 @@
+"""The report's page: what it says, and its form."""
+
 from __future__ import annotations
 
 import itertools
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from experiments import POST_RESULTS, STUDIES
-from fashion_cnn.claims import Equivalent, Higher, Lower, NotTested, Stops
+from fashion_cnn.claims import Higher, NotTested
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, verdicts
+from fashion_cnn.evidence.verdicts import CAVEATS
 from fashion_cnn.reports.page import (
     Exploratory,
-    StudyRecords,
-    arm_table,
-    difference,
-    moment,
-    number,
-    post_comparison,
-    render,
+    render_report,
     study_figures,
 )
 from fashion_cnn.study import Study
@@ -33,113 +25,7 @@ from fashion_cnn.study import Study
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-STUDY = Study(
-    "made_up_study",
-    "Is it made up?",
-    {"one": CNN, "two": replace(CNN, filters=16), "flat": DENSE},
-    claims=(
-        Higher("test_accuracy", "one", than="two", says="One is better", note="It says so twice."),
-        Lower("test_loss", "one", than="two", says="One is better"),
-        Equivalent("test_accuracy", "two", "flat", within=0.005, says="Two is flat", source="ours"),
-        Stops("one", before=20, says="One stops"),
-        NotTested("More data is needed", why="There is no more."),
-    ),
-)
-EVIL = '<b onclick="x(\'">& evil</b>'
-HASHES = ("config_sha256", "weights_sha256", "data_sha256", "code_sha256", "environment_sha256")
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-MADE_AT = "2026-11-22 12:00 UTC"
-_count = itertools.count()
-
-
-def run(arm: str = "one", seed: int = 0, accuracy: float = 0.9, loss: float = 0.3, **changes: Any) -> dict[str, Any]:
-    """A finished run as a row of `Store.runs`, newer than those made before it."""
-    now = next(_count)
-    config = STUDY.arms.get(arm, CNN)
-    return {
-        **{"run_id": f"{now:032x}", "name": f"{arm} · seed {seed}", "status": "FINISHED", "start_time": now * 60_000},
-        **{"study": STUDY.name, "arm": arm, "seed": str(seed), "smoke": "false", "reuse": "on", "node": "here"},
-        **{name: name[0] * 64 for name in HASHES},
-        **{"config_sha256": config.sha256(), "git_commit": "0123456789abcdef" * 2, "git_dirty": "false"},
-        **{"stop_reason": "epochs", "test_accuracy": accuracy, "test_loss": loss, "accuracy": 0.95, "loss": 0.15},
-        **{"epochs_trained": 10.0, "fit_seconds": 100.0, "fit_cpu_seconds": 90.0},
-        **changes,
-    }
-
-
-def frame(*runs: dict[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(list(runs), columns=list(run()))
-
-
-def epochs_of(runs: pd.DataFrame, last: int = 3) -> pd.DataFrame:
-    rows = [
-        {"run_id": run_id, "epoch": epoch, "loss": 1 / epoch, "accuracy": 0.8, "test_loss": 0.4, "test_accuracy": 0.8}
-        for run_id in runs["run_id"]
-        for epoch in range(1, last + 1)
-    ]
-    return pd.DataFrame(rows, columns=["run_id", "epoch", "loss", "accuracy", "test_loss", "test_accuracy"])
-
-
-def records(*runs: dict[str, Any], study: Study = STUDY, **others: Any) -> StudyRecords:
-    return StudyRecords(study, frame(*runs), epochs_of(frame(*runs)), **others)
-
-
-def text_of(html: str) -> str:
-    """What a reader sees, in plain quotes and dashes."""
-    plain = str.maketrans({"\N{RIGHT SINGLE QUOTATION MARK}": "'", "\N{EN DASH}": "-"})
-    return " ".join(Page(html).text.split()).translate(plain)
-
-
-def post(**columns: Any) -> pd.DataFrame:
-    made = {"study": STUDY.name, "arm": "one", "epoch": [1, 2], "epoch_seconds": [14, 17], "loss": [0.5, 0.25]}
-    made |= {"accuracy": [0.8, 0.9], "test_loss": [math.nan, 0.35], "test_accuracy": [math.nan, 0.88]}
-    return pd.DataFrame(made | columns)
-
-
-def said(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> Verdicts:
-    runs, epochs = (pd.concat([getattr(one, name) for one in studies]) for name in ("runs", "epochs"))
-    return verdicts([one.study for one in studies], runs, epochs, post() if printed is None else printed)
-
-
-class Page(HTMLParser):
-    """What a browser would find, and whatever is not well-formed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str], tuple[str, ...]]] = []
-        self.text = ""
-        self.wrong: list[str] = []
-        self.feed(html)
-        self.close()
-        self.wrong += [f"<{tag}> is never closed" for tag in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.wrong += [
-            f"{tag} has {name} twice" for name in {one for one, _ in attrs if [n for n, _ in attrs].count(one) > 1}
-        ]
-        self.tags.append((tag, {name: value or "" for name, value in attrs}, tuple(self.open)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if "svg" not in self.open:
-            self.wrong.append(f"<{tag}/> outside of SVG")
-        self.tags.append((tag, {name: value or "" for name, value in attrs}, tuple(self.open)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if not self.open or self.open[-1] != tag:
-            self.wrong.append(f"</{tag}> closes {self.open[-1:]} at {self.getpos()}")
-        else:
-            self.open.pop()
-        self.text += " " * (tag in ("td", "th", "p", "li"))
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-    def all(self, *names: str) -> list[dict[str, str]]:
-        return [attributes for tag, attributes, _ in self.tags if tag in names]
+from tests.support.pages import EVIL, HASHES, MADE_AT, STUDY, Page, records, run, said, text_of
 
 
 @pytest.fixture(scope="module")
@@ -164,253 +50,22 @@ def full() -> str:
     evil = Study("evil_study", EVIL, {EVIL: CNN, "plain": DENSE}, claims)
     runs = [run(EVIL, study="evil_study", config_sha256=CNN.sha256(), git_commit=EVIL)]
     studies = [first, records(*runs, study=evil), records(study=replace(STUDY, name="empty_study"))]
-    return render(studies, verdicts=said(*studies), made_at=MADE_AT, exploratory=data)
-
-
-# -- which runs the tables take -----------------------------------------------------------------------------------
-
-
-def test_of_no_runs_none_are_chosen_and_none_left_out() -> None:
-    chosen, left_out = select(frame(), STUDY)
-    assert chosen.empty
-    assert left_out == []
-
-
-def test_a_smoke_run_and_what_is_not_finished_are_left_out_and_counted() -> None:
-    chosen, left_out = select(
-        frame(run(smoke="true"), run(status="FAILED"), run(status="KILLED"), run(status="RUNNING"), run("two"))
-    )
-    assert list(chosen["arm"]) == ["two"]
-    assert dict(left_out) == {"smoke run": 1, "not finished": 3}
-
-
-def test_a_failed_smoke_run_is_counted_once() -> None:
-    _, left_out = select(frame(run(smoke="true", status="FAILED"), run()))
-    assert left_out == [("smoke run", 1)]
-
-
-def test_of_two_records_of_an_arm_and_seed_the_newest_is_taken_whatever_it_reused_and_wherever_it_stands() -> None:
-    old, new = run(reuse="on"), run(reuse="off")
-    for runs in (frame(old, new), frame(new, old)):
-        chosen, left_out = select(runs)
-        assert list(chosen["run_id"]) == [new["run_id"]]
-        assert left_out == [("an older duplicate", 1)]
-
-
-def test_the_code_with_the_most_arms_and_seeds_is_taken_though_another_is_newer_or_has_more_duplicates() -> None:
-    wanted = [run(seed=0), run(seed=1)]
-    others = [run(seed=0, code_sha256="other") for _ in range(5)]
-    chosen, left_out = select(frame(*wanted, *others))
-    assert list(chosen["run_id"]) == [one["run_id"] for one in wanted]
-    assert left_out == [("another code", 5)]
-
-
-@pytest.mark.parametrize(
-    ("column", "reason"),
-    [
-        ("code_sha256", "another code"),
-        ("environment_sha256", "another environment"),
-        ("data_sha256", "another data set"),
-    ],
-)
-def test_of_two_that_have_as_many_runs_the_newest_is_taken(column: str, reason: str) -> None:
-    old, new = {**run(), column: "other"}, run()
-    chosen, left_out = select(frame(new, old))
-    assert list(chosen["run_id"]) == [new["run_id"]]
-    assert left_out == [(reason, 1)]
-
-
-def test_a_run_whose_environment_was_never_recorded_can_be_taken() -> None:
-    chosen, left_out = select(frame(run(environment_sha256=None)))
-    assert len(chosen) == 1
-    assert left_out == []
-
-
-def test_runs_of_an_arm_that_is_gone_or_had_another_config_are_left_out() -> None:
-    runs = frame(run("one"), run("gone"), run("two", config_sha256=CNN.sha256()))
-    chosen, left_out = select(runs, STUDY)
-    assert list(chosen["arm"]) == ["one"]
-    assert dict(left_out) == {"not an arm of the study any more": 1, "another config than the arm has now": 1}
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, 1.7976931348623157e308])
-def test_a_finished_run_without_a_score_is_counted_instead_of_averaged(loss: float) -> None:
-    chosen, left_out = select(frame(run(loss=loss), run(seed=1)))
-    assert list(chosen["seed"]) == ["1"]
-    assert left_out == [("a score that is not a number", 1)]
-
-
-def test_seeds_are_ordered_as_numbers() -> None:
-    chosen, _ = select(frame(*(run(seed=seed) for seed in (10, 9, 100))))
-    assert list(chosen["seed"]) == ["9", "10", "100"]
-
-
-def test_studies_keep_their_own_records() -> None:
-    chosen, left_out = select(frame(run(), run(study="other_study")))
-    assert len(chosen) == 2
-    assert left_out == []
-
-
-# -- the table of arms --------------------------------------------------------------------------------------------
-
-
-def test_an_arm_without_runs_has_a_row_of_n_0() -> None:
-    table = arm_table(frame(run("one")), ["two", "one"])
-    assert list(table["arm"]) == ["two", "one"]
-    assert list(table["n"]) == [0, 1]
-    assert table.iloc[0].drop(["arm", "n"]).isna().all()
-
-
-def test_one_seed_has_a_mean_and_no_spread() -> None:
-    row = arm_table(frame(run(accuracy=0.9)), ["one"]).iloc[0]
-    assert row["test_accuracy_mean"] == 0.9
-    assert row[["test_accuracy_sd", "test_accuracy_low", "test_accuracy_high"]].isna().all()
-
-
-def test_mean_sd_and_interval_are_those_of_the_textbook() -> None:
-    runs = frame(*(run(seed=seed, accuracy=value, loss=1 - value) for seed, value in enumerate((0.90, 0.91, 0.95))))
-    row = arm_table(runs, ["one"]).iloc[0]
-    sd = math.sqrt((0.02**2 + 0.01**2 + 0.03**2) / 2)
-    half = 4.302653 * sd / math.sqrt(3)  # t(0.975, 2) from a printed table
-    assert row["n"] == 3
-    assert row["test_accuracy_mean"] == pytest.approx(0.92)
-    assert row["test_accuracy_sd"] == pytest.approx(sd)
-    assert (row["test_accuracy_low"], row["test_accuracy_high"]) == pytest.approx((0.92 - half, 0.92 + half), abs=1e-7)
-    assert (row["test_loss_mean"], row["test_loss_sd"]) == pytest.approx((0.08, sd))
-
-
-def test_the_interval_of_equal_seeds_is_a_point() -> None:
-    row = arm_table(frame(*(run(seed=seed, accuracy=0.5) for seed in range(3))), ["one"]).iloc[0]
-    assert tuple(row[["test_accuracy_sd", "test_accuracy_low", "test_accuracy_high"]]) == (0, 0.5, 0.5)
-
-
-def test_epochs_and_seconds_are_told_by_mean_and_range() -> None:
-    first = run(epochs_trained=7.0, fit_cpu_seconds=10.0, fit_seconds=12.0)
-    second = run(seed=1, epochs_trained=8.0, fit_cpu_seconds=30.0, fit_seconds=32.0)
-    row = arm_table(frame(first, second), ["one"]).iloc[0]
-    assert tuple(row[["epochs_mean", "epochs_min", "epochs_max", "cpu_seconds", "wall_seconds"]]) == (7.5, 7, 8, 20, 22)
-
-
-# -- the post's numbers -------------------------------------------------------------------------------------------
-
-
-def compared(*studies: StudyRecords, printed: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The post's numbers of the first study's arms, among the runs of all."""
-    return post_comparison(studies[0].study, said(*studies, printed=printed))
-
-
-def test_the_post_is_compared_by_its_last_epoch_and_its_mean_seconds() -> None:
-    runs = [run(seed=seed, accuracy=value, epochs_trained=5.0) for seed, value in enumerate((0.90, 0.92))]
-    table = compared(records(*runs)).set_index("measure")
-    assert table["printed"].to_dict() == {
-        **{"test_accuracy": 0.88, "test_loss": 0.35, "accuracy": 0.9, "loss": 0.25},
-        **{"epochs_trained": 2, "seconds_per_epoch": 15.5},
-    }
-    assert table.loc["test_accuracy", "mean"] == pytest.approx(0.91)
-    assert table.loc["test_accuracy", "sd"] == pytest.approx(0.02 / math.sqrt(2))
-    assert table.loc["test_accuracy", "inside"] is True
-    assert table.loc["test_loss", "inside"] is False
-    assert table.loc["loss", "mean"] == 0.5  # of the second epoch
-    assert table.loc["seconds_per_epoch", "mean"] == 20
-    assert table.loc["seconds_per_epoch", "inside"] is None
-    assert set(table["n"]) == {2}
-
-
-def test_runs_of_any_study_and_arm_with_the_posts_config_count_but_a_seed_only_once() -> None:
-    other = Study("other_study", "?", {"uno": CNN})
-    mine = records(run(seed=0, accuracy=0.9), run("two", seed=5, accuracy=0.1))
-    theirs = records(*(run("uno", seed, 0.92, study="other_study") for seed in (0, 1)), study=other)
-    row = compared(mine, theirs).set_index("measure").loc["test_accuracy"]
-    assert row["n"] == 2
-    assert row["mean"] == pytest.approx(0.92)  # the newer of the two of seed 0
-
-
-def test_runs_of_different_code_are_not_compared_together() -> None:
-    other = Study("other_study", "?", {"uno": CNN})
-    theirs = records(*(run("uno", seed, 0.5, study="other_study", code_sha256="old") for seed in (1, 2)), study=other)
-    mine = records(*(run(seed=seed) for seed in (0, 1, 2)))
-    assert set(compared(mine, theirs).set_index("measure").loc[["test_accuracy", "loss"], "n"]) == {3}
-
-
-def test_arms_that_the_post_does_not_print_and_other_studies_are_not_compared() -> None:
-    assert compared(records(run("two")), printed=post(arm="one", study="other_study")).empty
-    assert set(compared(records(run("two")))["arm"]) == {"one"}
-
-
-def test_the_posts_numbers_stand_without_ours() -> None:
-    table = compared(records())
-    assert set(table["n"]) == {0}
-    assert table[["mean", "sd", "low", "high"]].isna().all(axis=None)
-    assert all(inside is None for inside in table["inside"])
-
-
-def test_each_arm_of_the_posts_file_is_an_arm_of_a_study() -> None:
-    printed = pd.read_csv(POST_RESULTS)
-    arms = {(study.name, arm) for study in STUDIES for arm in study.arms}
-    assert set(zip(printed["study"], printed["arm"], strict=True)) <= arms
-
-
-def test_the_posts_file_has_nine_test_results_and_97_epochs() -> None:
-    empty = [records(study=study) for study in STUDIES]
-    made = said(*empty, printed=pd.read_csv(POST_RESULTS))
-    assert len(made.test_results) == 9 * 2
-    assert len(made.epoch_results) == 97 * 2
-    assert len(made.of([STUDIES[2]]).test_results) == 2 * 2
-
-
-# -- numbers as text ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "kind", "signed", "text"),
-    [
-        (math.nan, "score", False, "\N{EN DASH}"),
-        (math.inf, "seconds", True, "\N{EN DASH}"),
-        (0.9, "score", False, "0.9000"),
-        (-0.0123, "score", True, "\N{MINUS SIGN}0.0123"),
-        (0.0123, "score", True, "+0.0123"),
-        (1234.56, "seconds", False, "1,234.6"),
-        (1000, "count", False, "1,000"),
-        (0.87, "plain", False, "0.87"),
-        (10.0, "plain", False, "10"),
-        (0.04321, "p", False, "0.0432"),
-        (0.00009, "p", False, "< 0.0001"),
-        (0.0, "p", False, "< 0.0001"),
-        (math.nan, "p", False, "\N{EN DASH}"),
-    ],
-)
-def test_a_number_is_written_so(value: float, kind: str, signed: bool, text: str) -> None:
-    assert number(value, kind, signed) == text
-
-
-def test_a_difference_has_its_sign_and_its_measures_decimals() -> None:
-    assert difference(0.01234, 4) == "+0.0123"
-    assert difference(-12.34, 1) == "\N{MINUS SIGN}12.3"
-    assert difference(1.0, 2, signed=False) == "1.00"
-    assert difference(None, 2) == "\N{EN DASH}"
-
-
-def test_a_moment_is_written_in_utc() -> None:
-    assert moment(1795364723886) == "2026-11-22 16:25"
-    assert moment(math.nan) == "\N{EN DASH}"
-
-
-# -- the page: what it says ---------------------------------------------------------------------------------------
+    return render_report(studies, verdicts=said(*studies), made_at=MADE_AT, exploratory=data)
 
 
 def test_a_report_of_no_studies_is_a_page() -> None:
-    assert Page(render([], made_at=MADE_AT)).wrong == []
+    assert Page(render_report([], made_at=MADE_AT)).wrong == []
 
 
 def test_a_store_without_runs_is_said_so() -> None:
-    html = render([records()], made_at=MADE_AT)
+    html = render_report([records()], made_at=MADE_AT)
     assert "The store has no runs of this study" in text_of(html)
     assert "No run of this study is recorded. fashion-cnn run made_up_study makes them." in text_of(html)
     assert not Page(html).all("svg", "img")
 
 
 def test_a_store_of_smoke_runs_is_said_so() -> None:
-    html = render([records(run(smoke="true"), run(smoke="true", status="FAILED"))], made_at=MADE_AT)
+    html = render_report([records(run(smoke="true"), run(smoke="true", status="FAILED"))], made_at=MADE_AT)
     assert "The store has only smoke runs" in text_of(html)
     assert "Only smoke runs are recorded (2)" in text_of(html)
     assert "Left out: smoke run (2)." in text_of(html)
@@ -418,7 +73,7 @@ def test_a_store_of_smoke_runs_is_said_so() -> None:
 
 
 def test_a_study_without_a_finished_run_is_said_so() -> None:
-    html = render([records(run(status="FAILED", stop_reason="killed"), run(smoke="true"))], made_at=MADE_AT)
+    html = render_report([records(run(status="FAILED", stop_reason="killed"), run(smoke="true"))], made_at=MADE_AT)
     assert "None of the 2 recorded runs can stand in a table" in text_of(html)
     assert "failed: killed" in text_of(html)
 
@@ -441,7 +96,7 @@ def test_it_states_what_the_spread_is_over_and_whose_times_they_are(full: str) -
 
 def test_a_run_has_its_id_its_commit_and_its_whole_hashes() -> None:
     one = run(git_dirty="true", git_commit="abc" * 13)
-    html = render([records({**one, "status": "FAILED"})], made_at=MADE_AT)
+    html = render_report([records({**one, "status": "FAILED"})], made_at=MADE_AT)
     codes = {code.get("title") for code in Page(html).all("code")}
     assert {one["name"], one["git_commit"], *(one[name] for name in HASHES)} <= codes
     assert f"{one['run_id']} one 0 failed" in text_of(html)
@@ -449,7 +104,7 @@ def test_a_run_has_its_id_its_commit_and_its_whole_hashes() -> None:
 
 
 def test_environments_code_and_data_are_counted() -> None:
-    html = render([records(run(), run("two"), run(smoke="true", environment_sha256="f" * 64))], made_at=MADE_AT)
+    html = render_report([records(run(), run("two"), run(smoke="true", environment_sha256="f" * 64))], made_at=MADE_AT)
     assert f"environment {'e' * 64} 2 2 environment {'f' * 64} 1 0 code {'c' * 64} 3 2" in text_of(html)
 
 
@@ -461,7 +116,7 @@ def test_sentences_stand_with_their_parts_numbers_notes_and_verdicts() -> None:
         for seed in range(6)
     ]
     made = records(*runs)
-    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    text = text_of(render_report([made], verdicts=said(made), made_at=MADE_AT))
     assert "the post's One is better supported" in text
     assert "ours Two is flat supported" in text
     assert "the post's More data is needed not tested" in text
@@ -474,7 +129,7 @@ def test_sentences_stand_with_their_parts_numbers_notes_and_verdicts() -> None:
 
 def test_too_few_seeds_have_dashes_for_what_they_cannot_say() -> None:
     made = records(run("one"), run("two"))
-    text = text_of(render([made], verdicts=said(made), made_at=MADE_AT))
+    text = text_of(render_report([made], verdicts=said(made), made_at=MADE_AT))
     assert "test accuracy: one higher than two 1 +0.0000 - - 0 of 1, 1 equal - - - - too few seeds" in text
     assert "test accuracy: two within 0.005 of flat 0 - - - - - - - - too few seeds" in text
 
@@ -489,7 +144,7 @@ def test_it_says_once_how_far_the_verdicts_hold_and_how_many_of_the_posts_number
 
 
 def test_without_verdicts_neither_claims_nor_the_posts_numbers_are_shown() -> None:
-    text = text_of(render([records(run())], made_at=MADE_AT))
+    text = text_of(render_report([records(run())], made_at=MADE_AT))
     assert "Claims" not in text and "Verdicts" not in text and "The post's numbers" not in text
 
 
@@ -502,11 +157,9 @@ def test_feature_maps_stand_side_by_side_and_who_has_none_is_named(full: str) ->
 def test_a_figure_that_cannot_be_drawn_is_told_in_its_place() -> None:
     maps = {"one": {"convolution_1": np.ones((1, 26, 26, 4), np.float32)}}
     images = np.zeros((2, 28, 28), np.uint8)
-    html = render([records(activations=maps, images=images, indices=(0, 23), class_name="Ankle boot")], made_at=MADE_AT)
+    view = records(activations=maps, images=images, indices=(0, 23), class_name="Ankle boot")
+    html = render_report([view], made_at=MADE_AT)
     assert "Not drawn: convolution_1 has maps of 1 images, but there are 2 images." in text_of(html)
-
-
-# -- the page: its form -------------------------------------------------------------------------------------------
 
 
 def test_it_is_well_formed(full: str) -> None:
@@ -594,7 +247,8 @@ def test_the_rows_of_a_table_are_as_wide_as_its_head(full: str) -> None:
 
 def test_the_same_input_gives_the_same_page() -> None:
     runs = [run(arm, seed) for arm in STUDY.arms for seed in range(2)]
-    first, second = (render([made], verdicts=said(made), made_at=MADE_AT) for made in (records(*runs), records(*runs)))
+    views = records(*runs), records(*runs)
+    first, second = (render_report([view], verdicts=said(view), made_at=MADE_AT) for view in views)
     assert first == second
 
 
@@ -621,7 +275,7 @@ def test_a_study_without_runs_has_no_feature_maps_to_draw() -> None:
 def test_a_thousand_runs_are_all_listed_and_folded_away() -> None:
     runs = [run(arm, seed, 0.9 + seed % 7 / 1000) for arm in ("one", "two") for seed in range(500)]
     made = records(*runs)
-    html = render([made], verdicts=said(made), made_at=MADE_AT)
+    html = render_report([made], verdicts=said(made), made_at=MADE_AT)
     page = Page(html)
     assert page.wrong == []
     assert {"open": ""} not in page.all("details")

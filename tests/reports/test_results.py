@@ -18,7 +18,8 @@ import pytest
 from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.claims import Equivalent, Higher
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.environment import code_sha256
+from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.verdicts import claims_values
@@ -27,6 +28,7 @@ from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.store.tracking import Store, resolve
 from fashion_cnn.study import Study
+from tests.support import recorded
 from tests.support.command import REPOSITORY, Lab
 from tests.support.recorded import put, record
 from tests.support.tampering import with_row
@@ -48,9 +50,9 @@ def records(*seeds: int, studies: tuple[Study, ...] = STUDY, processor: str = ""
 
 
 def published(found: list[Record], studies: tuple[Study, ...] = STUDY) -> dict[str, bytes]:
-    files = results.tables(results.merge(studies, [], found).records)
-    said = results.verdicts_over(studies, results.read(files), POST)
-    files[results.CLAIMS] = bundle.to_json(claims_values(said))
+    files = results.record_tables(results.merge(studies, [], found).records)
+    said = results.verdicts_over(studies, results.published_records(files), POST)
+    files[results.CLAIMS] = tables.to_json(claims_values(said))
     files["figures/baseline_study/scores.svg"] = b"<svg/>"
     return {**files, results.MANIFEST: results.manifest(files)}
 
@@ -64,7 +66,7 @@ def files() -> dict[str, bytes]:
 
 
 def test_what_is_read_is_what_was_published(files: dict[str, bytes]) -> None:
-    before, after = records(), results.read(files)
+    before, after = records(), results.published_records(files)
     assert len(after) == len(before) == 4 * SEEDS
     by_id = {str(one.row["run_id"]): one for one in before}
     for one in after:
@@ -79,7 +81,7 @@ def test_what_is_read_is_what_was_published(files: dict[str, bytes]) -> None:
 
 
 def test_a_published_record_has_all_that_is_asked_of_it_and_does_not_contradict_itself(files: dict[str, bytes]) -> None:
-    for one in results.read(files):
+    for one in results.published_records(files):
         assert missing(one, PUBLISHED_RULES) == [] and contradictions(one) == []
 
 
@@ -95,7 +97,7 @@ def test_rows_stand_by_study_arm_and_seed_as_a_number() -> None:
 
 
 def test_nothing_is_published_where_there_are_no_files() -> None:
-    assert results.read({}) == []
+    assert results.published_records({}) == []
 
 
 # -- merging parts ---------------------------------------------------------------------------------------------------
@@ -103,9 +105,10 @@ def test_nothing_is_published_where_there_are_no_files() -> None:
 
 def test_parts_made_one_after_another_are_what_all_at_once_would_be(files: dict[str, bytes]) -> None:
     first = results.merge(STUDY, [], records(0, 1, 2))
-    second = results.merge(STUDY, results.read(results.tables(first.records)), records(2, 3, 4, 5, 6))
+    published = results.published_records(results.record_tables(first.records))
+    second = results.merge(STUDY, published, records(2, 3, 4, 5, 6))
     assert (first.added, second.added) == (12, 16)
-    assert results.tables(second.records) == {name: files[name] for name in results.TABLES}
+    assert results.record_tables(second.records) == {name: files[name] for name in results.TABLES}
 
 
 def test_what_is_published_stays_when_it_is_recorded_again() -> None:
@@ -118,11 +121,11 @@ def test_what_is_published_stays_when_it_is_recorded_again() -> None:
 
 def test_runs_of_another_environment_are_published_beside_the_others_and_not_counted() -> None:
     files = published([*records(), *records(0, 1, processor="another")])
-    assert list(results.problems(files, STUDY, POST)) == []
-    told = summary.parts(STUDY, results.read(files), POST, {})
+    assert list(results.file_problems(files, STUDY, POST)) == []
+    told = summary.parts(STUDY, results.published_records(files), POST, {})
     assert told["basis"]().startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, ")
     assert "8 more runs of another environment are published and not counted." in told["basis"]()
-    alone = summary.parts(STUDY, results.read(published(records())), POST, {})
+    alone = summary.parts(STUDY, results.published_records(published(records())), POST, {})
     assert told["arms"]() == alone["arms"]() and told["claims"]() == alone["claims"]()
 
 
@@ -131,6 +134,25 @@ def test_runs_of_an_older_code_are_dropped_and_named() -> None:
     merged = results.merge(STUDY, records(0), new)
     assert len(merged.records) == 4 and len(merged.dropped) == 4
     assert merged.dropped[0] == "baseline_study: dense · seed 0: another code"
+
+
+def test_published_runs_that_would_be_dropped_are_counted_by_study_and_reason() -> None:
+    new = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] + 10**9) for one in records(0)]
+    merged = results.merge(STUDY, records(0, 1), new)
+    assert merged.lost == {("baseline_study", "another code"): 4, ("epochs_study", "another code"): 4}
+    told = re.escape("8 published runs would be dropped (baseline_study 4, epochs_study 4): another code (8); nothing")
+    with pytest.raises(results.ResultsError, match=f"^{told} was written; .* results --update --replace drops them$"):
+        results.check_nothing_lost(merged)
+    changed = (replace(STUDY[0], arms={**STUDY[0].arms, "dense": replace(DENSE, epochs=3)}), EPOCHS)
+    with pytest.raises(results.ResultsError, match=r"^1 published run would be .*: another config than the arm has"):
+        results.check_nothing_lost(results.merge(changed, records(0), []))
+
+
+def test_what_only_the_store_holds_is_dropped_without_a_loss() -> None:
+    old = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] - 10**9) for one in records(0)]
+    merged = results.merge(STUDY, records(0), old)
+    assert len(merged.dropped) == 4 and merged.lost == {}
+    results.check_nothing_lost(merged)
 
 
 def test_a_store_of_an_older_code_drops_nothing_that_is_published() -> None:
@@ -159,7 +181,7 @@ def test_other_weights_in_one_trajectory_are_refused() -> None:
 
 
 def test_what_was_published_holds(files: dict[str, bytes]) -> None:
-    assert list(results.problems(files, STUDY, POST)) == []
+    assert list(results.file_problems(files, STUDY, POST)) == []
 
 
 def edited(files: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
@@ -189,7 +211,7 @@ def first_cell(files: dict[str, bytes], column: str) -> str:
 def test_a_changed_number_or_hash_is_found(files: dict[str, bytes], column: str, told: str) -> None:
     cell = first_cell(files, column)
     other = repr(float(cell) + 0.0625) if "." in cell else "9" * len(cell)
-    found = list(results.problems(edited(files, results.RUNS, cell, other), STUDY, POST))
+    found = list(results.file_problems(edited(files, results.RUNS, cell, other), STUDY, POST))
     assert any(told in line for line in found)
 
 
@@ -197,7 +219,7 @@ def test_a_verdict_that_the_tables_do_not_give_is_found(files: dict[str, bytes])
     verdict = re.search(r'"verdict": "(\w+)"', files[results.CLAIMS].decode())
     assert verdict
     changed = edited(files, results.CLAIMS, f'"verdict": "{verdict[1]}"', '"verdict": "believed"')
-    (found,) = results.problems(changed, STUDY, POST)
+    (found,) = results.file_problems(changed, STUDY, POST)
     assert found.startswith("claims.json: ") and "believed" in found
 
 
@@ -205,36 +227,36 @@ def test_a_margin_changed_after_the_runs_is_found(files: dict[str, bytes]) -> No
     claims = tuple(
         replace(one, margin=0.001) if isinstance(one, Higher) and one.margin else one for one in BASELINE.claims
     )
-    found = list(results.problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
+    found = list(results.file_problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
     assert any("margin is 0.02, but computed again it is 0.001" in line for line in found)
 
 
 def test_a_study_whose_arm_has_another_config_now_is_found(files: dict[str, bytes]) -> None:
     changed = (replace(STUDY[0], arms={**STUDY[0].arms, "cnn": replace(CNN, epochs=2, filters=16)}), EPOCHS)
-    found = list(results.problems(files, changed, POST))
+    found = list(results.file_problems(files, changed, POST))
     assert sum("does not count: another config than the arm has now" in line for line in found) == SEEDS
 
 
 def test_a_run_of_no_study_is_found(files: dict[str, bytes]) -> None:
-    assert any("there is no study epochs_study" in line for line in results.problems(files, STUDY[:1], POST))
+    assert any("there is no study epochs_study" in line for line in results.file_problems(files, STUDY[:1], POST))
 
 
 @pytest.mark.parametrize("name", [results.RUNS, results.EPOCHS, results.ENVIRONMENT, results.CLAIMS, results.MANIFEST])
 def test_a_missing_file_is_found(files: dict[str, bytes], name: str) -> None:
     left = {one: content for one, content in files.items() if one != name}
-    assert list(results.problems(left, STUDY, POST)) == [f"{name} is missing"]
+    assert list(results.file_problems(left, STUDY, POST)) == [f"{name} is missing"]
 
 
 def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(files: dict[str, bytes]) -> None:
     figure = "figures/baseline_study/scores.svg"
-    assert list(results.problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
+    assert list(results.file_problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
         f"{figure} was changed after it was published"
     ]
-    assert list(results.problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
+    assert list(results.file_problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
         "figures/x.svg is not in manifest.json"
     ]
     manifest = {**json.loads(files[results.MANIFEST]), "drawn_from": "0" * 64}
-    (found,) = results.problems({**files, results.MANIFEST: bundle.to_json(manifest)}, STUDY, POST)
+    (found,) = results.file_problems({**files, results.MANIFEST: tables.to_json(manifest)}, STUDY, POST)
     assert found == "the figures were drawn from other tables than runs.csv and epochs.csv"
 
 
@@ -251,7 +273,7 @@ def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(fil
 def test_files_of_something_else_are_told_in_a_line(
     files: dict[str, bytes], name: str, content: bytes, told: str
 ) -> None:
-    found = list(results.problems({**files, name: content}, STUDY, POST))
+    found = list(results.file_problems({**files, name: content}, STUDY, POST))
     assert any(told in line for line in found)
 
 
@@ -260,7 +282,7 @@ def test_files_of_something_else_are_told_in_a_line(
 
 @pytest.fixture(scope="module")
 def made(files: dict[str, bytes]) -> dict[str, Callable[[], str]]:
-    return summary.parts(STUDY, results.read(files), POST, {})
+    return summary.parts(STUDY, results.published_records(files), POST, {})
 
 
 def test_a_marked_part_is_filled_and_filled_again_the_same(made: dict[str, Callable[[], str]]) -> None:
@@ -299,17 +321,17 @@ def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str
         "epoch": {"repeats": 3},
         "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_ours": 5.25, "limit_share_fit": 0.2},
     }
-    said = summary.parts(STUDY, results.read(files), POST, {"benchmark": measured})["benchmark"]()
+    said = summary.parts(STUDY, results.published_records(files), POST, {"benchmark": measured})["benchmark"]()
     assert (
         "Measured 2026-11-18 on a processor, 2 cores: 6,000 of 60,000 training images; an epoch: medians of n = 3."
         in said
     )
     assert "| 0.54 |" in said and "| 5.25 |" in said and "0.20" not in said
-    assert summary.parts(STUDY, results.read(files), POST, {})["benchmark"]() == "Not measured yet."
+    assert summary.parts(STUDY, results.published_records(files), POST, {})["benchmark"]() == "Not measured yet."
 
 
 def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -> None:
-    alike = [replace(one, row={**one.row, "fit_cpu_seconds": 90.0}) for one in results.read(files)]
+    alike = [replace(one, row={**one.row, "fit_cpu_seconds": 90.0}) for one in results.published_records(files)]
     said = summary.parts(STUDY, alike, POST, {})["cost"]()
     assert said.startswith("A seed of these studies is 4 runs from 2 trainings. They take 3 minutes of CPU time;")
     assert said.endswith("each run trained for itself would make them 6.")
@@ -331,7 +353,7 @@ def test_what_surprised_us_is_what_the_runs_contradict_and_how_far_seeds_lie_apa
 def test_a_range_is_told_with_what_was_claimed_of_it(files: dict[str, bytes]) -> None:
     alike = Equivalent("test_accuracy", "cnn", "dense", within=0.05, says="They are alike")
     studies = (replace(STUDY[0], claims=(alike,)), EPOCHS)
-    said = summary.parts(studies, results.read(files), POST, {})["claims"]()
+    said = summary.parts(studies, results.published_records(files), POST, {})["claims"]()
     assert re.search(r"test accuracy \+0\.0\d{3} \(\+0\.0\d{3} to \+0\.0\d{3}\), claimed within 0\.05 \|", said)
 
 
@@ -368,7 +390,7 @@ def test_how_it_scales_says_what_many_seeds_would_take_and_what_breaks_first(
         },
     }
     served = {"server": {"runs": [100, 1000], "stores": {"server": grown(record_seconds, 100, 1000)}}}
-    read = [replace(one, row={**one.row, "fit_seconds": 50.0}) for one in results.read(files)]
+    read = [replace(one, row={**one.row, "fit_seconds": 50.0}) for one in results.published_records(files)]
     said = summary.parts(STUDY, read, POST, {"scaling": measured, "server": served})["scaling"]()
     assert "| ray | 1.90 | 2.5% |" in said and "| sqlite | 10,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
     assert "| server | 1,000 against 100 | 1.50 | 2.25 | 3.00 |" in said
@@ -404,7 +426,7 @@ def write(files: dict[str, bytes], folder: Path) -> Path:
 def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(resolve(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db", REPOSITORY))
     left: list[int] = []
-    assert publishing.load(store, STUDY, folder, left.append) == 4 * SEEDS
+    assert publishing.import_runs(store, STUDY, folder, left.append) == 4 * SEEDS
     assert left == list(range(4 * SEEDS, -1, -1))
     return store
 
@@ -412,7 +434,7 @@ def store(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 def test_imported_runs_are_marked_and_have_their_numbers(store: Store, files: dict[str, bytes]) -> None:
     runs = store.runs().set_index("published")
     epochs = store.epochs(list(runs["run_id"])).groupby("run_id")
-    for one in results.read(files):
+    for one in results.published_records(files):
         row = runs.loc[one.row["run_id"]]
         for name in ("status", "study", "arm", "seed", "weights_sha256", "test_accuracy", "fit_cpu_seconds", "name"):
             assert row[name] == one.row[name]
@@ -420,16 +442,16 @@ def test_imported_runs_are_marked_and_have_their_numbers(store: Store, files: di
 
 
 def test_they_are_imported_once(store: Store, folder: Path) -> None:
-    assert publishing.load(store, STUDY, folder) == 0
+    assert publishing.import_runs(store, STUDY, folder) == 0
     assert len(store.runs()) == 4 * SEEDS
 
 
 def test_what_is_not_counted_is_not_imported_and_what_is_published_no_more_goes(tmp_path: Path) -> None:
     folder, store = tmp_path / "published", Store(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
     write(published([*records(0, 1), *records(0, processor="another")]), folder)
-    assert publishing.load(store, STUDY, folder) == 8
+    assert publishing.import_runs(store, STUDY, folder) == 8
     write(published([*records(0, 1), *records(0, 1, 2, processor="another")]), folder)
-    assert publishing.load(store, STUDY, folder) == 12
+    assert publishing.import_runs(store, STUDY, folder) == 12
     assert store.runs()["environment_sha256"].nunique() == 1 and len(store.runs()) == 12
 
 
@@ -442,30 +464,30 @@ def test_an_imported_run_is_found_by_the_id_it_was_published_with(store: Store) 
 def test_an_import_that_was_cut_off_is_done_again(store: Store, folder: Path) -> None:
     run_id = store.runs()["run_id"].iloc[0]
     store.client.update_run(run_id, status="RUNNING")
-    assert publishing.load(store, STUDY, folder) == 1
+    assert publishing.import_runs(store, STUDY, folder) == 1
     runs = store.runs()
     assert len(runs) == 4 * SEEDS and run_id not in set(runs["run_id"]) and set(runs["status"]) == {"FINISHED"}
 
 
 def test_they_count_for_no_claim_and_no_table_of_the_store(store: Store) -> None:
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import recorded
+    from fashion_cnn.reports import gather
 
-    found = recorded(store, STUDY)
+    found = gather.recorded(store, STUDY)
     said = verdicts(STUDY, found.runs, found.epochs, pd.read_csv(POST_RESULTS), found.incomplete)
     assert [one.taken for one in said.studies] == [0, 0]
     assert said.studies[0].left_out == (("published, recorded elsewhere", 2 * SEEDS),)
 
 
 def test_runs_that_the_store_recorded_itself_are_not_imported(tmp_path: Path, folder: Path, files: Any) -> None:
-    there = {str(one.row["run_id"]) for one in results.read(files)}
+    there = {str(one.row["run_id"]) for one in results.published_records(files)}
 
     class Recording(Store):
         def runs(self, studies: Any = None) -> Any:
             return super().runs(studies).reindex(range(len(there))).assign(run_id=sorted(there))
 
     store = Recording(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
-    assert publishing.load(store, STUDY, folder) == 0
+    assert publishing.import_runs(store, STUDY, folder) == 0
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------
@@ -484,6 +506,27 @@ def test_update_publishes_what_the_store_holds_and_check_holds_then(tmp_path: Pa
     assert "baseline_study" in lab.call("results")
     (lab.published / "figures" / "baseline_study" / "scores.svg").write_text("<svg/>")
     assert "scores.svg was changed after it was published" in lab.call("results", "--check", status=1)
+
+
+def test_an_update_that_would_drop_published_runs_writes_nothing_unless_it_is_told_to(
+    tmp_path: Path, made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(tmp_path, made_up)
+    write(published(records(0, 1, studies=(BASELINE,)), (BASELINE,)), lab.published)
+    before = publishing.read_files(lab.published)
+    monkeypatch.setattr(recorded, "CODE", {**recorded.CODE, "models.py": "0" * 64})
+    put(lab.store(), record(BASELINE, "cnn", 0, minutes=10_000), BASELINE.question)
+    printed = lab.call("results", "--update", status=2)
+    assert "error: 4 published runs would be dropped (baseline_study 4): another code (4); nothing was" in printed
+    assert "--update --replace drops them" in printed and printed.count("\n") == 1
+    assert publishing.read_files(lab.published) == before
+    merged = publishing.update(lab.store(), STUDIES, lab.published, POST_RESULTS, replace=True)
+    assert (merged.added, len(merged.records), len(merged.dropped)) == (1, 1, 4)
+    assert len(publishing.read(lab.published)) == 1
+
+
+def test_replace_without_an_update_is_refused(tmp_path: Path, made_up: Path) -> None:
+    assert "give --update, too" in Lab(tmp_path, made_up).call("results", "--replace", status=2)
 
 
 def _readme(tmp_path: Path, lab: Lab) -> Path:
@@ -505,6 +548,15 @@ def test_what_this_repository_publishes_holds() -> None:
     assert publishing.problems(STUDIES, RESULTS, POST_RESULTS, REPOSITORY / "README.md") == []
 
 
+def test_the_code_that_decides_numbers_is_the_published_one() -> None:
+    published = {str(one.row["code_sha256"]) for one in publishing.read(RESULTS)}
+    assert published == {code_sha256()}, (
+        "config.py, data.py, models.py or training.py no longer decides numbers as it did for the published runs. If "
+        "that is not meant, undo it. If it is, say so in LOG.md, and train, publish and commit runs of the new code "
+        "(fashion-cnn results --update --replace), or let this test name both hashes until they are there."
+    )
+
+
 def test_no_published_file_is_over_a_mebibyte_or_holds_a_path() -> None:
     for path in RESULTS.rglob("*"):
         if path.is_file():
@@ -522,7 +574,7 @@ def test_the_first_epoch_of_a_published_run_is_replayed(tmp_path: Path) -> None:
     """Exact where the processor is that of the published runs; elsewhere the reason is told, and the scores fit in."""
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     store = Store(resolve(uri, REPOSITORY))
-    assert publishing.load(store, [BASELINE], RESULTS)
+    assert publishing.import_runs(store, [BASELINE], RESULTS)
     runs = store.runs().set_index(["arm", "seed"])
     command = [sys.executable, "-m", "experiments", "replay", runs.loc[("cnn", "0"), "published"], "--epochs", "1"]
     ended = subprocess.run(
