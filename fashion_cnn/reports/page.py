@@ -24,7 +24,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
-from fashion_cnn.evidence.printed import misses
+from fashion_cnn.evidence.printed import COLUMNS, misses
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
