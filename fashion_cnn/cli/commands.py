@@ -331,8 +331,7 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import BYTES_PER_RUN, Session
 
-    session = Session(_options(given))
-    try:
+    with Session(_options(given)) as session:
         _noticed(session.store)
         todo = session.plan(studies, arms, seeds)
         if given.dry_run:
@@ -346,8 +345,6 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
             )
             return DONE
         outcome = run(session, todo)
-    finally:
-        session.executor.stop()
     return shown(FAILED if outcome.failed else DONE, lambda: tables.show_outcome(outcome, studies))
 
 
@@ -530,7 +527,7 @@ def _results(studies: Sequence[Study], post: Path, published: Path, given: argpa
 
 def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
-    from fashion_cnn.review.replay import Options, ReplayError, replay
+    from fashion_cnn.review.replay import ReplayError, ReplayOptions, replay
 
     if (given.run_id is None) == (given.all is None):
         raise ReplayError("name one run, or with --all a study; fashion-cnn list shows the runs")
@@ -540,7 +537,7 @@ def _replay(studies: Sequence[Study], given: argparse.Namespace) -> int:
     else:
         chosen = select_studies([*studies, _AD_HOC], [given.all])
         rows = store.runs([study.name for study in chosen]).to_dict("records")
-    outcome = replay(store, rows, Options(given.epochs, given.threads, given.workers, given.data_dir))
+    outcome = replay(store, rows, ReplayOptions(given.epochs, given.threads, given.workers, given.data_dir))
     if not outcome.comparisons:
         raise ReplayError(outcome.left_out[0][1] if outcome.left_out else f"{given.all} has no recorded runs")
     status = DONE if all(one.answer == "EXACT" for one in outcome.comparisons) else FAILED

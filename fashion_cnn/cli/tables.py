@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from fashion_cnn.evidence.record import Lack, Record
     from fashion_cnn.evidence.statistics import Part
     from fashion_cnn.evidence.verdicts import Verdicts
-    from fashion_cnn.review.replay import Outcome as Replays
+    from fashion_cnn.review.replay import ReplayResult
     from fashion_cnn.running.plan import Plan
-    from fashion_cnn.running.session import Outcome
+    from fashion_cnn.running.results import CallResult
     from fashion_cnn.study import Study
 
 
@@ -55,7 +55,7 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
         out.print(f"A run that stops at a loss is taken to need {longest} epochs.")
 
 
-def show_outcome(outcome: Outcome, studies: Sequence[Study]) -> None:
+def show_outcome(outcome: CallResult, studies: Sequence[Study]) -> None:
     """Print the closing table and how to go on."""
     order = [(study.name, arm) for study in studies for arm in study.arms]
     results = sorted(outcome.results, key=lambda result: (order.index((result.study, result.arm)), result.seed))
@@ -199,7 +199,7 @@ def show_check(record: Record, lacks: Sequence[Lack], against: Sequence[Contradi
     out.print(f"{named['study']}: {named['arm']} · seed {named['seed']} ({named['run_id']}): {verdict}.")
 
 
-def show_replay(outcome: Replays, *, study: str | None, as_json: bool) -> None:
+def show_replay(outcome: ReplayResult, *, study: str | None, as_json: bool) -> None:
     """Print what came of a replay: of one run, or of a whole study."""
     counts = Counter(one.answer for one in outcome.comparisons)
     if as_json:
