@@ -49,6 +49,8 @@ LONGEST = (
     "stores",
     "benchmark",
     "results",
+    "ray",
+    "lost_workers",
     "notebooks",
 )
 
