@@ -56,6 +56,8 @@ LONGEST = (
     "store",
     "benchmark",
     "results",
+    "ray",
+    "lost_workers",
     "notebooks",
 )
 

@@ -92,7 +92,7 @@ def _add_replay(commands: Commands) -> None:
 
 def _replay(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
-    from fashion_cnn.review.replay import Options, ReplayError, replay
+    from fashion_cnn.review.replay import ReplayError, ReplayOptions, replay
 
     if (options.run_id is None) == (options.all is None):
         raise ReplayError("name one run, or with --all a study; fashion-cnn list shows the runs")
@@ -101,7 +101,7 @@ def _replay(project: Project, options: argparse.Namespace) -> int:
         rows = [store.find(options.run_id)]
     else:
         rows = store.runs(project.recorded_studies([options.all])).to_dict("records")
-    result = replay(store, rows, Options(options.epochs, options.threads, options.workers, options.data_dir))
+    result = replay(store, rows, ReplayOptions(options.epochs, options.threads, options.workers, options.data_dir))
     if not result.comparisons:
         raise ReplayError(result.left_out[0][1] if result.left_out else f"{options.all} has no recorded runs")
     status = DONE if all(comparison.answer == "EXACT" for comparison in result.comparisons) else FAILED

@@ -98,19 +98,17 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
 
-    session = Session(
-        Options(
-            workers=options.workers,
-            smoke=options.smoke,
-            reuse=not options.no_reuse,
-            data_dir=options.data_dir,
-            tracking_uri=options.tracking_uri,
-            device=options.device,
-            executor=options.executor,
-            address=options.address,
-        )
+    settings = Options(
+        workers=options.workers,
+        smoke=options.smoke,
+        reuse=not options.no_reuse,
+        data_dir=options.data_dir,
+        tracking_uri=options.tracking_uri,
+        device=options.device,
+        executor=options.executor,
+        address=options.address,
     )
-    try:
+    with Session(settings) as session:
         show_notices(session.store)
         todo = session.plan(studies, arms, seeds)
         if options.dry_run:
@@ -118,8 +116,6 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
             tables.show_plan(todo, seconds_per_work=seconds, measured=measured, workers=session.workers(todo))
             return DONE
         call = run(session, todo)
-    finally:
-        session.executor.stop()
     return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies))
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from fashion_cnn.evidence.statistics import Part
     from fashion_cnn.evidence.verdicts import StudyVerdicts, Verdicts
     from fashion_cnn.review.comparison import Comparison
-    from fashion_cnn.review.replay import Outcome as ReplayResult
+    from fashion_cnn.review.replay import ReplayResult
     from fashion_cnn.running.plan import Plan
-    from fashion_cnn.running.session import Outcome as CallResult
+    from fashion_cnn.running.results import CallResult
     from fashion_cnn.study import Study
 
 

@@ -15,7 +15,7 @@ from fashion_cnn.intervals import prediction_interval
 
 Answer = Literal["INCONSISTENT", "EXACT", "NOT COMPARABLE", "DIFFERENT", "FAILED"]
 QUANTITIES: Final = ("loss", "accuracy", "test_loss", "test_accuracy", "weights_sha256")
-"""What makes a state, as records and replays tell it: numbers in full precision, and the hash of the weights."""
+"""What records and replays say of a state: numbers in full precision, and the hash of the weights."""
 SCORES: Final = ("test_accuracy", "test_loss")
 MIN_OTHERS: Final = MIN_PAIRS
 """Other seeds that a prediction interval needs."""
@@ -24,7 +24,7 @@ Epoch = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Difference:
-    """A quantity that a record and its replay have differently."""
+    """A quantity that differs between a record and its replay."""
 
     epoch: int
     """Counted from 1."""
@@ -44,7 +44,7 @@ class Difference:
 
 
 def differences(recorded: Sequence[Epoch], replayed: Sequence[Epoch]) -> list[Difference]:
-    """In which quantities the first epoch differs that does, as far as both go; nothing where none does.
+    """How the first epoch that differs does, as far as both go; nothing where none does.
 
     Args:
         recorded: the epochs from 1 on, each with `QUANTITIES`.
@@ -63,7 +63,7 @@ def differences(recorded: Sequence[Epoch], replayed: Sequence[Epoch]) -> list[Di
 
 @dataclass(frozen=True)
 class Change:
-    """A part of an environment, a data set or a code that is another here than in the record."""
+    """A part of the environment, the data set or the code that is different here from what the record has."""
 
     part: str
     recorded: Any
@@ -71,15 +71,12 @@ class Change:
 
     def __str__(self) -> str:
         if isinstance(self.recorded, list) and isinstance(self.here, list):
-            lost, gained = ([one for one in a if one not in b] for a, b in self._both())
-            told = [f"without {' '.join(map(str, lost))}"] if lost else []
-            told += [f"besides {' '.join(map(str, gained))}"] if gained else []
-            return f"{self.part}: here {', '.join(told)}"
+            lost = [str(value) for value in self.recorded if value not in self.here]
+            gained = [str(value) for value in self.here if value not in self.recorded]
+            parts = [f"without {' '.join(lost)}"] if lost else []
+            parts += [f"besides {' '.join(gained)}"] if gained else []
+            return f"{self.part}: here {', '.join(parts)}"
         return f"{self.part}: recorded {_shown(self.recorded)}, here {_shown(self.here)}"
-
-    def _both(self) -> Iterator[tuple[list[Any], list[Any]]]:
-        yield self.recorded, self.here
-        yield self.here, self.recorded
 
 
 def _shown(value: Any) -> str:
@@ -144,7 +141,7 @@ def intervals(replayed: Epoch, others: Sequence[Epoch]) -> list[Interval]:
         return []
     found = []
     for score in SCORES:
-        values = [float(one[score]) for one in others]
+        values = [float(other[score]) for other in others]
         low, high = prediction_interval(statistics.fmean(values), statistics.stdev(values), len(values))
         found.append(Interval(score, float(replayed[score]), low, high, len(values)))
     return found
@@ -191,13 +188,13 @@ class Comparison:
     def lines(self) -> Iterator[str]:
         """All of it in words, the answer first."""
         yield f"{self.answer}: {self._summary()}"
-        yield from (f"  the record contradicts itself: {one}" for one in self.contradictions)
+        yield from (f"  the record contradicts itself: {contradiction}" for contradiction in self.contradictions)
         if self.error:
             yield f"  the worker failed: {self.error}"
-        for place, one in enumerate(self.differences):
-            yield f"  {'first difference' if place == 0 else 'in the same epoch'}: {one}"
+        for index, difference in enumerate(self.differences):
+            yield f"  {'in the same epoch' if index else 'first difference'}: {difference}"
         for kind in ("environment", "data", "code"):
-            yield from (f"  another {kind}: {one}" for one in getattr(self, kind))
+            yield from (f"  another {kind}: {change}" for change in getattr(self, kind))
         if self.diff:
             yield from (f"  {line}" for line in self.diff.splitlines())
         if self.answer == "DIFFERENT" and not (self.data or self.code):
@@ -230,8 +227,8 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
         values = asdict(self)
-        for given, one in zip(values["differences"], self.differences, strict=True):
-            given["by"] = one.by
-        for given, interval in zip(values["intervals"], self.intervals, strict=True):
-            given["inside"] = interval.inside
+        for value, difference in zip(values["differences"], self.differences, strict=True):
+            value["by"] = difference.by
+        for value, interval in zip(values["intervals"], self.intervals, strict=True):
+            value["inside"] = interval.inside
         return {"answer": self.answer, **values}

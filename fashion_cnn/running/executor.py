@@ -1,6 +1,6 @@
 """Where workers run: jobs in, events out. The local executor starts a fresh process for each job on this machine.
 
-`cluster.py` has the one that starts them on other machines.
+The package `cluster` has the one that starts them on other machines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from fashion_cnn.environment import fingerprint, fingerprint_sha256, worker_vari
 from fashion_cnn.events import Event, Failed, Job
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
+POLL = 0.5  # seconds that whoever listens to workers waits at a time
 
 
 class ExecutorError(RuntimeError):
@@ -60,7 +61,7 @@ class Executor(Protocol[Handle]):
     """Where workers run: jobs in, events out. Each job has a fresh process, wherever that is."""
 
     def places(self, threads: int) -> Sequence[Place]:
-        """Where workers of so many threads can run now; one entry an environment.
+        """Where workers of so many threads can run now; one entry per environment.
 
         Raises:
             ExecutorError: nowhere.
@@ -81,7 +82,7 @@ class Executor(Protocol[Handle]):
         ...
 
     def events(self, timeout: float) -> Iterator[tuple[Handle, Event | Ended]]:
-        """What workers said until now, each one's in order; waits up to `timeout` seconds for something."""
+        """What workers said until now, those of each worker in order; waits up to `timeout` seconds for something."""
         ...
 
     def cancel(self, worker: Handle) -> None:
@@ -106,11 +107,12 @@ class Worker:
     connection: Connection
     output: Path
     """What the process prints."""
-    failed: bool = field(default=False)
+    failed: bool = False
+    """Whether it said so itself."""
 
 
 class LocalExecutor:
-    """A fresh process a job, in a session of its own, so that Ctrl-C reaches the runner alone.
+    """A fresh process per job, in a session of its own, so that Ctrl-C reaches the runner alone.
 
     Each holds the other end of a socket and ends with it, so none outlives the runner.
     """
@@ -147,7 +149,7 @@ class LocalExecutor:
             )
         worker = Worker(process, ours, output)
         self._workers.append(worker)
-        with suppress(OSError):  # it is gone already: `events` tells how it ended
+        with suppress(OSError):  # the process is gone already: `events` tells how it ended
             ours.send(job)
         return worker
 

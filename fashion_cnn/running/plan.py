@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from fashion_cnn.architecture import multiply_adds
 from fashion_cnn.config import RunConfig, check_seed, hash_of, nearest
 from fashion_cnn.study import AD_HOC, Study, StudyError, changes
+
+if TYPE_CHECKING:
+    from fashion_cnn.running.results import RunResult
 
 SMOKE_EPOCHS = 2
 SMOKE_IMAGES = (512, 256)  # training and test images of a smoke run
@@ -27,7 +31,7 @@ class Run:
     config: RunConfig
 
     def key(self) -> RunKey:
-        """What tells it from any other run."""
+        """What distinguishes it from any other run."""
         return self.study.name, self.arm, self.seed, self.config.sha256()
 
 
@@ -48,6 +52,11 @@ class PlannedTrajectory:
         return max((run.config for run in self.runs), key=expected_epochs)
 
     @property
+    def arms(self) -> tuple[str, ...]:
+        """Of its runs, in order."""
+        return tuple(run.arm for run in self.runs)
+
+    @property
     def epochs(self) -> int:
         """How many epochs it is expected to need."""
         return max(expected_epochs(run.config) for run in self.runs)
@@ -66,6 +75,8 @@ class Plan:
     """Longest first."""
     recorded: tuple[Run, ...]
     """What is recorded already."""
+    results: Mapping[RunKey, RunResult] = field(default_factory=dict)
+    """What came of those."""
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -144,10 +155,5 @@ def rerun_command(run: Run, *, smoke: bool) -> str:
         settings = [f"--{name.replace('_', '-')} {value}" for name, value in changes(run.config).items()]
         words = ["fashion-cnn train", f"--name {shlex.quote(run.arm)}", *settings, f"--seed {run.seed}"]
     else:
-        words = [
-            "fashion-cnn run",
-            run.study.name,
-            f"--arms {shlex.quote(run.arm)}",
-            f"--first-seed {run.seed}",
-        ]
+        words = ["fashion-cnn run", run.study.name, f"--arms {shlex.quote(run.arm)}", f"--first-seed {run.seed}"]
     return " ".join([*words, *(["--smoke"] if smoke else [])])

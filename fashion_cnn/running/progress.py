@@ -1,8 +1,8 @@
-"""What a person sees while runs are made: bars on a terminal, a line a finished run elsewhere."""
+"""What a person sees while runs are made: bars on a terminal, a line per finished run elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.progress import (
@@ -15,11 +15,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fashion_cnn.running.executor import Place
+from fashion_cnn.store.trajectories import RunRecord, Trajectory
 from fashion_cnn.terminal import console
 
 
 class TrainingProgress:
-    """One bar a worker and one for all, in epochs. Use it as a context manager."""
+    """A bar per worker and one for all, in epochs. Use it as a context manager."""
 
     def __init__(self, epochs: int) -> None:
         """Bars for so many epochs in all."""
@@ -72,5 +74,38 @@ class TrainingProgress:
         self._bars.remove_task(task)
 
     def tell(self, line: str) -> None:
-        """Print a line above the bars; it stays one line, for who searches a log."""
+        """Print a line above the bars; it stays one line, for anyone searching a log."""
         self._bars.console.print(line, soft_wrap=True)
+
+
+def environment_lines(places: Sequence[Place]) -> Iterator[str]:
+    """Where machines differ, which of them are alike: their runs are never taken for each other's."""
+    if len(places) > 1:
+        yield f"{len(places)} environments; a trajectory stays in the one that it was begun in:"
+        for place in places:
+            machines, processor = ", ".join(place.machines), place.environment["processor"]
+            yield f"  {place.environment_sha256[:16]}: {place.workers} CPUs on {machines} ({processor})"
+
+
+def trajectory_name(arms: Sequence[str], seed: int) -> str:
+    """A trajectory by the arms of its runs."""
+    more = f" and {len(arms) - 1} more" if len(arms) > 1 else ""
+    return f"{arms[0]}{more} · seed {seed}"
+
+
+def run_name(entry: RunRecord) -> str:
+    """A run by its study, arm and seed."""
+    return f"{entry.study}: {entry.arm} · seed {entry.seed}"
+
+
+def finished_lines(trajectory: Trajectory, entry: RunRecord) -> Iterator[str]:
+    """How a run ended that finished."""
+    assert entry.cut is not None
+    metrics = trajectory.epochs()[entry.cut - 1].metrics
+    yield (
+        f"{run_name(entry)}: {entry.cut} epochs, "
+        f"test accuracy {metrics['test_accuracy']:.4f}, test loss {metrics['test_loss']:.4f}"
+    )
+    cut = trajectory.cut(entry.cut)
+    if cut is not None and cut.drawing_error:
+        yield f"{run_name(entry)}: not drawn: {cut.drawing_error}"

@@ -119,9 +119,6 @@ def test_what_a_killed_process_was_writing_is_gone_when_the_next_one_takes_over(
     assert len(trajectory.epochs()) == 4
 
 
-# -- from end to end -----------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)

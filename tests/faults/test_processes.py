@@ -56,9 +56,6 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_made_up(tmp_path_factory.mktemp("slow"), train=5000, test=64)
 
 
-# -- killed at random moments --------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("kills", "command"),
     [
@@ -116,7 +113,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
 
 
 def check_records(lab: Lab) -> None:
-    """Each record of a lab is complete and at one with itself, and holds nothing twice."""
+    """Each record of a lab is complete and consistent, and holds nothing twice."""
     from fashion_cnn.evidence.consistency import contradictions
     from fashion_cnn.evidence.record import missing
     from fashion_cnn.review.replay import SMOKE_RULES, records_of
@@ -135,9 +132,6 @@ def check_records(lab: Lab) -> None:
         steps = [epoch for epoch in range(last + 1) if epoch in (1, 2, last) or epoch % 5 == 0]
         # The picture and its thumbnail.
         assert drawn == {f"{layer}+step+{step}": 2 for layer in layers for step in steps}
-
-
-# -- stopped, hung up, lost ----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -354,9 +348,6 @@ def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path
         store.send(trajectory)
     row = store.runs().iloc[0]
     assert row["stop_reason"] == stop_reason and row["end_time"] == row["start_time"]
-
-
-# -- killed as if out of memory ------------------------------------------------------------------------------------
 
 
 @pytest.mark.fault("out-of-memory")

@@ -10,7 +10,8 @@ from unittest.mock import Mock
 import pytest
 
 from fashion_cnn.running.executor import Ended
-from fashion_cnn.running.runner import _Active, _Execution
+from fashion_cnn.running.plan import Plan
+from fashion_cnn.running.runner import Execution, HeldTrajectory
 from tests.support.scripted import header_and_record, open_store
 
 pytestmark = pytest.mark.fault("disk-full-checkpoint")
@@ -26,21 +27,20 @@ def test_a_worker_ended_for_a_full_disk_is_not_tried_again_and_the_reason_stays(
     recorder = Mock()
     recorder.take.side_effect = full
     recorder.end.side_effect = lambda of, *how: of.end_runs(store.address.name, *how, "")
-    planned = Mock(runs=[Mock(arm="dense")], seed=0)
-    execution = _Execution(Mock(), recorder, Mock(), 1, Mock(), ())
-    active = _Active(planned, Mock(), trajectory)
-    execution._active["worker"] = active
+    planned = Mock(arms=["dense"], seed=0)
+    execution = Execution(Mock(), Plan((), ()), recorder, Mock(), Mock(), ())
+    held = HeldTrajectory(planned, Mock(), trajectory)
     with monkeypatch.context() as while_full:
         while_full.setattr(type(trajectory), "save_run", Mock(side_effect=full))
-        execution._take("worker", object())
+        execution._take(held, Mock())
     (left,) = trajectory.runs()
     assert left.status == "running"  # there was no room to say more
-    execution._take("worker", _ended_by_sigterm())
+    execution._take(held, _ended_by_sigterm())
     (ended,) = trajectory.runs()
     assert (ended.status, ended.error) == ("failed", str(full))
-    assert not execution._again
-    (told,) = execution._ended.values()
-    assert told[0].error == str(full)
+    assert not execution._waiting
+    (entry,) = execution._ended.of(trajectory)
+    assert entry.error == str(full)
 
 
 def _ended_by_sigterm() -> Any:

@@ -36,10 +36,8 @@ time.time_ns = lambda: plain_ns() - 3600 * next(hours) * 10**9
 """
 # Steps so large that the numbers leave the range of float32; all images in one step, so that the training loss of an
 # epoch, taken before that step, is still a number.
-DIVERGES = (
-    *("train", "--name", "diverges", "--learning-rate", "1000", "--padding", "same"),
-    *("--additional-convolutions", "3", "--filters", "64", "--batch-size", "330", "--epochs", "30"),
-)
+DIVERGES = ("train", "--name", "diverges", "--padding", "same", "--learning-rate", 1000, "--batch-size", 330)
+LARGE_NETWORK = ("--additional-convolutions", 3, "--filters", 64, "--epochs", 30)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +76,7 @@ def test_a_loss_that_is_no_number_ends_its_run_as_failed_and_leaves_it_out_of_ev
     tmp_path: Path, data: Path
 ) -> None:
     lab = Lab(tmp_path, data)
-    printed = lab.call(*DIVERGES, status=1)
+    printed = lab.call(*DIVERGES, *LARGE_NETWORK, status=1)
     failure = "TrainingError: the test loss became nan in epoch 3"
     assert f"diverges · seed 0: its run failed: {failure}" in printed
     run = lab.runs().iloc[0]

@@ -161,8 +161,12 @@ class TestPredictionInterval:
 
     def test_a_part_of_the_epochs_is_judged_by_where_others_were_then(self) -> None:
         found = Comparison(
-            *("1" * 32, "s", "a", "0"),
-            *(1, 2),
+            "1" * 32,
+            "s",
+            "a",
+            seed="0",
+            epochs=1,
+            recorded=2,
             replayed=(EPOCHS[0],),
             differences=(DIFFERENCE,),
             environment=(THREADS,),

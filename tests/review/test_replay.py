@@ -22,7 +22,8 @@ import pytest
 from fashion_cnn.config import CNN
 from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.evidence.record import Record
-from fashion_cnn.review.replay import _data_changes, _others
+from fashion_cnn.review.cases import data_changes
+from fashion_cnn.review.replay import other_seeds
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 from tests.science.test_environment import git
@@ -361,7 +362,7 @@ def of_seed(seed: int, **row: Any) -> Record:
 
 def others(*records: Record) -> list[str]:
     """The seeds of the records that the record of seed 0 is compared with."""
-    return [str(one.row["seed"]) for one in _others(cast(Store, FakeStore(records)), of_seed(0))]
+    return [str(one.row["seed"]) for one in other_seeds(cast(Store, FakeStore(records)), of_seed(0))]
 
 
 class TestOtherSeeds:
@@ -384,7 +385,7 @@ class TestOtherSeeds:
 
     def test_smoke_runs_are_compared_with_smoke_runs(self) -> None:
         smoke = [of_seed(seed, smoke="true") for seed in (1, 2)]
-        found = _others(cast(Store, FakeStore(smoke)), of_seed(0, smoke="true"))
+        found = other_seeds(cast(Store, FakeStore(smoke)), of_seed(0, smoke="true"))
         assert [one.row["seed"] for one in found] == ["1", "2"] and others(*smoke) == []
 
 
@@ -392,17 +393,17 @@ class TestDataChanges:
     def test_a_record_of_the_real_set_that_names_no_files_is_compared_with_the_pinned_ones(
         self, made_up_data: Any
     ) -> None:
-        found = _data_changes({"data_sha256": FASHION_MNIST.sha256}, made_up_data)
+        found = data_changes({"data_sha256": FASHION_MNIST.sha256}, made_up_data)
         assert {one.part for one in found} == set(FASHION_MNIST.file_sha256)
         smoke = hashlib.sha256(f"{FASHION_MNIST.sha256} first 512 256\n".encode()).hexdigest()
-        assert len(_data_changes({"data_sha256": smoke, "images": [512, 256]}, made_up_data)) == 4
+        assert len(data_changes({"data_sha256": smoke, "images": [512, 256]}, made_up_data)) == 4
 
     def test_a_record_of_an_unknown_set_can_only_be_told_apart_as_a_whole(self, made_up_data: Any) -> None:
-        (found,) = _data_changes({"data_sha256": "e" * 64}, made_up_data)
+        (found,) = data_changes({"data_sha256": "e" * 64}, made_up_data)
         assert (found.part, found.recorded, found.here) == ("data_sha256", "e" * 64, made_up_data.sha256)
 
     def test_the_same_set_has_none(self, made_up_data: Any) -> None:
-        assert _data_changes({"data_sha256": made_up_data.sha256}, made_up_data) == []
+        assert data_changes({"data_sha256": made_up_data.sha256}, made_up_data) == []
 
 
 def test_the_help_says_what_tensorflow_promises() -> None:

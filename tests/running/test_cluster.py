@@ -6,51 +6,35 @@ import base64
 import os
 import re
 import signal
-import ssl
 import subprocess
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
 from importlib.util import find_spec
-from ipaddress import ip_address
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 from playwright.sync_api import Browser, expect
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.data import load
-from fashion_cnn.environment import fingerprint
 from fashion_cnn.events import CutDone, EpochDone, Job, Started
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, missing
 from fashion_cnn.review.replay import SMOKE_RULES, records_of
-from fashion_cnn.running.cluster import RayExecutor, Task
-from fashion_cnn.running.executor import Ended, ExecutorError, LocalExecutor, Place
-from fashion_cnn.running.runner import LOSSES, run
-from fashion_cnn.running.session import Options, Outcome, Session
+from fashion_cnn.running.cluster.executor import RayExecutor
+from fashion_cnn.running.executor import Ended
 from fashion_cnn.store.trajectories import Trajectory
-from fashion_cnn.study import Study
 from tests.project.test_readme import README
-from tests.support.command import Lab
+from tests.support.command import SMOKE, Lab
 from tests.support.made_up import write_made_up
 from tests.support.servers import (
     GUEST,
@@ -63,14 +47,12 @@ from tests.support.servers import (
     command_line,
     descendants,
     is_alive,
-    listening,
     postgresql,
     postgresql_binaries,
     ray_cluster,
     tracking_server,
 )
 
-SMOKE = ("run", "baseline_study", "--smoke")
 ARMS = ("16 filters", "32 filters")
 LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about half a second an epoch on `data`
 PATIENCE = 60_000  # ms
@@ -151,12 +133,6 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Lab:
-    """A machine of its own."""
-    return Lab(tmp_path_factory.mktemp("lab"), data)
-
-
-@pytest.fixture(scope="module")
 def member(tmp_path_factory: pytest.TempPathFactory, data: Path, team: Team) -> Member:
     return Member(tmp_path_factory.mktemp("member"), data, team)
 
@@ -180,13 +156,6 @@ def on(lab: Lab, node: Node) -> list[Trajectory]:
     """The trajectories that were trained on a node lately, and have come through an epoch."""
     trained = [one for one in lab.trajectories() if one.epochs()]
     return [one for one in trained if (said := one.started()) and said.node.endswith(node.id[:8])]
-
-
-def complaint(lab: Lab, *words: object) -> str:
-    """The one line by which a command says that it cannot be done."""
-    said = lab.call(*words, status=2)
-    assert said.startswith("error: ") and said.count("\n") == 1
-    return said
 
 
 class TestASmokeStudyThroughAllOfIt:
@@ -272,7 +241,7 @@ def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
 
 class TestWhatTheServerRefuses:
     def test_a_wrong_password_is_told_and_not_printed(self, member: Member) -> None:
-        said = complaint(replace(member, password="open sesame"), *SMOKE)
+        said = replace(member, password="open sesame").complaint(*SMOKE)
         assert "MLFLOW_TRACKING_PASSWORD" in said and "open sesame" not in said
 
     def test_who_may_only_read_is_told_before_anything_is_trained(
@@ -281,7 +250,7 @@ class TestWhatTheServerRefuses:
         team = replace(member.team, server=member.team.strict)
         guest = replace(member, folder=tmp_path, user=GUEST, team=team)
         assert len(guest.runs("baseline_study")) == 2  # it may read
-        said = complaint(guest, *SMOKE, "--first-seed", 5)
+        said = guest.complaint(*SMOKE, "--first-seed", 5)
         assert "does not allow this user" in said and "EDIT" in said
         assert not any(password in said for password in member.team.server.passwords.values())
         assert not guest.trajectories()
@@ -290,7 +259,7 @@ class TestWhatTheServerRefuses:
         self, member: Member
     ) -> None:
         host = member.uri.removeprefix("http://").replace("127.0.0.1", "localhost")
-        said = complaint(member, *SMOKE, "--tracking-uri", f"http://{host}")
+        said = member.complaint(*SMOKE, "--tracking-uri", f"http://{host}")
         assert f"does not go by the name {host}" in said and "--allowed-hosts" in said
         assert "EDIT" not in said
 
@@ -325,7 +294,7 @@ def test_the_server_is_started_as_readme_says(team: Team) -> None:
 
 
 def test_a_sqlite_file_is_no_store_for_a_cluster_of_several_nodes(team: Team, lab: Lab) -> None:
-    said = complaint(lab, *SMOKE, "--executor", "ray", "--address", team.cluster.address)
+    said = lab.complaint(*SMOKE, "--executor", "ray", "--address", team.cluster.address)
     assert "is a SQLite file" in said and "2 nodes" in said and "needs a tracking server" in said
     assert not lab.trajectories()
 
@@ -454,273 +423,3 @@ class TestAHeadThatDies:
         gone_on = re.search(r"seed 12: starting after epoch (\d+)", errors)
         assert gone_on and int(gone_on[1]) == done, errors
         assert list(lab.runs("ad_hoc").query("seed == '12'")["run_id"]) == [run["run_id"]]
-
-
-# -- without that cluster ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
-def test_without_an_address_a_cluster_of_this_machine_is_started_on_loopback_and_ends_with_the_call(
-    data: Path, tmp_path: Path
-) -> None:
-    lab = Lab(tmp_path, data)
-    call = lab.start("train", "--model", "dense", "--epochs", 2, "--executor", "ray")
-    started, heard = set[int](), set[str]()
-    while call.poll() is None:
-        started.update(descendants(call.pid))
-        heard.update(*(listening(number) for number in {call.pid, *started}))
-        time.sleep(0.2)
-    printed, errors = call.communicate()
-    assert call.returncode == 0, f"{printed}\n{errors}"
-    (run,) = lab.runs("ad_hoc").to_dict("records")
-    assert run["status"] == "FINISHED" and "/" in run["node"]
-    assert started and heard == {"127.0.0.1"}
-    until = time.monotonic() + 20
-    while left := [number for number in started if is_alive(number)]:
-        assert time.monotonic() < until, f"left behind: {left}"
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
-@pytest.mark.fault("node-silent")
-class TestANodeThatDoesNotAnswer:
-    """A Ray whose nodes answer, or not."""
-
-    class Nodes:
-        def __init__(self, *names: str, silent: str = "") -> None:
-            self.names, self.silent = list(names), silent
-            self.asked: list[str] = []
-            self.cancelled: list[str] = []
-            self.over = threading.Event()
-
-        def nodes(self) -> list[dict[str, Any]]:
-            return [
-                {"NodeID": name, "NodeManagerHostname": name, "Resources": {"CPU": 1}, "Alive": True}
-                for name in self.names
-            ]
-
-        def options(self, label_selector: Mapping[str, str]) -> Any:
-            (name,) = (one for one in self.names if one in str(label_selector))
-            return SimpleNamespace(remote=lambda variables: name)
-
-        def get(self, reference: str, timeout: float) -> Any:
-            self.asked.append(reference)
-            if reference == self.silent:
-                self.over.wait(timeout)
-                raise import_module("ray.exceptions").GetTimeoutError
-            return fingerprint(threads=1)
-
-        def cancel(self, reference: str) -> None:
-            self.cancelled.append(reference)
-
-    def executor(self, nodes: Nodes, data: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> RayExecutor:
-        executor = RayExecutor(None, data)
-        executor._ray = executor._environment = nodes
-        monkeypatch.setattr(executor, "_sees_head", lambda: True)
-        monkeypatch.setattr("fashion_cnn.running.cluster.LOOK", patience)
-        monkeypatch.setattr("fashion_cnn.running.cluster.FRESH", 0.0)
-        return executor
-
-    def test_one_that_is_there_at_first_is_told_and_asked_no_more(
-        self, data: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        nodes = self.Nodes("one", "two", silent="two")
-        with pytest.raises(ExecutorError, match=r"the node two has not answered .* ray stop"):
-            self.executor(nodes, data, monkeypatch, 0.1).places(threads=1)
-        assert nodes.cancelled == ["two"]
-
-    def test_nobody_waits_for_one_that_joins_later(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        nodes = self.Nodes("one", silent="two")
-        executor = self.executor(nodes, data, monkeypatch, 60.0)
-        assert [place.machines for place in executor.places(threads=1)] == [("one",)]
-        nodes.names.append("two")
-        for _ in range(3):
-            assert [place.machines for place in executor.places(threads=1)] == [("one",)]
-        assert nodes.asked == ["one", "two"] and not executor._answers["two"].done()
-        nodes.over.set()
-
-
-@pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
-def test_after_its_end_nobody_listens_to_a_task_for_ray_would_connect_again_by_itself(data: Path) -> None:
-    class Done:
-        def get(self, reference: object, timeout: float) -> object:
-            return Ended()
-
-    executor, task = RayExecutor(None, data), Task(frozenset(), iter(["its end", "asked for after it"]))
-    executor._ray = Done()
-    executor._listen(task)
-    assert list(task.events) == ["asked for after it"] and executor._said.get_nowait() == (task, Ended())
-
-
-@contextmanager
-def answering(version: str | None, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """A server that says it is healthy and of a version, or asks for a user before that; gives its port."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            known = self.path == "/health" or version is not None
-            self.send_response(200 if known else 401)
-            self.end_headers()
-            self.wfile.write((version or "").encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        if tls:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever).start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-
-
-def own_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that it signed itself, and its key."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ours")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, secret = folder / "certificate.pem", folder / "key.pem"
-    certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate, secret
-
-
-class Unlucky(LocalExecutor):
-    """Its first workers go down with their machines, which are of another environment unless there are none such.
-
-    Or the machines are gone already when a worker is to be started on them.
-    """
-
-    def __init__(self, losses: int, *, elsewhere: bool = False, gone: bool = False) -> None:
-        super().__init__()
-        self.losses, self.elsewhere, self.gone = losses, elsewhere, gone
-        self.lost: list[object] = []
-
-    def places(self, threads: int) -> Sequence[Place]:
-        here = super().places(threads)
-        if not self.elsewhere or self.losses == 0:
-            return here
-        return [Place({**here[0].environment, "processor": "another"}, "e" * 64, 8), *here]
-
-    def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Any:
-        if self.losses == 0:
-            return super().start(job, output, environment_sha256)
-        self.losses -= 1
-        if self.gone:
-            raise ExecutorError("the machine is gone")
-        self.lost.append(object())
-        return self.lost[-1]
-
-    def events(self, timeout: float) -> Iterator[tuple[Any, Any]]:
-        while self.lost:
-            yield self.lost.pop(), Ended("the machine is gone", lost=True)
-        yield from super().events(timeout)
-
-
-@pytest.mark.fault("node-dies")
-def test_a_task_whose_event_is_late_is_cancelled_before_another_takes_its_place(data: Path) -> None:
-    exceptions = pytest.importorskip("ray.exceptions", reason="make extras")
-    cancelled: list[object] = []
-
-    class Slow:
-        def get(self, reference: object, timeout: float) -> object:
-            raise exceptions.GetTimeoutError
-
-        def cancel(self, events: object) -> None:
-            cancelled.append(events)
-
-    executor, task = RayExecutor(None, data), Task(frozenset(), iter(["an event"]))
-    executor._ray = Slow()
-    executor._listen(task)
-    assert cancelled == [task.events]
-    _, ended = executor._said.get_nowait()
-    assert isinstance(ended, Ended) and ended.lost
-
-
-@pytest.mark.fault("node-dies")
-class TestAWorkerThatIsLost:
-    def made(self, lab: Lab, executor: Unlucky, name: str, seed: int) -> tuple[Outcome, pd.DataFrame]:
-        session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))
-        session.executor = executor
-        study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
-        return run(session, session.plan([study], (), [seed])), lab.runs(name)
-
-    @pytest.mark.parametrize(("gone", "seed"), [(False, 0), (True, 3)], ids=["in mid-run", "before its start"])
-    def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab, gone: bool, seed: int) -> None:
-        outcome, runs = self.made(lab, Unlucky(1, gone=gone), f"once_{seed}", seed)
-        assert outcome.failed == 0 and list(runs["status"]) == ["FINISHED"]
-
-    def test_a_trajectory_that_loses_every_worker_is_given_up(self, lab: Lab) -> None:
-        executor = Unlucky(100)
-        outcome, runs = self.made(lab, executor, "always", 1)
-        assert outcome.failed == 1 and executor.losses == 100 - LOSSES - 1
-        kept = runs[["status", "stop_reason", "error"]].to_numpy().tolist()
-        assert kept == [["KILLED", "lost", "the machine is gone"]]
-
-    @pytest.mark.parametrize(("gone", "seed"), [(False, 2), (True, 4)], ids=["in mid-run", "before its start"])
-    def test_where_no_machine_of_its_environment_is_left_it_is_trained_anew_in_another(
-        self, lab: Lab, gone: bool, seed: int
-    ) -> None:
-        outcome, runs = self.made(lab, Unlucky(1, elsewhere=True, gone=gone), f"elsewhere_{seed}", seed)
-        assert (outcome.made, outcome.failed) == (1, 0)
-        assert list(runs["status"]) == ["KILLED", "FINISHED"]
-        assert runs["environment_sha256"].nunique() == runs["trajectory_sha256"].nunique() == 2
-
-
-class TestWhatIsRefusedAtOnce:
-    @pytest.mark.parametrize(
-        ("words", "told"),
-        [
-            (
-                ("--executor", "ray", "--address", "ray://127.0.0.1:10001"),
-                "start the command on a machine of the cluster",
-            ),
-            (("--executor", "ray", "--address", "127.0.0.1:1"), "no Ray cluster answers at 127.0.0.1:1"),
-            (("--executor", "ray", "--address", "here"), "allowed: HOST:PORT, or auto"),
-            (("--executor", "ray", "--device", "gpu"), "only cpu is allowed"),
-            (("--address", "127.0.0.1:6379"), "--executor ray"),
-        ],
-    )
-    def test_an_address_that_cannot_be_used(
-        self, lab: Lab, words: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("fashion_cnn.running.cluster.find_spec", lambda name: object())
-        assert told in complaint(lab, *SMOKE, *words)
-
-    def test_ray_where_it_is_not_installed(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fashion_cnn.running.cluster.find_spec", lambda name: None)
-        assert "make extras" in complaint(lab, *SMOKE, "--executor", "ray")
-
-    @pytest.mark.parametrize(
-        ("version", "told"),
-        [("2.22.0", "runs MLflow 2.22.0"), ("<html>", "no MLflow tracking server"), (None, "a user that it knows")],
-    )
-    def test_a_server_that_is_another(self, lab: Lab, version: str | None, told: str) -> None:
-        with answering(version) as port:
-            said = complaint(lab, *SMOKE, "--tracking-uri", f"http://me:s3cret@127.0.0.1:{port}")
-        assert told in said and "s3cret" not in said
-
-    def test_a_servers_certificate_that_nobody_vouches_for_unless_the_user_does(
-        self, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        certificate, key = own_certificate(tmp_path)
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificate, key)
-        with answering("2.22.0", tls) as port:
-            asked = (*SMOKE, "--tracking-uri", f"https://127.0.0.1:{port}")
-            said = complaint(lab, *asked)
-            assert "does not answer" in said and "CERTIFICATE_VERIFY_FAILED" in said
-            monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
-            assert "runs MLflow 2.22.0" in complaint(lab, *asked)
-
-    def test_a_server_whose_name_nobody_knows(self, lab: Lab) -> None:
-        assert "does not answer" in complaint(lab, *SMOKE, "--tracking-uri", "http://no-such-host.invalid:5000")

@@ -33,11 +33,6 @@ LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about 
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)
-
-
-@pytest.fixture(scope="module")
 def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_made_up(tmp_path_factory.mktemp("slow"), train=6000, test=64)
 

@@ -14,20 +14,20 @@ from experiments import STUDIES
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
 from fashion_cnn.store.tracking import config_of
 from tests.support.command import Lab
-from tests.support.made_up import write_made_up
 
 ARTIFACTS = {
-    *("config.json", "environment.json", "requirements.txt", "trajectory.json", "model_summary.txt"),
-    *("per_class.json", "hashes.json", "figures"),
+    "config.json",
+    "environment.json",
+    "requirements.txt",
+    "trajectory.json",
+    "model_summary.txt",
+    "per_class.json",
+    "hashes.json",
+    "figures",
 }
 FIGURES = {"confusion_matrix.png", "learning_curves.png", "mistakes.png"}
 CNN_FIGURES = {"feature_maps.png", "all_channels.png"}
 LAYERS = ("convolution_1", "pooling_1", "convolution_2", "pooling_2")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from fashion_cnn.store.tracking import Store, resolve
 from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+SMOKE = ("run", "baseline_study", "--smoke")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,12 @@ class Lab:
             ended = console(STUDIES, POST_RESULTS, self.published, [str(word) for word in words])
         assert ended == status, f"status {ended}\n{printed.getvalue()}\n{errors.getvalue()}"
         return printed.getvalue() + errors.getvalue()
+
+    def complaint(self, *words: object) -> str:
+        """The one line by which a command says that it cannot be done."""
+        said = self.call(*words, status=2)
+        assert said.startswith("error: ") and said.count("\n") == 1
+        return said
 
     def call_process(self, *words: object) -> str:
         """Run a command in a process of its own; it must end well."""

@@ -1,0 +1,1 @@
+"""The executor for many machines: a Ray cluster."""
