@@ -255,7 +255,7 @@ def _add_results_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--update",
         action="store_true",
-        help="merge the store's complete records into experiments/results, and write the README's tables",
+        help="merge the store's complete records into experiments/results, and write the tables of README.md and docs/",
     )
     which.add_argument(
         "--check",
@@ -512,14 +512,13 @@ def _results(studies: Sequence[Study], post: Path, published: Path, given: argpa
     from fashion_cnn.reports.publish import problems, read, update, write_readme
     from fashion_cnn.reports.published import verdicts_over
 
-    readme = REPOSITORY / "README.md"
     if given.check:
-        found = problems(studies, published, post, readme)
+        found = problems(studies, published, post, REPOSITORY)
         _tell(given, {"problems": found}, "\n".join(found) or f"{published.name}: all of it holds")
         return FAILED if found else DONE
     if given.update:
         merged = update(_store(given), studies, published, post)
-        write_readme(studies, published, post, readme)
+        write_readme(studies, published, post, REPOSITORY)
         value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
         lines = [f"dropped: {line}" for line in merged.dropped]
         _tell(given, value, "\n".join([*lines, f"{merged.added} runs added; {len(merged.records)} are published"]))
