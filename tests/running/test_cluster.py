@@ -49,7 +49,7 @@ from fashion_cnn.running.runner import LOSSES, run
 from fashion_cnn.running.session import Options, Outcome, Session
 from fashion_cnn.store.trajectories import Trajectory
 from fashion_cnn.study import Study
-from tests.project.test_readme import README
+from tests.project.test_readme import SERVER_PAGE
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 from tests.support.servers import (
@@ -317,8 +317,7 @@ class TestWhatTheServerRefuses:
 
 
 def test_the_server_is_started_as_readme_says(team: Team) -> None:
-    _, _, said = README.partition("## A team's server")
-    (told,) = re.findall(r"mlflow server (.*?)\n```", said, re.DOTALL)
+    (told,) = re.findall(r"mlflow server (.*?)\n```", SERVER_PAGE, re.DOTALL)
     options = set(re.findall(r"--[a-z-]+", re.sub('".*"', "", told)))
     own = {"--workers"}  # for the tests' memory
     assert {word for word in team.server.command[:-1] if word.startswith("--")} == options | own
