@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
@@ -39,7 +40,7 @@ class SummaryError(ValueError):
 
 @dataclass(frozen=True)
 class _Findings:
-    """What the published records say; each part is a method, made when it is called."""
+    """What the published records say; each public method is a part."""
 
     studies: Sequence[Study]
     records: Sequence[Record]
@@ -217,22 +218,8 @@ def parts(
         benchmarks: by name the JSON values of what `experiments.benchmark` wrote; may be empty.
     """
     findings = _Findings(studies, records, verdicts_over(studies, records, post), benchmarks)
-    return {name: getattr(findings, name) for name in PARTS}
-
-
-PARTS: Final = (
-    "arms",
-    "answer",
-    "claims",
-    "counts",
-    "printed",
-    "caveats",
-    "cost",
-    "surprises",
-    "basis",
-    "benchmark",
-    "scaling",
-)
+    names = [name for name, member in vars(_Findings).items() if isfunction(member) and not name.startswith("_")]
+    return {name: getattr(findings, name) for name in names}
 
 
 def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README.md") -> str:
