@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
+_SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
 
 
@@ -61,18 +62,17 @@ class _Findings:
         return pd.concat(self.chosen.values(), ignore_index=True)
 
     def arms(self) -> str:
-        """A row an arm: what it reached and cost, beside what the post printed."""
+        """One row per arm: what it reached and cost, beside what the post printed."""
         rows = []
         for study in self.studies:
             for row in self._arm_rows(study):
                 epochs = plain(row["epochs_mean"], 0 if row["epochs_min"] == row["epochs_max"] else 1)
                 cost = [epochs, plain(row["cpu_seconds"], 0)]
                 rows.append([study.name, row["arm"], str(row["n"]), *_scores(row), *cost])
-        heads = ["study", "arm", "n", "post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss"]
-        return table([*heads, "epochs", "CPU s"], named_once(rows), numbers=range(2, 9))
+        return table(["study", "arm", "n", *_SCORES, "epochs", "CPU s"], named_once(rows), numbers=range(2, 9))
 
     def answer(self) -> str:
-        """A row for each arm whose test results the post prints and comments on, with the first comment's verdict."""
+        """One row for each arm whose test results the post prints and comments on, with the first comment's verdict."""
         rows = []
         for judged in self.verdicts.studies:
             for row in self._arm_rows(judged.study):
@@ -80,19 +80,10 @@ class _Findings:
                 if comments and "test_accuracy" in row["printed"]:
                     said = [comments[0].says, f"**{comments[0].verdict}**"]
                     rows.append([*said, str(row["n"]), *_scores(row)])
-        heads = [
-            "the post says",
-            "verdict",
-            "n",
-            "post: accuracy",
-            "ours: test accuracy",
-            "post: loss",
-            "ours: test loss",
-        ]
-        return table(heads, rows, numbers=range(2, 7))
+        return table(["the post says", "verdict", "n", *_SCORES], rows, numbers=range(2, 7))
 
     def claims(self) -> str:
-        """A row a sentence: its verdict, and what the runs say of its parts."""
+        """One row per sentence: its verdict, and what the runs say of its parts."""
         rows = [
             [judged.study.name, _whose(sentence), f"**{sentence.verdict}**", _evidence(sentence)]
             for judged in self.verdicts.studies
@@ -104,9 +95,7 @@ class _Findings:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
         sentences = [sentence for judged in self.verdicts.studies for sentence in judged.sentences]
         given = [sentence.verdict for sentence in sentences if sentence.source == "post"]
-        counts = [
-            f"{given.count(verdict)} {_COUNTED.get(verdict, verdict)}" for verdict in _VERDICTS if verdict in given
-        ]
+        counts = [f"{given.count(name)} {_COUNTED.get(name, name)}" for name in _VERDICTS if name in given]
         printed = misses(self.verdicts.test_results)
         return (
             f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
@@ -115,7 +104,7 @@ class _Findings:
         )
 
     def printed(self) -> str:
-        """A row for each test result that the post printed: could it be one more run of ours?"""
+        """One row for each test result that the post printed: could it be one more run of ours?"""
         rows = [
             [
                 row["study"],
@@ -262,7 +251,7 @@ def _ends(ordered: Sequence[str]) -> list[str]:
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:
-    """Four cells of a row of `_arm_rows`: accuracy, the post's and ours, and loss likewise."""
+    """The cells below `_SCORES` for a row of `_arm_rows`."""
     cells = []
     for measure in ("test_accuracy", "test_loss"):
         mean, low, high = (row[f"{measure}_{name}"] for name in ("mean", "low", "high"))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments import SCRIPTS
 from tests.support.command import REPOSITORY, Lab
 from tests.support.documents import GENERATED, shell_lines, slugs, tree_of
 
@@ -100,6 +101,10 @@ def test_every_command_is_documented() -> None:
     assert len(commands) > 8
     everything = "\n".join(TEXTS.values())
     assert [name for name in commands if f"fashion-cnn {name}" not in everything] == []
+
+
+def test_every_study_is_described() -> None:
+    assert [name for name in SCRIPTS if f"| `{name}`" not in TEXTS["docs/run.md"]] == []
 
 
 @each_page
