@@ -12,6 +12,8 @@ from fashion_cnn.cli import commands as cli
 from fashion_cnn.signals import Stopped, stoppable
 from tests.support.scripted import open_store
 
+pytestmark = pytest.mark.fault("signal")
+
 
 def test_a_signal_while_the_store_is_asked_is_no_error_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

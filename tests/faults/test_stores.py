@@ -147,6 +147,7 @@ def elsewhere(folder: Path, name: str, target: Path) -> None:
     (folder / name).symlink_to(target)
 
 
+@pytest.mark.fault("disk-full-checkpoint", note="a small tmpfs, and a limit to files where nothing can be mounted")
 def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_kept(disk: Disk) -> None:
     store = open_store(disk.folder)
     trajectory, run = header_and_record(store, FOUR)
@@ -185,6 +186,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_kept(disk:
 
 
 @pytest.mark.parametrize("part", ["database", "artifacts"])
+@pytest.mark.fault("disk-full-store")
 def test_what_the_store_has_no_room_for_is_sent_when_there_is_room(
     small: Disk, part: str, tmp_path: Path, hurried: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +225,7 @@ def test_what_the_store_has_no_room_for_is_sent_when_there_is_room(
 
 
 @pytest.mark.slow
+@pytest.mark.fault("disk-full-checkpoint")
 def test_a_training_that_fills_the_disk_ends_with_a_clear_line_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     data = write_made_up(tmp_path / "data", train=64, test=64)
     train = ("train", "--model", "dense", "--epochs", 12)
@@ -294,6 +297,7 @@ print(json.dumps(answers))
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("seconds", [0, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.fault("eight-at-once", note="5 minutes in the soak")
 def test_eight_that_start_at_once_on_one_fresh_store_lose_nothing(tmp_path: Path, seconds: int) -> None:
     writers = subprocess.run(
         [sys.executable, "-c", EIGHT, str(tmp_path), str(seconds)],
@@ -325,6 +329,7 @@ def test_eight_that_start_at_once_on_one_fresh_store_lose_nothing(tmp_path: Path
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
+@pytest.mark.fault("eight-at-once", note="soak")
 def test_eight_trainings_that_start_at_once_on_one_fresh_store_share_what_they_can(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store", write_made_up(tmp_path / "data", train=64, test=64))
     train = ("train", "--model", "dense", "--workers", 1, "--epochs")
@@ -409,6 +414,7 @@ def held_store(tmp_path_factory: pytest.TempPathFactory) -> Held:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("database-held", note="30 s")
 class TestADatabaseThatSomebodyHolds:
     def test_holds_up_no_training(self, held_store: Held) -> None:
         assert held_store.seconds["training"] < 15  # MLflow alone would wait for 20
@@ -495,6 +501,7 @@ def damage(trajectory: Trajectory, part: str) -> Path:
 
 
 @pytest.mark.parametrize("part", ["header", "run"])
+@pytest.mark.fault("folder-damaged")
 def test_a_damaged_folder_keeps_no_other_from_being_sent_or_cleaned(tmp_path: Path, part: str) -> None:
     store = open_store(tmp_path)
     folders = []
@@ -510,6 +517,7 @@ def test_a_damaged_folder_keeps_no_other_from_being_sent_or_cleaned(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.fault("folder-damaged")
 def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path: Path) -> None:
     lab = Lab(tmp_path, write_made_up(tmp_path / "data", train=64, test=64))
     store, paths = open_store(tmp_path), []
@@ -525,6 +533,7 @@ def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path:
     assert "1 runs made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
 
 
+@pytest.mark.fault("folder-damaged")
 def test_whatever_is_wrong_with_one_folder_the_others_are_sent_and_it_is_told(
     tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -572,6 +581,7 @@ def places(folder: Path) -> set[str]:
     return {path for path in named if "/original" in path}
 
 
+@pytest.mark.fault("moved")
 def test_a_moved_store_finds_its_artifacts_and_models_and_says_so(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved here"
     original.rename(moved)
@@ -584,6 +594,7 @@ def test_a_moved_store_finds_its_artifacts_and_models_and_says_so(original: Path
         assert {item.path for item in store.client.list_artifacts(run.info.run_id)} >= {"config.json", "figures"}
 
 
+@pytest.mark.fault("moved")
 def test_a_moved_store_records_beside_itself_and_sends_what_was_not_sent(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     original.rename(moved)
@@ -595,6 +606,7 @@ def test_a_moved_store_records_beside_itself_and_sends_what_was_not_sent(origina
     assert len(list((moved / "artifacts" / "baseline_study").iterdir())) == 3  # two finished runs, and their models
 
 
+@pytest.mark.fault("moved")
 def test_a_copy_uses_its_own_artifacts_and_leaves_the_originals_alone(original: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(original, copy)
@@ -606,6 +618,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_originals_alone(original: 
     assert open_store(original).notices == []
 
 
+@pytest.mark.fault("moved")
 def test_a_database_copied_alone_still_reads_the_originals_artifacts(original: Path, tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     shutil.copy(original / "mlflow.db", tmp_path / "alone")
@@ -614,6 +627,7 @@ def test_a_database_copied_alone_still_reads_the_originals_artifacts(original: P
     assert all(is_whole(store, run_id) for run_id in store.runs()["run_id"])
 
 
+@pytest.mark.fault("moved")
 def test_artifacts_that_are_nowhere_are_told_with_where_to_put_them(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     original.rename(moved)
@@ -638,6 +652,7 @@ def test_a_place_that_somebody_chose_and_a_link_to_the_store_are_left_alone(orig
 # -- two clones ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("two-clones")
 def test_claims_take_one_code_and_say_what_they_left_out(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     for seed, code in enumerate((CODE, CODE, {**CODE, "models.py": "5" * 64})):
@@ -651,6 +666,7 @@ def test_claims_take_one_code_and_say_what_they_left_out(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.fault("two-clones")
 def test_two_clones_with_different_code_write_to_one_store_and_neither_is_taken_for_the_other(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store", write_made_up(tmp_path / "data", train=64, test=64))
     open_store(lab.folder)
