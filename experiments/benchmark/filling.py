@@ -14,10 +14,10 @@ from urllib.request import url2pathname
 import numpy as np
 
 from experiments import STUDIES
+from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import code_files, files_sha256, fingerprint, packages
-from fashion_cnn.evidence.consistency import parameters_of
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, RUN_METRICS
 from fashion_cnn.study import Study
 
@@ -73,7 +73,7 @@ class Filler:
         run = client.create_run(experiment, number, tags, f"{arm} · seed {seed}").info
         values = [Metric(name, one[name], 0, one["epoch"]) for one in epochs for name in EPOCH_METRICS]
         values += [Metric(name, measured[name], 0, last) for name in RUN_METRICS]
-        params = {**config.params(), "seed": str(seed), "parameters": str(parameters_of(config))}
+        params = {**config.params(), "seed": str(seed), "parameters": str(parameter_count(config))}
         told = [Param(name, value) for name, value in params.items()]
         client.log_batch(run.run_id, values, told, [RunTag("stop_reason", cut.reason)])
         self._keep(run, texts)
