@@ -5,7 +5,7 @@ SEEDS   ?= 1
 STUDIES ?= baseline_study epochs_study filter_study depth_study callback_study
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
-# Of the tests, which wait a good part of their time: for servers, for what they kill, for a browser.
+# Test processes: more than cores, because tests spend much of their time waiting for servers, browsers and kills.
 SIDE_BY_SIDE ?= $(shell echo $$(($$(nproc) + 1)))
 
 BIN       := .venv/bin
@@ -23,40 +23,40 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
 
-setup: $(INSTALLED) data ## virtual environment in .venv, locked packages, bytecode, data set
+setup: $(INSTALLED) data ## set up: virtual environment in .venv, locked packages, bytecode, data set
 
-extras: $(INSTALLED) $(EXTRAS) ## what a Ray cluster and a tracking server need, into .venv, too
+extras: $(INSTALLED) $(EXTRAS) ## also install what a Ray cluster and a tracking server need
 
-studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 for seconds; ARGS="..." for any option)
+studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 for a trial in seconds; ARGS="...")
 	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
-test: setup style ## set up, check the style and run the tests (ARGS="-k ..." for some of them)
+test: setup style ## set up, check the style and run the tests (ARGS="-k ..." to select some)
 	@$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-soak: $(INSTALLED) ## the tests that kill and restart for half an hour (SOAK_SEEDS=10; FAULT_SEED=... for the same kills)
+soak: $(INSTALLED) ## half an hour of tests that kill and restart (SOAK_SEEDS=10; FAULT_SEED=... repeats the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)
 
-thorough: $(INSTALLED) ## the tests of scaling, speed and reuse that `make test` leaves out
+thorough: $(INSTALLED) ## run the tests of scaling, speed and reuse that `make test` leaves out
 	@$(BIN)/pytest -m thorough $(ARGS)
 
-style: $(INSTALLED) ## lint, format, types and the import contracts
+style: $(INSTALLED) ## check lint, format, types and the import contracts
 	@echo "style: ruff, mypy, import-linter"
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-# Not a part of `test`: a hole that becomes known tomorrow must keep nobody from testing what is here today.
-check: style ## style, and known holes in the locked packages where that service can be reached
+# Not part of `test`: a vulnerability published tomorrow must not stop anyone from testing today's code.
+check: style ## check the style, and the locked packages for known vulnerabilities (needs osv.dev)
 	@$(PYTHON) .ci/audit.py
 
-benchmark: setup ## measure the speed side by side, into experiments/results (an hour or more; ARGS=--scaling for the rest)
+benchmark: setup ## measure the speed, into experiments/results (an hour or more; ARGS=--scaling for scaling)
 	@$(PYTHON) -m experiments.benchmark --output experiments/results $(ARGS)
 
-notebooks: setup ## make the notebooks anew from their text twins and run them, on the published results
+notebooks: setup ## rebuild the notebooks from their .py files and run them on the published results
 	@env -u MLFLOW_TRACKING_URI $(PYTHON) notebooks/execute.py $(ARGS)
 
-ui: $(INSTALLED) ## serve the recorded and the published runs in the MLflow UI (STUDY=filter_study)
+ui: $(INSTALLED) ## serve your runs and the published ones in MLflow's UI (STUDY=filter_study)
 	@$(BIN)/fashion-cnn ui --published $(STUDY)
 
 report: $(INSTALLED) ## write the report of all recorded studies
@@ -65,19 +65,18 @@ report: $(INSTALLED) ## write the report of all recorded studies
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-lock: ## pin every package again in the two locks (needs uv; ARGS=--upgrade for newer ones)
+lock: ## pin every package anew in the two lock files (needs uv; ARGS=--upgrade for newer versions)
 	@$(LOCK) --group dev -o requirements.lock $(ARGS)
 	@$(LOCK) --extra cluster --extra server --constraint requirements.lock -o requirements-cluster.lock $(ARGS) \
 	    $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
-	@sed -i '/^# The following packages were excluded/,$$d' requirements-cluster.lock # they stand in the other
+	@sed -i '/^# The following packages were excluded/,$$d' requirements-cluster.lock # they are in the other lock
 
 clean: ## remove the virtual environment and caches; recorded runs stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A set-up that was interrupted has no stamp and is done again from an empty environment.
-# The lock is whole, so that pip need not look for what else is needed. compileall compiles on every core what pip
-# would compile on one; some packages ship files that are no Python 3.
+# An interrupted set-up has no stamp and starts again from an empty environment. The lock is complete, so pip need not
+# resolve anything. compileall uses every core, where pip would use one; some packages ship files that are not Python 3.
 $(PACKAGES): requirements.lock
 	@found= lacks=; for python in $(PYTHONS); do \
 	    $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
@@ -108,7 +107,7 @@ $(INSTALLED): $(PACKAGES) pyproject.toml
 	@$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Where the download reaches no host, the package of Debian and Ubuntu has the same data.
+# Where the download reaches no host, a package of Debian and Ubuntu has the same data.
 data: $(INSTALLED)
 	@echo "setup: data set"
 	@$(PYTHON) -m fashion_cnn.data && exit; \

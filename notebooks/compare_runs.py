@@ -43,8 +43,8 @@ SEED = "0"  # whose feature maps are shown
 # ## The store
 #
 # The store is the one that `MLFLOW_TRACKING_URI` names, else this repository's own. If it holds no finished runs of
-# these studies but trials (`--smoke`), the published ones are imported into a store of their own that goes away with
-# this notebook; yours stays as it is.
+# these studies other than trials (`--smoke`), the published ones are imported into a temporary store that goes away
+# with this notebook; yours stays as it is.
 
 # %%
 studies = [study for study in STUDIES if study.name in STUDIES_AND_ARMS]
@@ -66,8 +66,8 @@ if runs.empty:
     runs = chosen(store)
 
 # %% [markdown]
-# One finished run an arm and seed, the newest. Of several codes and environments (processor, libraries, threads) a
-# study's runs are those of the one that has the most: numbers of others should not be compared with them.
+# One finished run per arm and seed: the newest. Where there are several codes or environments (processor, libraries,
+# threads), a study's runs are those of the one that has the most: numbers of others should not be compared with them.
 
 # %%
 display(runs.groupby(["study", "arm"]).size().to_frame("seeds"))
@@ -94,7 +94,7 @@ settings = first[[*FIELDS, "parameters"]].astype(str)
 display(settings.loc[:, settings.nunique() > 1].T)
 
 # %% [markdown]
-# Two studies could still have been made with another data set, code or environment. There should be one of each:
+# Two studies could still have been run with different data sets, codes or environments. There should be one of each:
 
 # %%
 display(picked[list(BASIS)].rename(columns=BASIS).nunique().to_frame("different ones"))
@@ -108,7 +108,7 @@ display(picked[list(BASIS)].rename(columns=BASIS).nunique().to_frame("different 
 display(Image(figures.png(figures.scores_by_arm(picked, arms), dpi=100)))
 
 # %% [markdown]
-# Runs of one seed share what chance decides, the order of the images and often the first weights, so that their
+# Runs of one seed share what chance decides, the order of the images and often the initial weights, so their
 # differences say more than the difference of two means. Test accuracy, each arm minus the reference, by seed, of the
 # seeds that all arms have:
 
@@ -143,12 +143,12 @@ display(Image(figures.png(sheet, dpi=100)))
 # ## Costs
 #
 # Means over the seeds: epochs, seconds and CPU seconds of training, the most memory that the process had in use
-# (MiB), and the parameters. An epoch that several runs share counts in each of them with the seconds that it took.
-# Seconds depend on the machine and on what else it did; CPU seconds less so.
+# (MiB), and the parameters. An epoch that several runs share counts in each of them with the seconds it took.
+# Seconds depend on the machine and on what else it was doing; CPU seconds less so.
 
 # %%
 columns = ["parameters", "epochs_trained", "fit_seconds", "fit_cpu_seconds", "peak_memory_mib"]
 costs = picked.astype({"parameters": int}).groupby("arm")[columns].mean().loc[arms].astype({"parameters": int})
-costs["CPU seconds an epoch"] = costs["fit_cpu_seconds"] / costs["epochs_trained"]
+costs["CPU seconds per epoch"] = costs["fit_cpu_seconds"] / costs["epochs_trained"]
 display(costs.round(1))
 display(Image(figures.png(figures.seconds_by_arm(picked, arms), dpi=100)))

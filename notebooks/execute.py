@@ -1,13 +1,13 @@
 """Make each notebook from its text twin and run it: `python notebooks/execute.py [--to FOLDER] [NAME...]`.
 
 The twin, `NAME.py` in jupytext's percent format, is what is edited; `NAME.ipynb` is made of it and holds the outputs.
-Cells run in a fresh process of this Python, which is spoken to without a network and keeps Jupyter's own files in a
-folder that is deleted again. It finds no recorded runs, so that the outputs are those of the published results; where
-MLFLOW_TRACKING_URI is set, it finds those of that store.
+Cells run in a fresh process of this Python, which is reached without a network and keeps Jupyter's own files in a
+folder that is deleted afterwards. It finds no recorded runs, so the outputs are those of the published results; where
+MLFLOW_TRACKING_URI is set, it finds the runs of that store.
 
-What differs each time (times of execution, versions) is left out, warnings are told on standard error, pictures get a
-palette, and a notebook whose outputs name a path or the name of this machine is not written. A cell that fails ends it
-with status 1 and its traceback.
+What differs each time (execution times, versions) is left out, warnings go to standard error, pictures get a palette,
+and a notebook whose outputs name a path or this machine is not written. A cell that fails ends the command with
+status 1 and the cell's traceback.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CELL_SECONDS = 200  # what a cell may take before it counts as hanging
 
 
 def cells_of(twin: Path) -> Any:
-    """The notebook of a text twin, without outputs; the same text gives the same cells, names included."""
+    """The notebook of a text twin, without outputs; the same text gives the same cells, ids included."""
     notebook = jupytext.read(twin)
     for number, cell in enumerate(notebook.cells, start=1):
         cell["id"], cell["metadata"] = f"cell-{number:02}", {}
@@ -58,13 +58,13 @@ def execute(notebook: Any, folder: Path, scratch: Path) -> None:
 
     Args:
         notebook: gets the outputs.
-        folder: in which the cells find themselves.
+        folder: the cells' working directory.
         scratch: an empty folder for Jupyter's own files.
 
     Raises:
         CellExecutionError: a cell failed; its message is the traceback.
     """
-    # Without folders to look into it takes this Python's own kernel, whatever others the user has; ipc is no network.
+    # Given no folders to search, it takes this Python's own kernel, whatever others the user has; ipc uses no network.
     manager = KernelManager(
         kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),
         transport="ipc",
@@ -87,7 +87,7 @@ def execute(notebook: Any, folder: Path, scratch: Path) -> None:
 
 
 def without_what_changes(notebook: Any) -> Any:
-    """Pictures pressed, lines of a stream together, warnings on standard error in place of the notebook."""
+    """Compress pictures, join the lines of a stream, and print warnings on standard error instead of keeping them."""
     notebook["metadata"]["language_info"] = {"name": "python"}
     for cell in notebook.cells:
         cell["metadata"] = {}
@@ -107,7 +107,7 @@ def without_what_changes(notebook: Any) -> Any:
 
 
 def pressed(png: str) -> str:
-    """A picture, a PNG file in base64, with a palette of its own: a third of the size."""
+    """A picture, a PNG file in base64, reduced to a palette: a third of the size."""
     buffer = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as picture:
         # Of the methods this one keeps rare colours, such as those of small marks.
@@ -115,23 +115,24 @@ def pressed(png: str) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def told_of_this_machine(notebook: Any) -> list[str]:
-    """The paths and the name of this machine that stand in a notebook's outputs; pictures are not looked at."""
+def names_of_this_machine(notebook: Any) -> list[str]:
+    """The paths and host name of this machine that a notebook's outputs contain; pictures are not searched."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    left_out = ("data", "image/png")
     texts = json.dumps(
         [
-            {kind: text for kind, text in {**one, **one.get("data", {})}.items() if kind not in ("data", "image/png")}
-            for one in outputs
+            {kind: text for kind, text in {**output, **output.get("data", {})}.items() if kind not in left_out}
+            for output in outputs
         ],
         ensure_ascii=False,
     )
     sought = [str(HERE.parent), str(Path.home()), tempfile.gettempdir(), sys.prefix, platform.node()]
-    words = "|".join(re.escape(one) for one in sought if len(one) > 1)
+    words = "|".join(re.escape(word) for word in sought if len(word) > 1)
     return sorted(set(re.findall(rf"(?<!\w)(?:{words})(?!\w)", texts)))
 
 
 def main() -> int:
-    """Make and run the notebooks that are asked for."""
+    """Build and run the requested notebooks."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all by default")
     parser.add_argument("--to", type=Path, default=HERE, metavar="FOLDER", help="where the .ipynb goes (notebooks)")
@@ -148,8 +149,8 @@ def main() -> int:
                 print(f"error: {name}: {error}", file=sys.stderr)
                 return 1
         content = nbformat.writes(without_what_changes(notebook)) + "\n"
-        if told := told_of_this_machine(notebook):
-            print(f"error: {name} tells {', '.join(told)} and was not written", file=sys.stderr)
+        if names := names_of_this_machine(notebook):
+            print(f"error: {name} names {', '.join(names)} and was not written", file=sys.stderr)
             return 1
         path = given.to / f"{name}.ipynb"
         aside = path.with_name(f".{path.name}.part")

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Fashion-MNIST with a small convolutional network
 #
-# A blog post trained a dense network and a handful of small convolutional networks (CNNs) on Fashion-MNIST, each of
-# them once, and read the results off the console. This notebook walks the same path, and asks at each step what is
-# left of the answer when the same training is repeated with other seeds.
+# A blog post trained a dense network and a handful of small convolutional networks (CNNs) on Fashion-MNIST, once
+# each, and read the results off the console. This notebook follows the same path, and asks at each step what is left
+# of the answer when the same training is repeated with other seeds.
 #
 # One small network is trained here, in a few seconds. Everything else is read from the published runs of this
 # repository, in `experiments/results`: no number of a run stands in the text, each is computed by the cell above or
@@ -46,8 +46,8 @@ from fashion_cnn.training import epoch_order, set_up_process
 set_up_process(threads=1)  # before anything is computed: one thread, and the same bits each time
 
 # %% [markdown]
-# The published runs come as two tidy tables: a row a run, and a row an epoch of a run. A *study* is a question, its
-# *arms* are the settings that are compared, and a run is an arm with a seed.
+# The published runs come as two tidy tables: one row per run, and one row per epoch of a run. A *study* is a question,
+# its *arms* are the settings that are compared, and a run is an arm with a seed.
 
 # %%
 published, post = publishing.read(RESULTS), POST_RESULTS.read_bytes()
@@ -56,17 +56,17 @@ studies = {study.name: study for study in STUDIES}
 
 
 def chosen(study):
-    """The runs of a study that count: one an arm and seed, all of one code and one kind of machine."""
+    """The runs of a study that count: one per arm and seed, all of one code and one kind of machine."""
     return select(runs[runs["study"] == study.name], study)[0]
 
 
 def table(study, part):
-    """A study's `arms` or `claims`, as the README has them."""
+    """A study's `arms` or `claims`, as docs/results.md has them."""
     display(Markdown(summary.parts([study], published, post, {})[part]()))
 
 
 def picture(figure):
-    """A figure, 100 pixels an inch."""
+    """A figure, at 100 pixels per inch."""
     display(Image(figures.png(figure, dpi=100)))
 
 
@@ -103,14 +103,14 @@ print(f"training images {data.train_images.shape}, test images {data.test_images
 picture(figures.samples_by_class(data.train_images, data.train_labels, CLASS_NAMES))
 
 # %% [markdown]
-# All classes are of one size, so that accuracy is a fair summary and guessing reaches a tenth.
+# All classes are the same size, so accuracy is a fair summary, and guessing gets a tenth right.
 
 # %%
 picture(figures.class_counts(data.train_labels, data.test_labels, CLASS_NAMES))
 
 # %% [markdown]
 # Much of a picture is background. Sandals cover few pixels, coats and pullovers many: the mean brightness alone
-# tells some of the classes apart. For the network, pixels are divided by 255.
+# separates some of the classes. For the network, pixels are divided by 255.
 
 # %%
 picture(figures.pixel_intensities(data.train_images, data.train_labels, CLASS_NAMES))
@@ -118,13 +118,13 @@ picture(figures.pixel_intensities(data.train_images, data.train_labels, CLASS_NA
 # %% [markdown]
 # ## The baseline: a dense network
 #
-# What is to be beaten is a network with one hidden layer: the 784 pixels of a picture in a row, 128 neurons that see
-# all of them, and 10 outputs, one a class. It does not know which pixels are neighbours.
+# The network to beat has one hidden layer: the 784 pixels of a picture in a row, 128 neurons that see all of them,
+# and 10 outputs, one per class. It does not know which pixels are neighbours.
 
 
 # %%
 def layers(model):
-    """What each layer of a model makes, and of how many numbers it consists."""
+    """What each layer of a model puts out, and how many numbers it consists of."""
     rows = [(layer.name, layer.output.shape[1:], layer.count_params()) for layer in model.layers]
     return pd.DataFrame(rows, columns=["layer", "output", "parameters"]).set_index("layer")
 
@@ -137,7 +137,7 @@ print(f"{dense.count_params():,} parameters")
 # ## The CNN, layer by layer
 #
 # A convolution moves a window of 3 by 3 pixels over the picture and computes, with the same nine weights everywhere,
-# one number a place; each filter has weights of its own and gives a picture of its own. `ModelBuilder` has the
+# one number per position; each filter has its own weights and gives its own picture. `ModelBuilder` has the
 # interface of the post: filters, additional convolutions, epochs, and a loss to stop at.
 
 # %%
@@ -147,13 +147,13 @@ print(f"{builder.model.count_params():,} parameters")
 print("sides in pixels: 28, " + ", ".join(f"{side} after {name}" for name, side in feature_map_sizes(CNN)))
 
 # %% [markdown]
-# - The picture has 28 pixels a side. Without padding the window's centre never reaches the outermost row or column,
-#   so each convolution takes two pixels off a side.
+# - The picture is 28 pixels wide and high. Without padding the window's centre never reaches the outermost row or
+#   column, so each convolution takes two pixels off each side length.
 # - A pooling layer keeps the largest of each 2 by 2 pixels: half the side, rounded down.
 # - So the sides go 28, 26, 13, 11, 5, and 5 by 5 pixels of 32 filters are 800 numbers, in one row after `flatten`.
 #   (The post's text says 64 filters and 1,600 cells there, beside a summary with 32 and 800: both are right for
 #   their filters.)
-# - What follows is the dense network again, only that it sees 800 features in place of 784 pixels.
+# - What follows is the dense network again, except that it sees 800 features in place of 784 pixels.
 # - The first convolution has 32 filters of 3 by 3 weights and a bias each: 320 parameters. The second looks at all
 #   32 maps at once: 32 filters of 3 by 3 by 32 weights and a bias, 9,248. Nine tenths of all parameters are in the
 #   hidden dense layer.
@@ -162,8 +162,8 @@ print("sides in pixels: 28, " + ", ".join(f"{side} after {name}" for name, side 
 # ## One training, live
 #
 # The first 6,000 training images, a tenth of them, and three epochs: a few seconds. The builder runs on one thread
-# and takes all chance from its seed, so that the same call gives the same network, bit for bit on one kind of
-# machine. Its lines are kept quiet here because they tell seconds, which differ each time.
+# and draws all its randomness from its seed, so that the same call gives the same network, bit for bit on one kind of
+# machine. The lines it prints are suppressed here because they show seconds, which differ each time.
 
 # %%
 part = data.first(6_000, 10_000)
@@ -175,8 +175,8 @@ print(f"accuracy on the test images: {live.test()[1]:.2f}")
 
 # %% [markdown]
 # Loss and accuracy in the table are those of the images that the network learns from. How well it does on images
-# that it has never seen is another question, and how much of that is luck, a third: one training cannot tell. From
-# here on the published runs speak, each trained on all 60,000 images.
+# that it has never seen is another question, and how much of that is luck is a third: one training cannot
+# tell. From here on everything comes from the published runs, each trained on all 60,000 images.
 
 # %% [markdown]
 # ## Dense or convolutional?
@@ -201,8 +201,8 @@ table(baseline, "claims")
 # ## How many epochs?
 #
 # A run of 5 epochs is the beginning of a run of 20 with the same seed, so these arms are one training, cut at four
-# places. Left are the test images, right the training images. What to look for: where the test loss turns and climbs
-# while the training loss goes on falling, the network begins to learn its images by heart. It overfits.
+# places. On the left are the test images, on the right the training images. What to look for: where the test loss turns
+# and climbs while the training loss keeps falling, the network begins to learn its images by heart. It overfits.
 
 # %%
 curves(studies["epochs_study"])
@@ -287,10 +287,10 @@ table(callback, "claims")
 # ## Beyond the post: a seeded `fit` freezes the order
 #
 # Images should come in a new order each epoch, and Keras' `fit(shuffle=True)`, the default, is taken to see to that.
-# But given arrays or tensors after `keras.utils.set_random_seed`, Keras 3.15 on TensorFlow starts the seeded shuffling
-# again with each epoch: **every epoch, and every later `fit`, goes through the images in the same order.** Without a
-# seed it does not. So whoever adds a seed to a script to make it repeatable trains otherwise than before, and nothing
-# says so. `tests/test_keras_order.py` shows it on the installed Keras.
+# But given arrays or tensors after `keras.utils.set_random_seed`, Keras 3.15 on TensorFlow restarts the seeded
+# shuffling with each epoch: **every epoch, and every later `fit`, goes through the images in the same order.** Without
+# a seed it does not. So anyone who adds a seed to a script to make it repeatable trains differently from before, and
+# nothing says so. `tests/science/test_keras_order.py` shows it on the installed Keras.
 #
 # This project draws each epoch's order from the run's seed and the epoch's number. For `order_study` it can also
 # keep the order of the first epoch, as a seeded `fit` does. The first six images of the first three epochs:
@@ -312,20 +312,20 @@ table(order_study, "arms")
 table(order_study, "claims")
 
 # %% [markdown]
-# The advice does not hang on the size of the difference, because a frozen order is not what one asked for:
+# The advice does not depend on the size of the difference, because a frozen order is not what one asked for:
 #
 # - Do not trust `set_random_seed` and `fit` to shuffle. Look at the labels of the first batches of two epochs: if
 #   they are the same, the order is frozen.
 # - Give `fit` a `tf.data` set with a `shuffle` of its own: seeded, too, it comes in a new order each epoch.
 # - Or give each epoch an order that follows from the seed and the epoch's number, as in
 #   `numpy.random.default_rng([seed, epoch]).permutation(n)`. That is repeatable and fresh, and a training that was
-#   interrupted goes on with the right order.
+#   interrupted resumes with the right order.
 # - Do not compare a seeded training with an unseeded one as if only the seed differed.
 
 # %% [markdown]
 # ## What the seeds say
 #
-# How far do runs lie apart that differ in nothing but their seed? The standard deviation over seeds is the yardstick
+# How far apart are runs that differ in nothing but their seed? The standard deviation over seeds is the yardstick
 # for every difference between two single runs. (With one seed there is none.) The 10,000 test images add an error of
 # their own that more seeds do not reduce, the root of p (1 - p) / n: an accuracy of 0.92 is known to about 0.0027
 # only.
@@ -356,11 +356,11 @@ counted = pd.DataFrame(verdicts, columns=["study", "sentences of", "verdict"])
 display(pd.crosstab([counted["study"], counted["sentences of"]], counted["verdict"]))
 
 # %% [markdown]
-# What was contradicted, and how far seeds alone lie apart:
+# What was contradicted, and how far apart seeds alone are:
 
 # %%
 display(Markdown(summary.parts(STUDIES, published, post, {})["surprises"]()))
 
 # %% [markdown]
 # `make ui` brings these runs into MLflow's own pages; from then on `fashion-cnn replay RUN_ID` trains any of them again
-# and compares it bit by bit, on a processor like theirs. `compare_runs.ipynb` puts runs side by side.
+# and compares it bit by bit, on a processor like the one they ran on. `compare_runs.ipynb` puts runs side by side.

@@ -152,7 +152,7 @@ def _add_results(commands: Commands) -> None:
     which.add_argument(
         "--update",
         action="store_true",
-        help="merge the store's complete records into experiments/results, and write the README's tables",
+        help="merge the store's complete records into experiments/results, and write the tables of README.md and docs/",
     )
     which.add_argument(
         "--check",
@@ -174,14 +174,14 @@ def _results(project: Project, options: argparse.Namespace) -> int:
 
     if options.replace and not options.update:
         raise ResultsError("--replace is part of an update: give --update, too")
-    studies, published, post, readme = project.studies, project.published, project.post, REPOSITORY / "README.md"
+    studies, published, post = project.studies, project.published, project.post
     if options.check:
-        wrong = problems(studies, published, post, readme)
+        wrong = problems(studies, published, post, REPOSITORY)
         answer(options, {"problems": wrong}, "\n".join(wrong) or f"{published.name}: all of it holds")
         return FAILED if wrong else DONE
     if options.update:
         merged = update(open_store(options), studies, published, post, replace=options.replace)
-        write_readme(studies, published, post, readme)
+        write_readme(studies, published, post, REPOSITORY)
         value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
         lines = [f"dropped: {line}" for line in merged.dropped]
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")

@@ -1,1 +1,1 @@
-"""What is read of many records at once: the page, the README's tables, the published files."""
+"""What many records say together: the HTML page, the tables of README and docs, the published files."""

@@ -51,31 +51,47 @@ def read(folder: Path) -> list[Record]:
     return records
 
 
-def problems(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> list[str]:
-    """What does not hold of the published files and of the README's generated parts, a line each."""
+def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> list[str]:
+    """What does not hold of the published files and of the documents' generated parts, a line each.
+
+    Args:
+        studies: in order.
+        folder: of the published files.
+        post: the file of the post's printed numbers.
+        repository: whose README.md and docs/ are looked at.
+    """
     found = list(results.file_problems(read_files(folder), studies, post.read_bytes()))
-    if not found and readme.read_text(encoding="utf-8") != _rendered(studies, folder, post, readme):
-        found.append(f"{readme.name} differs from what is published; fashion-cnn results --update writes it")
-    return found
+    if found:
+        return found
+    return [
+        f"{page.relative_to(repository).as_posix()} differs from what is published; fashion-cnn results --update "
+        "writes it"
+        for page in _rendered(studies, folder, post, repository)
+    ]
 
 
-def write_readme(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> None:
-    """Generate the README's tables anew.
+def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> None:
+    """Generate the parts of README.md and docs/ anew; see `problems`.
 
     Raises:
         ResultsError, SummaryError: see `read` and `summary.render`.
     """
-    text = _rendered(studies, folder, post, readme)
-    if text != readme.read_text(encoding="utf-8"):
-        write_bytes(readme, text.encode())
+    for page, text in _rendered(studies, folder, post, repository).items():
+        write_bytes(page, text.encode())
 
 
-def _rendered(studies: Sequence[Study], folder: Path, post: Path, readme: Path) -> str:
+def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:
+    """The pages whose generated parts differ, as they should be."""
     benchmarks = {
         name: json.loads(path.read_bytes()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
     }
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
-    return summary.render(readme.read_text(encoding="utf-8"), made)
+    pages: dict[Path, str] = {}
+    for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
+        text = page.read_text(encoding="utf-8")
+        if (rendered := summary.render(text, made, page.relative_to(repository).as_posix())) != text:
+            pages[page] = rendered
+    return pages
 
 
 def update(

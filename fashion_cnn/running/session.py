@@ -159,7 +159,7 @@ class Session:
             if nodes > 1:
                 raise SessionError(
                     f"the store {self.address.name} is a SQLite file, which is for one machine; a cluster of {nodes} "
-                    "nodes needs a tracking server: name one with --tracking-uri (README: A team's server)"
+                    "nodes needs a tracking server: name one with --tracking-uri (docs/server.md)"
                 )
         return store
 

@@ -1,4 +1,4 @@
-"""A token in the arguments, the environment or a remote's address never gets into a store, an artifact or a folder."""
+"""A token in the arguments, the environment or a remote's address never reaches a store, an artifact or a folder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from tests.support.watch import PATIENCE
 
 TOKEN = "s3cr3t-T0ken-" + "x7" * 8
 VARIABLES = (
-    *("SECRET_TOKEN", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "FASHION_MNIST_TOKEN", "TF_TOKEN", "XLA_TOKEN"),
-    *("MLFLOW_TRACKING_SERVER_CERT_PATH_TOKEN", "ONEDNN_TOKEN"),
+    "SECRET_TOKEN",
+    "GITHUB_TOKEN",
+    "AWS_SECRET_ACCESS_KEY",
+    "FASHION_MNIST_TOKEN",
+    "TF_TOKEN",
+    "XLA_TOKEN",
+    "MLFLOW_TRACKING_SERVER_CERT_PATH_TOKEN",
+    "ONEDNN_TOKEN",
 )
 
 
 def holding(folder: Path, text: str) -> list[str]:
-    """The files in a folder, besides git's own, that hold a text, or have it in their name."""
+    """The files in a folder, git's own left out, that contain a text or have it in their name."""
     files = [path for path in folder.rglob("*") if path.is_file() and ".git" not in path.parts]
     return [str(path) for path in files if text.encode() in path.read_bytes() or text in str(path)]
 
@@ -31,8 +37,8 @@ def holding(folder: Path, text: str) -> list[str]:
 @pytest.mark.parametrize("scheme", ["postgres", "ftp", "mongodb+srv"])
 def test_an_address_that_is_no_stores_is_told_without_its_password(tmp_path: Path, scheme: str) -> None:
     lab = Lab(tmp_path, tmp_path)
-    said = lab.call("list", "--tracking-uri", f"{scheme}://me:{TOKEN}@db/mlflow?key={TOKEN}", status=2)
-    assert f"'{scheme}://db/mlflow' is no tracking store" in said and TOKEN not in said
+    message = lab.call("list", "--tracking-uri", f"{scheme}://me:{TOKEN}@db/mlflow?key={TOKEN}", status=2)
+    assert f"'{scheme}://db/mlflow' is no tracking store" in message and TOKEN not in message
 
 
 @pytest.mark.slow
@@ -52,6 +58,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
         file.write("# a change, for there to be a diff\n")
     (checkout / "fashion_cnn" / "not_tracked.py").write_text(f"TOKEN = {TOKEN!r}\n")
     port = free_port()
+    address = f"http://somebody:{TOKEN}@127.0.0.1:{port}"
     server = subprocess.Popen(
         lab.command("ui", "--port", port), cwd=REPOSITORY, env=lab.variables, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
@@ -59,11 +66,8 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
     assert server.stdout is not None
     try:
         assert any(line.startswith("Ctrl-C") for line in server.stdout)
-        made = subprocess.run(
-            [
-                *lab.command("train", "--filters", 4, "--epochs", 1, "--name", "planted"),
-                *("--tracking-uri", f"http://somebody:{TOKEN}@127.0.0.1:{port}"),
-            ],
+        trained = subprocess.run(
+            lab.command("train", "--filters", 4, "--epochs", 1, "--name", "planted", "--tracking-uri", address),
             cwd=checkout,
             env={**lab.variables, **dict.fromkeys(VARIABLES, TOKEN)},
             capture_output=True,
@@ -74,7 +78,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
         server.send_signal(signal.SIGINT)
         server.wait(PATIENCE)
         server.stdout.close()
-    assert made.returncode == 0, made.stderr
+    assert trained.returncode == 0, trained.stderr
     (run,) = lab.runs().to_dict("records")
     assert (run["status"], run["arm"], run["git_dirty"]) == ("FINISHED", "planted", "true")
     left = (lab.folder, checkout / "mlruns")
@@ -83,4 +87,4 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
     stored = lab.json_artifact(run["run_id"], "environment.json")["checkout"]
     assert stored == {"commit": run["git_commit"], "dirty": True, "remote": "https://example.org/fashion.git"}
     assert "+# a change" in lab.artifact(run["run_id"], "code.diff").read_text(encoding="utf-8")
-    assert TOKEN not in made.stdout + made.stderr
+    assert TOKEN not in trained.stdout + trained.stderr

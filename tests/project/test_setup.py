@@ -100,7 +100,7 @@ def test_the_citation_names_this_project_at_this_version() -> None:
 def test_no_file_of_the_repository_names_a_path_of_a_machine_or_a_package_index() -> None:
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    # Put together here, so that this file holds none of them itself.
+    # Assembled here, so that this file contains none of them itself.
     paths = ["/" + folder + "/" for folder in ("work", "root", "home", "Users")]
     hosts = [
         ".".join(labels)
@@ -123,11 +123,11 @@ def test_no_file_of_the_repository_names_a_path_of_a_machine_or_a_package_index(
         check=True,
         text=True,
     ).stdout
-    found = []
+    named = []
     for name in filter(None, listing.split("\0")):
         try:
             text = (ROOT / name).read_text("utf-8")
         except (UnicodeDecodeError, FileNotFoundError, IsADirectoryError):
             continue  # a binary file, or one just removed
-        found += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
-    assert found == []
+        named += [f"{name}: {match.group()}" for match in forbidden.finditer(text)]
+    assert named == []

@@ -298,6 +298,27 @@ def test_the_table_of_arms_has_a_row_an_arm_with_n_and_intervals(made: dict[str,
     assert all(re.search(r"0\.\d{4} \(0\.\d{4} to 0\.\d{4}\)", line) for line in lines[2:])
 
 
+def test_the_answer_has_a_row_for_each_arm_that_the_post_prints_and_comments_on(
+    made: dict[str, Callable[[], str]],
+) -> None:
+    lines = made["answer"]().splitlines()  # the post says nothing of `dense` alone, and this EPOCHS claims nothing
+    assert len(lines) == 2 + 1 and lines[2].startswith("| The CNN after 5 epochs beats the dense network after 10 | **")
+    assert re.search(r"\| 7 \| 0\.89 \| 0\.\d{4} \(0\.\d{4} to 0\.\d{4}\) \| 0\.28 \| ", lines[2])
+
+
+def test_the_posts_test_results_stand_beside_what_one_more_run_would_give(made: dict[str, Callable[[], str]]) -> None:
+    lines = made["printed"]().splitlines()
+    assert len(lines) == 2 + 6  # of EPOCHS' two arms the post prints one
+    assert lines[2].startswith("| `baseline_study` | dense | test accuracy | 0.87 | 7 | 0.")
+    assert all(re.search(r" to \d\.\d{4} \| (inside|\*\*outside\*\*) \|$", line) for line in lines[2:])
+    alone = summary.parts(STUDY, records(0), POST, {})["printed"]().splitlines()
+    assert all(line.endswith(" | too few seeds |") for line in alone[2:])
+
+
+def test_what_the_verdicts_do_not_say_is_listed(made: dict[str, Callable[[], str]]) -> None:
+    assert all(line.startswith("- ") for line in made["caveats"]().splitlines())
+
+
 def test_the_table_of_claims_has_a_row_a_sentence_with_its_verdict(made: dict[str, Callable[[], str]]) -> None:
     lines = made["claims"]().splitlines()
     sentences = {claim.says for claim in STUDY[0].claims}
@@ -405,6 +426,8 @@ def test_an_unknown_part_is_refused(made: dict[str, Callable[[], str]]) -> None:
 def test_a_mark_that_does_not_end_is_refused(made: dict[str, Callable[[], str]]) -> None:
     with pytest.raises(summary.SummaryError, match=r"README\.md"):
         summary.render('<!-- [[[cog cog.outl(part("arms")) ]]] -->\n', made)
+    with pytest.raises(summary.SummaryError, match=r"docs/results\.md"):
+        summary.render('<!-- [[[cog cog.outl(part("arms")) ]]] -->\n', made, "docs/results.md")
 
 
 # -- files and stores ------------------------------------------------------------------------------------------------
@@ -501,7 +524,7 @@ def test_update_publishes_what_the_store_holds_and_check_holds_then(tmp_path: Pa
             put(store, record(BASELINE, arm, seed), BASELINE.question)
     merged = publishing.update(store, STUDIES, lab.published, POST_RESULTS)
     assert merged.added == 4
-    assert publishing.problems(STUDIES, lab.published, POST_RESULTS, _readme(tmp_path, lab)) == []
+    assert publishing.problems(STUDIES, lab.published, POST_RESULTS, _pages(tmp_path / "pages", lab)) == []
     assert publishing.update(store, STUDIES, lab.published, POST_RESULTS).added == 0
     assert "baseline_study" in lab.call("results")
     (lab.published / "figures" / "baseline_study" / "scores.svg").write_text("<svg/>")
@@ -529,13 +552,19 @@ def test_replace_without_an_update_is_refused(tmp_path: Path, made_up: Path) -> 
     assert "give --update, too" in Lab(tmp_path, made_up).call("results", "--replace", status=2)
 
 
-def _readme(tmp_path: Path, lab: Lab) -> Path:
-    path = tmp_path / "README.md"
-    path.write_text('<!-- [[[cog cog.outl(part("basis")) ]]] -->\n<!-- [[[end]]] -->\n', encoding="utf-8")
-    found = publishing.problems(STUDIES, lab.published, POST_RESULTS, path)
-    assert found == ["README.md differs from what is published; fashion-cnn results --update writes it"]
-    publishing.write_readme(STUDIES, lab.published, POST_RESULTS, path)
-    return path
+def _pages(repository: Path, lab: Lab) -> Path:
+    """Documents with generated parts, brought up to date, and one without."""
+    (repository / "docs").mkdir(parents=True)
+    for name, part in (("README.md", "basis"), ("docs/results.md", "arms"), ("docs/none.md", None)):
+        mark = "" if part is None else f'<!-- [[[cog cog.outl(part("{part}")) ]]] -->\n<!-- [[[end]]] -->\n'
+        (repository / name).write_text(f"# A page\n{mark}", encoding="utf-8")
+    found = publishing.problems(STUDIES, lab.published, POST_RESULTS, repository)
+    assert found == [
+        f"{name} differs from what is published; fashion-cnn results --update writes it"
+        for name in ("README.md", "docs/results.md")
+    ]
+    publishing.write_readme(STUDIES, lab.published, POST_RESULTS, repository)
+    return repository
 
 
 def test_without_published_results_the_command_says_what_makes_them(tmp_path: Path, made_up: Path) -> None:
@@ -544,8 +573,8 @@ def test_without_published_results_the_command_says_what_makes_them(tmp_path: Pa
 
 
 def test_what_this_repository_publishes_holds() -> None:
-    """As `fashion-cnn results --check`: verdicts, tables and README, computed again from the committed files alone."""
-    assert publishing.problems(STUDIES, RESULTS, POST_RESULTS, REPOSITORY / "README.md") == []
+    """As `fashion-cnn results --check`: verdicts, tables and pages, computed again from the committed files alone."""
+    assert publishing.problems(STUDIES, RESULTS, POST_RESULTS, REPOSITORY) == []
 
 
 def test_the_code_that_decides_numbers_is_the_published_one() -> None:

@@ -33,7 +33,7 @@ from fashion_cnn.review.replay import SMOKE_RULES, records_of
 from fashion_cnn.running.cluster.executor import RayExecutor
 from fashion_cnn.running.executor import Ended
 from fashion_cnn.store.trajectories import Trajectory
-from tests.project.test_readme import README
+from tests.project.test_readme import SERVER_PAGE
 from tests.support.command import SMOKE, Lab
 from tests.support.made_up import write_made_up
 from tests.support.servers import (
@@ -286,8 +286,7 @@ class TestWhatTheServerRefuses:
 
 
 def test_the_server_is_started_as_readme_says(team: Team) -> None:
-    _, _, said = README.partition("## A team's server")
-    (told,) = re.findall(r"mlflow server (.*?)\n```", said, re.DOTALL)
+    (told,) = re.findall(r"mlflow server (.*?)\n```", SERVER_PAGE, re.DOTALL)
     options = set(re.findall(r"--[a-z-]+", re.sub('".*"', "", told)))
     own = {"--workers"}  # for the tests' memory
     assert {word for word in team.server.command[:-1] if word.startswith("--")} == options | own
