@@ -62,7 +62,7 @@ from fashion_cnn.config import (
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, find, load, load_dataset
 from fashion_cnn.environment import KERNELS, LIBRARIES, checkout, fingerprint, packages, worker_variables
 from fashion_cnn.running.plan import Run, plan, select_runs
-from fashion_cnn.store.trajectories import Unwritable
+from fashion_cnn.store.files import Unwritable
 from fashion_cnn.study import Study, changes
 from fashion_cnn.timing import Timer
 
@@ -234,7 +234,8 @@ def _store(task: Task) -> Figures:
     """List and report of a store that grows: its runs are made up and never trained."""
     from experiments.benchmark.filling import Filler
     from fashion_cnn.environment import REPOSITORY
-    from fashion_cnn.store.tracking import Store, resolve
+    from fashion_cnn.store.address import resolve
+    from fashion_cnn.store.tracking import Store
 
     found: Figures = {}
     with tempfile.TemporaryDirectory() as home:

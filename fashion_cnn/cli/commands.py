@@ -353,7 +353,8 @@ def _make(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], g
 
 def _store(given: argparse.Namespace, *, create: bool = False) -> Store:
     from fashion_cnn.environment import REPOSITORY
-    from fashion_cnn.store.tracking import Store, resolve
+    from fashion_cnn.store.address import resolve
+    from fashion_cnn.store.tracking import Store
 
     return _noticed(Store(resolve(given.tracking_uri, REPOSITORY), create=create))
 
@@ -380,7 +381,7 @@ def _list(studies: Sequence[Study], given: argparse.Namespace) -> int:
     import pandas as pd
 
     from fashion_cnn.cli import tables
-    from fashion_cnn.store.tracking import is_lost
+    from fashion_cnn.store.heartbeat import is_lost
 
     runs = _recorded(studies, given, _store(given))
     lost = pd.Series([is_lost(row, time.time()) for row in runs.to_dict("records")], runs.index, dtype=bool)
@@ -389,7 +390,7 @@ def _list(studies: Sequence[Study], given: argparse.Namespace) -> int:
 
 
 def _export(studies: Sequence[Study], given: argparse.Namespace) -> int:
-    from fashion_cnn.store.trajectories import write_bytes
+    from fashion_cnn.store.files import write_bytes
 
     store = _store(given)
     runs = _recorded(studies, given, store)
@@ -412,7 +413,7 @@ def _report(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     from fashion_cnn.evidence.verdicts import verdicts
     from fashion_cnn.reports.gather import data_set, first_look, recorded, study_records
     from fashion_cnn.reports.page import render, study_figures
-    from fashion_cnn.store.trajectories import write_bytes
+    from fashion_cnn.store.files import write_bytes
 
     chosen = select_studies(studies, given.study)
     data = data_set(given.data_dir)
@@ -461,7 +462,7 @@ def _bundle(studies: Sequence[Study], post: Path, given: argparse.Namespace) -> 
     from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.gather import selections
     from fashion_cnn.review.pack import pack, told
-    from fashion_cnn.store.trajectories import write_bytes
+    from fashion_cnn.store.files import write_bytes
 
     chosen = selections(_store(given), select_studies(studies, given.study))
     content = pack(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=post.read_bytes())

@@ -35,7 +35,7 @@ def select(
     the one with the newest run. Whether a run reused another's epochs makes no difference: it has the same bits.
 
     Args:
-        runs: a row a run, as `tracking.Store.runs` gives them.
+        runs: a row a run, as `Store.runs` gives them.
         study: of these runs; where given, runs of arms that it has no more, or has with another config, are left out.
         incomplete: the ids of runs whose record is not complete, or contradicts itself.
 

@@ -119,8 +119,8 @@ def verdicts(
 
     Args:
         studies: whose claims; in order.
-        runs: a row a run of these studies, as `tracking.Store.runs` gives them.
-        epochs: a row an epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
+        runs: a row a run of these studies, as `Store.runs` gives them.
+        epochs: a row an epoch, as `Store.epochs` gives them; at least of the runs that count.
         post: a row an epoch of the post's one run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
             `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
         incomplete: the ids of runs whose record is no evidence.

@@ -19,19 +19,11 @@ from fashion_cnn.running.plan import Plan, PlannedTrajectory, Run, rerun_command
 from fashion_cnn.running.progress import TrainingProgress
 from fashion_cnn.running.session import Outcome, Result, Session, result_of
 from fashion_cnn.signals import Stopped, stoppable
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
+from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import StoreError
-from fashion_cnn.store.trajectories import (
-    LOST,
-    Header,
-    RunRecord,
-    RunStatus,
-    Trajectory,
-    TrajectoryError,
-    folder_name,
-    header_of,
-    trajectories,
-)
+from fashion_cnn.store.trajectories import Header, Trajectory, folder_name, header_of, trajectories
 
 POLL = 0.5  # seconds
 LOSSES = 3  # workers lost in a row before a trajectory is given up: it may be what brings the machines down
@@ -98,10 +90,10 @@ class _Execution:
         self._active: dict[Any, _Active] = {}
         self._waiting: deque[PlannedTrajectory] = deque()
         self._again: deque[_Active] = deque()
-        self._ended: dict[str, tuple[RunRecord, Trajectory]] = {}
+        self._ended: dict[str, tuple[RunEntry, Trajectory]] = {}
         self._refused: list[Run] = []
 
-    def run(self, todo: Plan) -> tuple[list[tuple[RunRecord, Trajectory]], list[Run]]:
+    def run(self, todo: Plan) -> tuple[list[tuple[RunEntry, Trajectory]], list[Run]]:
         """Make all runs of a plan.
 
         Returns:
@@ -251,7 +243,7 @@ class _Execution:
         self._active[worker] = active
         self._bars.begin(worker, _name(planned), planned.epochs, job.state.epoch if job.state else 0)
 
-    def _records(self, planned: PlannedTrajectory, trajectory: Trajectory) -> list[RunRecord]:
+    def _records(self, planned: PlannedTrajectory, trajectory: Trajectory) -> list[RunEntry]:
         """The records of a trajectory's runs, new or gone on with, now that nobody else can make them."""
         session = self._session
         known = {_key(record): record for record in trajectory.runs(session.address.name)}
@@ -270,7 +262,7 @@ class _Execution:
                 continue
             spent = sum(line.metrics["epoch_seconds"] for line in lines[: run.config.epochs])
             records.append(
-                RunRecord(
+                RunEntry(
                     record=uuid.uuid4().hex,
                     store=session.address.name,
                     study=run.study.name,
@@ -399,7 +391,7 @@ class _Execution:
         runs = tuple(run for run in active.planned.runs if _planned_key(run) not in done)
         self._waiting.append(replace(active.planned, runs=runs))
 
-    def _finished(self, trajectory: Trajectory, record: RunRecord) -> None:
+    def _finished(self, trajectory: Trajectory, record: RunEntry) -> None:
         self._ended[record.record] = (record, trajectory)
         assert record.cut is not None
         metrics = trajectory.epochs()[record.cut - 1].metrics
@@ -411,7 +403,7 @@ class _Execution:
         if cut is not None and cut.drawing_error:
             self._bars.tell(f"{record.study}: {record.arm} · seed {record.seed}: not drawn: {cut.drawing_error}")
 
-    def _failed(self, active: _Active, records: Sequence[RunRecord], then: str = "") -> None:
+    def _failed(self, active: _Active, records: Sequence[RunEntry], then: str = "") -> None:
         for record in records:
             self._ended[record.record] = (record, active.trajectory)
         if records:
@@ -427,7 +419,7 @@ class _Execution:
             self._leave(active)
 
 
-def _key(record: RunRecord) -> tuple[str, str, str]:
+def _key(record: RunEntry) -> tuple[str, str, str]:
     return record.study, record.arm, record.run_config().sha256()
 
 

@@ -15,8 +15,11 @@ from fashion_cnn.environment import REPOSITORY, code_files, files_sha256
 from fashion_cnn.events import Identity
 from fashion_cnn.running.executor import Executor, LocalExecutor, Place
 from fashion_cnn.running.plan import SMOKE_IMAGES, Plan, Run, RunKey, epoch_work, plan, select_runs
-from fashion_cnn.store.tracking import Address, Store, resolve
-from fashion_cnn.store.trajectories import RunRecord, Trajectory, TrajectoryError, trajectories
+from fashion_cnn.store.address import Address, resolve
+from fashion_cnn.store.entries import RunEntry
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import Trajectory, trajectories
 from fashion_cnn.study import Study
 
 # Where nothing was measured yet: seconds per unit of `epoch_work`, of a 2.6 GHz AVX-512 server core.
@@ -80,7 +83,7 @@ class Outcome:
     """Why, as far as it is known."""
 
 
-def result_of(record: RunRecord, trajectory: Trajectory) -> Result:
+def result_of(record: RunEntry, trajectory: Trajectory) -> Result:
     """What came of a run, from its trajectory's folder."""
     lines = trajectory.epochs()[: record.cut]
     return Result(

@@ -32,12 +32,14 @@ from fashion_cnn.environment import code_sha256
 from fashion_cnn.events import EpochDone
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import EPOCH_METRICS, missing
+from fashion_cnn.store import connection as connecting
 from fashion_cnn.store import recorder as recording
-from fashion_cnn.store import tracking
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.files import Unwritable
 from fashion_cnn.store.maintenance import clean, sync
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import Store, StoreError
-from fashion_cnn.store.trajectories import Trajectory, Unwritable
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import Trajectory
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
 from tests.support.scripted import CODE, events, header_and_record, metrics, open_store, play, record_one, state
@@ -156,7 +158,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_kept(disk:
         recorder.begin(trajectory, [run])
         for event in said[:4]:
             recorder.take(trajectory, event)
-        wait_until(lambda: trajectory.sent(run).get("sheets") == [0, 1])  # nothing is left to send and to note
+        wait_until(lambda: trajectory.sent(run).sheets == (0, 1))  # nothing is left to send and to note
         assert isinstance(said[4], EpochDone) and said[4].epoch == 2
         with disk.full():
             with pytest.raises(Unwritable) as caught:
@@ -203,7 +205,7 @@ def test_what_the_store_has_no_room_for_is_sent_when_there_is_room(
         said = events(trajectory, 40)
         for _ in range(4):
             recorder.take(trajectory, next(said))
-        wait_until(lambda: 1 in trajectory.sent(run).get("sheets", ()))
+        wait_until(lambda: 1 in trajectory.sent(run).sheets)
         with small.full():
             for event in said:  # training is not held up
                 recorder.take(trajectory, event)
@@ -251,8 +253,9 @@ from dataclasses import replace
 from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, mlflow.pyfunc, PIL.Image, pandas
 from fashion_cnn.config import DENSE
-from fashion_cnn.recorder import Recorder
-from fashion_cnn.tracking import Store, resolve
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import Store
 from tests.support.scripted import database, header_and_record, play
 
 def write(number):
@@ -466,7 +469,7 @@ class TestADatabaseThatSomebodyHolds:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         open_store(tmp_path)
-        monkeypatch.setattr(tracking, "QUEUE", 1.0)
+        monkeypatch.setattr(connecting, "QUEUE", 1.0)
         with FileLock(tmp_path / "mlflow.db.lock"):
             said = Lab(tmp_path, tmp_path).call("list", status=2)
         assert said == (
@@ -476,7 +479,7 @@ class TestADatabaseThatSomebodyHolds:
 
     def test_is_given_up_after_a_while_with_a_clear_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_store(tmp_path)
-        monkeypatch.setattr(tracking, "PATIENCE", 1.0)
+        monkeypatch.setattr(connecting, "PATIENCE", 1.0)
         with held(tmp_path / "mlflow.db"):
             said = Lab(tmp_path, tmp_path).call("list", status=2)
         assert said.splitlines()[-1] == (
