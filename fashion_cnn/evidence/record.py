@@ -19,24 +19,10 @@ from fashion_cnn.data import FASHION_MNIST_SHA256
 
 PARAMS: Final = (*FIELDS, "parameters")
 """What a run was made with: the fields of its config, and the network's trainable parameters. `seed` is one, too."""
-EPOCH_METRICS: Final = (
-    "loss",
-    "accuracy",
-    "test_loss",
-    "test_accuracy",
-    "epoch_seconds",
-    "epoch_cpu_seconds",
-    "images_per_second",
-)
-RUN_METRICS: Final = (
-    "fit_seconds",
-    "fit_cpu_seconds",
-    "trace_seconds",
-    "evaluate_seconds",
-    "epochs_trained",
-    "reused_epochs",
-    "peak_memory_mib",
-)
+SCORES: Final = ("loss", "accuracy", "test_loss", "test_accuracy")
+EPOCH_METRICS: Final = (*SCORES, "epoch_seconds", "epoch_cpu_seconds", "images_per_second")
+_RUN_SECONDS: Final = ("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds")
+RUN_METRICS: Final = (*_RUN_SECONDS, "epochs_trained", "reused_epochs", "peak_memory_mib")
 BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
 _PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse")
 _HASH_TAGS: Final = ("config_sha256", "trajectory_sha256", *BASIS)
