@@ -77,7 +77,11 @@ def texts(
     Returns:
         `config.json`, `environment.json`, `trajectory.json` and `requirements.txt`, by name.
     """
-    environment = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"]}
+    environment = {
+        "fingerprint": fingerprint,
+        "sha256": hashes["environment_sha256"],
+        "checkout": {name: checkout[name] for name in ("commit", "dirty", "remote")},
+    }
     trajectory = {
         "trajectory_sha256": hashes["trajectory_sha256"],
         "settings": settings,
@@ -90,9 +94,7 @@ def texts(
     }
     return {
         "config.json": _json_text({**config, "seed": seed}),
-        "environment.json": _json_text(
-            {**environment, "checkout": {name: checkout[name] for name in ("commit", "dirty", "remote")}}
-        ),
+        "environment.json": _json_text(environment),
         "trajectory.json": _json_text(trajectory),
         "requirements.txt": ("\n".join(packages) + "\n").encode(),
     }

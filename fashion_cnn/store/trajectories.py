@@ -1,4 +1,4 @@
-"""The folder of a trajectory: append, read, lock, clean. Its parts: `epochs`, `states`, `outputs`, `entries`.
+"""The folder of a trajectory: append, read, lock, clean. Its parts: `epochs`, `outputs`, `entries`.
 
     <trajectories>/<first 16 digits of trajectory_sha256>[.alone-<record>]/
         header.json             settings, seed, hashes, environment: written once
@@ -18,6 +18,7 @@ folder to itself.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +29,9 @@ from typing import Any
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
 from fashion_cnn.store.entries import RunEntries, RunEntry, RunStatus, Sent
-from fashion_cnn.store.epochs import EpochLine, read_lines, write_line
-from fashion_cnn.store.files import TrajectoryError, read_json, shaped, write_json
+from fashion_cnn.store.epochs import EpochLine, States, read_lines
+from fashion_cnn.store.files import TrajectoryError, append_line, read_json, shaped, write_json
 from fashion_cnn.store.outputs import CutFiles, Outputs
-from fashion_cnn.store.states import States
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Trajectory:
         if event.epoch == len(known) + 1:
             metrics, state_sha256 = dict(event.metrics), event.state.sha256()
             line = EpochLine(event.epoch, metrics, event.weights_sha256, state_sha256, event.ended_at, event.identity)
-            write_line(self._lines, line, whole)
+            append_line(self._lines, json.dumps(asdict(line)), after=whole)
         self._states.drop_older(last)
 
     def latest_state(self, refused: list[str] | None = None) -> State | None:
