@@ -139,11 +139,11 @@ def _per_class(test_accuracy: float) -> dict[str, list[Any]]:
     """A table in which the first classes have one right answer more, so that the share of right ones is this."""
     share, more = divmod(round(test_accuracy * IMAGES * len(CLASS_NAMES)), len(CLASS_NAMES))
     table: dict[str, list[Any]] = {"class": list(CLASS_NAMES), "images": [IMAGES] * len(CLASS_NAMES)}
-    right = [share + (place < more) for place in range(len(CLASS_NAMES))]
-    for place, name in enumerate(CLASS_NAMES):
+    right = [share + (index < more) for index in range(len(CLASS_NAMES))]
+    for index, name in enumerate(CLASS_NAMES):
         answers = [0] * len(CLASS_NAMES)
         # The wrong answers of each class are the next one's name.
-        answers[place], answers[place - 1] = right[place], IMAGES - right[place - 1]
+        answers[index], answers[index - 1] = right[index], IMAGES - right[index - 1]
         table[f"answered {name}"] = answers
     return table
 

@@ -78,7 +78,7 @@ class Sent:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Sent:
         """From the object in a run's `.sent.json`; what other code keeps there is left out."""
-        known = {name: values[name] for name in (one.name for one in fields(cls)) if name in values}
+        known = {part.name: values[part.name] for part in fields(cls) if part.name in values}
         return cls(**{**known, "sheets": tuple(known.get("sheets", ()))})
 
     def to_json(self) -> dict[str, Any]:
@@ -144,10 +144,10 @@ class RunEntries:
         return self.folder / f"{entry.record}.sent.json"
 
 
-def _same_store(one: str, other: str) -> bool:
+def _same_store(first: str, second: str) -> bool:
     """Whether two addresses name one store; a sqlite store may be moved or copied, its trajectories beside it."""
 
     def lasting(address: str) -> str:
         return address.rpartition("/")[2] if address.startswith("sqlite:") else address
 
-    return lasting(one) == lasting(other)
+    return lasting(first) == lasting(second)

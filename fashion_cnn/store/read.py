@@ -66,9 +66,9 @@ def find(connection: Connection, start: str) -> dict[str, Any]:
     if len(start) < SHORT_ID:
         raise StoreError(f"{start!r} is too short for a run's id; give at least its first {SHORT_ID} digits")
     with connection.errors():
-        ids = [found.info.run_id for found in search(connection, None, f"tags.published LIKE '{start}%'")]
+        ids = [stored.info.run_id for stored in search(connection, None, f"tags.published LIKE '{start}%'")]
         if len(start) < RUN_ID:
-            ids += [found.info.run_id for found in search(connection, None) if found.info.run_id.startswith(start)]
+            ids += [stored.info.run_id for stored in search(connection, None) if stored.info.run_id.startswith(start)]
     if len(ids) > 1:
         raise StoreError(f"the ids of {len(ids)} runs start with {start!r}: {', '.join(ids[:3])}; give more digits")
     return run(connection, ids[0] if ids else start)
@@ -78,19 +78,19 @@ def run(connection: Connection, run_id: str) -> dict[str, Any]:
     """The run of an id; see `Store.run`."""
     from mlflow.exceptions import MlflowException
 
-    found: Run | None = None
+    stored: Run | None = None
     try:
         with connection.errors():
-            found = connection.client.get_run(run_id)
+            stored = connection.client.get_run(run_id)
     except StoreError as error:
         cause = error.__cause__
         if not isinstance(cause, MlflowException) or cause.error_code not in ABSENT:
             raise
-    if found is None or not found.data.tags.get("study"):
+    if stored is None or not stored.data.tags.get("study"):
         raise StoreError(
             f"{connection.address.name} has no recorded run {run_id[:80]!r}; `fashion-cnn list` shows those it has"
         )
-    return {**dict.fromkeys((*TAGS, *PARAMS, *_METRICS)), **row_of(found)}
+    return {**dict.fromkeys((*TAGS, *PARAMS, *_METRICS)), **row_of(stored)}
 
 
 def record(

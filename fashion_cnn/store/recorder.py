@@ -50,7 +50,7 @@ class Recorder:
         return self._sender.trouble
 
     def begin(self, trajectory: Trajectory, runs: Sequence[RunEntry]) -> list[RunEntry]:
-        """Note runs as running and start sending; those whose cut is made already are finished at once.
+        """Note runs as running and start sending; those whose cut is there already are finished at once.
 
         Returns:
             The runs that are finished now.
@@ -122,9 +122,9 @@ class Recorder:
     def _settle(self, trajectory: Trajectory) -> list[RunEntry]:
         runs = trajectory.runs(self._store.address.name)
         losses = [line.metrics["loss"] for line in trajectory.epochs()]
-        made = trajectory.cuts()
+        kept = trajectory.cuts()
         cuts = {run.record: run.run_config().cut(losses) for run in runs if run.status == "running"}
-        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in made]
+        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in kept]
         finished: list[RunEntry] = []
         # The shortest first, so that each epoch is counted as trained for one run and as reused for the others.
         for run in sorted(ready, key=lambda run: cuts[run.record] or ()):
@@ -174,7 +174,7 @@ class _Heart(threading.Thread):
         """Beat until closed."""
         while not self._closing:
             for trajectory in self._watched:
-                # What is wrong is told when the trajectory is sent.
+                # What is wrong is reported when the trajectory is sent.
                 with suppress(Exception):
                     self._beat(trajectory)
             self._woken.wait(HEARTBEAT)
@@ -198,7 +198,7 @@ class _Sender(threading.Thread):
         self._leaving: set[Trajectory] = set()
         self._closing = False
         self._until = math.inf
-        self._told = False
+        self._announced = False
         self._troubles: dict[Trajectory, str] = {}
 
     @property
@@ -234,7 +234,7 @@ class _Sender(threading.Thread):
         while True:
             with self._changed:
                 now = time.monotonic()
-                ready = [one for one, due in self._due.items() if due <= now]
+                ready = [trajectory for trajectory, due in self._due.items() if due <= now]
                 if not ready:
                     if self._closing and not self._due:
                         return
@@ -256,9 +256,9 @@ class _Sender(threading.Thread):
                 waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
                 if waiting or not self._closing:
                     self._due.setdefault(trajectory, time.monotonic() + RETRY)
-                if waiting and self._closing and not self._told:
+                if waiting and self._closing and not self._announced:
                     tell_waiting(self._store.address)
-                    self._told = True
+                    self._announced = True
             return
         with self._changed:
             self._troubles.pop(trajectory, None)
