@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from experiments import POST_RESULTS, RESULTS, STUDIES
-from fashion_cnn.cli.commands import console
+from fashion_cnn.cli import console
 
 
 def run() -> None:

@@ -6,7 +6,7 @@ The post trains the dense network for ten epochs and the convolutional one for f
 from dataclasses import replace
 
 from fashion_cnn.claims import Higher, Lower, NotTested
-from fashion_cnn.cli.commands import main
+from fashion_cnn.cli import main
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.study import Study
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fashion_cnn.claims import Equivalent, Lower, NotTested, Stops
-from fashion_cnn.cli.commands import main
+from fashion_cnn.cli import main
 from fashion_cnn.config import CNN
 from fashion_cnn.study import Study
 

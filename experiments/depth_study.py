@@ -7,7 +7,7 @@ additional convolutions fit and no third. With padding (ours, beyond the post) t
 from dataclasses import replace
 
 from fashion_cnn.claims import Equivalent, Higher, Lower, NotTested
-from fashion_cnn.cli.commands import main
+from fashion_cnn.cli import main
 from fashion_cnn.config import CNN
 from fashion_cnn.study import Study
 

@@ -6,7 +6,7 @@ The four arms of one seed are one trajectory of 20 epochs, cut at four places.
 from dataclasses import replace
 
 from fashion_cnn.claims import Equivalent, Higher, Lower
-from fashion_cnn.cli.commands import main
+from fashion_cnn.cli import main
 from fashion_cnn.config import CNN
 from fashion_cnn.study import Study
 

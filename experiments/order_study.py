@@ -7,7 +7,7 @@ epoch, which most scripts that set one for the sake of repeatable runs do withou
 from dataclasses import replace
 
 from fashion_cnn.claims import Higher, Lower
-from fashion_cnn.cli.commands import main
+from fashion_cnn.cli import main
 from fashion_cnn.config import CNN
 from fashion_cnn.study import Study
 

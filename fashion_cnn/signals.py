@@ -30,7 +30,7 @@ def stoppable(outlook: str) -> Iterator[None]:
     A hang-up that is ignored stays so: that is what `nohup` is for.
 
     Args:
-        outlook: what becomes of the work, for who stopped it.
+        outlook: what becomes of the work, for whoever stopped it.
     """
     stopping = False
 

@@ -8,24 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from rich.console import Console
-from rich.table import Table
-
 if TYPE_CHECKING:
-    pass
-
+    from rich.console import Console
+    from rich.table import Table
 
 LOG_WIDTH = 150  # columns where there is no terminal to ask
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Let the caller end quietly, where Rich would end with status 1."""
-        raise BrokenPipeError
-
-
 class _Lasting:
-    """Standard error that falls silent once it cannot be written any more: nothing that is told there is worth a run.
+    """Standard error that falls silent once it cannot be written any more: no message there is worth a run.
 
     Its reader may have had enough (`2>&1 | head`), or its terminal may be gone.
     """
@@ -65,7 +56,7 @@ def complain(line: str) -> None:
 
 
 def shown(status: int, show: Callable[[], None]) -> int:
-    """Show what came of a command.
+    """Show the result of a command.
 
     Returns:
         Its status, which stands though the reader of a pipe had enough.
@@ -80,18 +71,27 @@ def shown(status: int, show: Callable[[], None]) -> int:
 
 def console(*, stderr: bool = False) -> Console:
     """A console on standard output or error that does not break lines early in a file."""
+    from rich.console import Console  # half of the time that `--help` would take
+
+    class QuietConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Let the caller end quietly, where Rich would end with status 1."""
+            raise BrokenPipeError
+
     file = cast("TextIO", _Lasting(sys.stderr)) if stderr else sys.stdout
-    return _Console(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
+    return QuietConsole(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
 
 
 def table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     """An empty table with columns of text and columns of numbers."""
-    made = Table(title=title, title_justify="left")
+    from rich.table import Table
+
+    empty = Table(title=title, title_justify="left")
     for name in left:
-        made.add_column(name, overflow="fold")
+        empty.add_column(name, overflow="fold")
     for name in right:
-        made.add_column(name, justify="right", no_wrap=True)
-    return made
+        empty.add_column(name, justify="right", no_wrap=True)
+    return empty
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = (  # what keeps it from asking the network for anything of its own
-    *("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-quic"),
-    *("--disable-background-networking", "--disable-component-update"),
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
 )
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,7 +43,7 @@ os.environ.update(KERNELS)  # what a worker has, before anything imports TensorF
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 
 
-# The files that take longest, each more than its share: begun first, the last ones to end are short.
+# A word in the names of the files that take longest: begun first, they leave short ones to the end.
 LONGEST = (
     "cluster",
     "runs",
@@ -47,6 +53,7 @@ LONGEST = (
     "servers",
     "replay",
     "stores",
+    "store",
     "benchmark",
     "results",
     "notebooks",
@@ -54,8 +61,11 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    def place(item: pytest.Item) -> int:
+        words = item.path.stem.split("_")[1:]
+        return min((place for place, name in enumerate(LONGEST) if name in words), default=len(LONGEST))
+
+    items.sort(key=place)
 
 
 def pytest_report_header() -> str:
@@ -66,6 +76,14 @@ def pytest_report_header() -> str:
 def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a made-up data set: 250 training images, no multiple of 32, and 96 test images."""
     return write_made_up(tmp_path_factory.mktemp("made-up"), train=250)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A made-up set in a folder that another user can reach, too (pytest's own folders are private)."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield write_made_up(Path(name) / "data")
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,35 @@
-"""The command line, a module a user."""
+"""The command line: one module per kind of user. What is slow to import is imported where it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from fashion_cnn.cli import compare, review, run
+from fashion_cnn.cli.actions import Project, guarded
+from fashion_cnn.cli.parser import Commands
+from fashion_cnn.cli.run import main
+from fashion_cnn.study import Study
+
+__all__ = ["console", "main"]
+
+
+def console(studies: Sequence[Study], post: Path, published: Path, arguments: Sequence[str] | None = None) -> int:
+    """The command line `fashion-cnn`.
+
+    Args:
+        studies: in order.
+        post: the post's printed numbers, CSV.
+        published: the folder of published results.
+        arguments: in place of those of the process.
+
+    Returns:
+        The exit status: 0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 128 + signal.
+    """
+    project = Project(studies, post, published)
+    commands = Commands(project)
+    for user in (run, compare, review):
+        user.add_commands(commands)
+    options = commands.parse(list(sys.argv[1:] if arguments is None else arguments))
+    return guarded(lambda: options.action(project, options), options.debug)

@@ -1,4 +1,4 @@
-"""What the command line prints: the plan, the closing table, the list of runs, the verdicts."""
+"""What the command line prints: plan and closing table, the list of runs, verdicts, what checks and replays found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from fashion_cnn.claims import MEASURES, Stops
 from fashion_cnn.evidence.statistics import misses
 from fashion_cnn.evidence.verdicts import CAVEATS
-from fashion_cnn.running.plan import PlannedTrajectory, expected_epochs
+from fashion_cnn.running.plan import expected_epochs
 from fashion_cnn.terminal import console, duration, table
 
 if TYPE_CHECKING:
@@ -23,65 +23,62 @@ if TYPE_CHECKING:
     from fashion_cnn.evidence.consistency import Contradiction
     from fashion_cnn.evidence.record import Lack, Record
     from fashion_cnn.evidence.statistics import Part
-    from fashion_cnn.evidence.verdicts import Verdicts
-    from fashion_cnn.review.replay import Outcome as Replays
+    from fashion_cnn.evidence.verdicts import StudyVerdicts, Verdicts
+    from fashion_cnn.review.comparison import Comparison
+    from fashion_cnn.review.replay import Outcome as ReplayResult
     from fashion_cnn.running.plan import Plan
-    from fashion_cnn.running.session import Outcome
+    from fashion_cnn.running.session import Outcome as CallResult
     from fashion_cnn.study import Study
 
 
-def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: int, bytes_per_run: int) -> None:
+def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: int) -> None:
     """Print what is to be trained and recorded, what is recorded already, and about how long it takes."""
+    from fashion_cnn.running.session import BYTES_PER_RUN  # with MLflow, which the other tables need not wait for
+
     out = console()
-
-    def seconds(planned: PlannedTrajectory) -> float:
-        return planned.work * seconds_per_work
-
-    made = table("Trajectories, longest first", ("runs cut from it",), ("seed", "epochs", "about"))
-    for planned in plan.trajectories:
+    seconds = [planned.work * seconds_per_work for planned in plan.trajectories]
+    trajectories = table("Trajectories, longest first", ("runs cut from it",), ("seed", "epochs", "about"))
+    for planned, estimate in zip(plan.trajectories, seconds, strict=True):
         runs = "\n".join(f"{run.study.name}: {run.arm}" for run in planned.runs)
-        made.add_row(runs, str(planned.seed), str(planned.epochs), duration(seconds(planned)))
-    out.print(made)
-    work = [seconds(planned) for planned in plan.trajectories]
-    wall = max(sum(work) / workers, max(work, default=0.0))
+        trajectories.add_row(runs, str(planned.seed), str(planned.epochs), duration(estimate))
+    out.print(trajectories)
+    wall = max(sum(seconds) / workers, max(seconds, default=0.0))
     source = "from epochs measured on this machine" if measured else "nothing is measured here yet: a guess"
     out.print(
         f"{len(plan.runs)} runs to record from {len(plan.trajectories)} trajectories; "
         f"{len(plan.recorded)} are recorded already."
     )
-    out.print(f"About {duration(wall)} on {workers} workers ({source}) and {_mib(len(plan.runs) * bytes_per_run)}.")
-    if any(run.config.callback_loss is not None for run in plan.runs):
-        longest = max(expected_epochs(run.config) for run in plan.runs if run.config.callback_loss is not None)
-        out.print(f"A run that stops at a loss is taken to need {longest} epochs.")
+    disk = f"{len(plan.runs) * BYTES_PER_RUN / 2**20:.0f} MiB of disk"
+    out.print(f"About {duration(wall)} on {workers} workers ({source}) and {disk}.")
+    stopping = [expected_epochs(run.config) for run in plan.runs if run.config.callback_loss is not None]
+    if stopping:
+        out.print(f"A run that stops at a loss is taken to need {max(stopping)} epochs.")
 
 
-def show_outcome(outcome: Outcome, studies: Sequence[Study]) -> None:
-    """Print the closing table and how to go on."""
+def show_results(call: CallResult, studies: Sequence[Study]) -> None:
+    """Print the closing table and what to do next."""
     order = [(study.name, arm) for study in studies for arm in study.arms]
-    results = sorted(outcome.results, key=lambda result: (order.index((result.study, result.arm)), result.seed))
+    results = sorted(call.results, key=lambda result: (order.index((result.study, result.arm)), result.seed))
     out = console()
     numbers = ("seed", "epochs", "loss", "accuracy", "test loss", "test accuracy", "seconds")
-    made = table("", ("study", "arm", "status"), numbers)
+    closing = table("", ("study", "arm", "status"), numbers)
     for result in results:
-        values = [result.metrics.get(name) for name in ("loss", "accuracy", "test_loss", "test_accuracy")]
-        made.add_row(
-            *(result.study, result.arm, result.status, str(result.seed), str(result.epochs)),
-            *(_number(value, 4) for value in values),
-            _number(result.seconds, 1),
-        )
+        metrics = [_number(result.metrics.get(name), 4) for name in ("loss", "accuracy", "test_loss", "test_accuracy")]
+        counts = [str(result.seed), str(result.epochs)]
+        closing.add_row(result.study, result.arm, result.status, *counts, *metrics, _number(result.seconds, 1))
     if results:
-        out.print(made)
+        out.print(closing)
     spent = sum(result.seconds for result in results if result.status != "recorded")
     out.print(
-        f"{outcome.made} runs made in {duration(outcome.seconds)}; trained one after another, each from the start, "
+        f"{call.made} runs made in {duration(call.seconds)}; trained one after another, each from the start, "
         f"they would have taken {duration(spent)}."
     )
-    if outcome.failed:
-        out.print(f"{outcome.failed} of them did not finish; the same command goes on with them.")
-    if skipped := len(results) - outcome.made:
+    if call.failed:
+        out.print(f"{call.failed} of them did not finish; the same command goes on with them.")
+    if skipped := len(results) - call.made:
         out.print(f"{skipped} runs were recorded already.")
-    if outcome.unsent:
-        out.print(f"{outcome.unsent} runs are not in the store yet ({outcome.trouble}): fashion-cnn sync sends them.")
+    if call.unsent:
+        out.print(f"{call.unsent} runs are not in the store yet ({call.trouble}): fashion-cnn sync sends them.")
     out.print(f"Compare them: fashion-cnn ui {studies[0].name if len(studies) == 1 else ''}".rstrip())
 
 
@@ -91,16 +88,16 @@ def show_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
         print(runs.to_json(orient="records", indent=1))
         return
     numbers = ("seed", "epochs", "test loss", "test accuracy", "seconds")
-    made = table("", ("run id", "study", "arm", "status", "smoke"), numbers)
+    listing = table("", ("run id", "study", "arm", "status", "smoke"), numbers)
     for row in runs.to_dict("records"):
-        made.add_row(
+        listing.add_row(
             *(str(row[name]) for name in ("run_id", "study", "arm", "status", "smoke", "seed")),
-            _whole(row["epochs_trained"]),
+            _number(row["epochs_trained"], 0),
             _number(row["test_loss"], 4),
             _number(row["test_accuracy"], 4),
             _number(row["fit_seconds"] + row["evaluate_seconds"], 1),
         )
-    console().print(made if len(runs) else "No runs are recorded.")
+    console().print(listing if len(runs) else "No runs are recorded.")
     if lost := sum(runs["status"] == "lost"):
         console().print(
             f"{lost} lost: said to be running, but without a sign of life for two minutes. The next fashion-cnn run "
@@ -108,30 +105,22 @@ def show_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
         )
 
 
-def show_verdicts(said: Verdicts, *, as_json: bool) -> None:
-    """Print what became of the claims, and the post's test results among our runs."""
+def show_verdicts(verdicts: Verdicts, *, as_json: bool) -> None:
+    """Print the verdicts on the claims, and the post's test results among our runs."""
     if as_json:
-        print(json.dumps(said.as_dict(), indent=1, allow_nan=False))
+        print(json.dumps(verdicts.as_dict(), indent=1, allow_nan=False))
         return
     out = console()
-    for one in said.studies:
-        title = f"{one.study.name}: {one.study.question}"
-        made = table(title, ("sentence and its parts",), ("difference", "p", "verdict"))
-        for sentence in one.sentences:
-            whose = "ours: " if sentence.source == "ours" else ""
-            notes = [f"({note})" for note in sentence.notes]
-            made.add_row("\n".join([whose + sentence.says, *notes]), "", "", sentence.verdict.upper())
-            for part in sentence.parts:
-                made.add_row(f"· {part.claim}", *_part(part), part.verdict)
-            made.add_section()
-        out.print(made)
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in one.left_out)
+    for study in verdicts.studies:
+        out.print(_sentences(study))
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in study.left_out)
         left_out = f"; left out: {reasons}" if reasons else ""
-        out.print(f"{one.taken} of {one.recorded} recorded runs are taken{left_out}.\n")
-    if len(said.test_results):
-        out.print(_printed(said.test_results))
-        for frame, what in ((said.test_results, "test results"), (said.epoch_results, "numbers of training epochs")):
-            count = misses(frame)
+        out.print(f"{study.taken} of {study.recorded} recorded runs are taken{left_out}.\n")
+    if len(verdicts.test_results):
+        out.print(_printed(verdicts.test_results))
+        compared = {"test results": verdicts.test_results, "numbers of training epochs": verdicts.epoch_results}
+        for what, values in compared.items():
+            count = misses(values)
             out.print(
                 f"Outside of the 95 % prediction interval: {count['outside']} of {count['compared']} {what}; "
                 f"chance alone would put at most {count['by_chance']:.1f} there."
@@ -147,93 +136,108 @@ def show_verdicts(said: Verdicts, *, as_json: bool) -> None:
         out.print(caveat)
 
 
-def _part(part: Part) -> list[str]:
-    """The cells of a part's numbers."""
+def _sentences(study: StudyVerdicts) -> Table:
+    title = f"{study.study.name}: {study.study.question}"
+    sentences = table(title, ("sentence and its parts",), ("difference", "p", "verdict"))
+    for sentence in study.sentences:
+        whose = "ours: " if sentence.source == "ours" else ""
+        notes = [f"({note})" for note in sentence.notes]
+        sentences.add_row("\n".join([whose + sentence.says, *notes]), "", "", sentence.verdict.upper())
+        for part in sentence.parts:
+            sentences.add_row(f"· {part.claim}", _difference(part), _p(part), part.verdict)
+        sentences.add_section()
+    return sentences
+
+
+def _difference(part: Part) -> str:
     sign = "" if isinstance(part.claim, Stops) else "+"
 
-    def told(value: float | None) -> str:
+    def signed(value: float | None) -> str:
         return "-" if value is None else f"{value:{sign}.{part.claim.decimals}f}"
 
-    difference = [told(part.estimate) + (" in all" if part.constant else "")]
+    lines = [signed(part.estimate) + (" in all" if part.constant else "")]
     if part.low is not None:
-        difference.append(f"{told(part.low)} to {told(part.high)}")
+        lines.append(f"{signed(part.low)} to {signed(part.high)}")
     ties = f", {part.ties} equal" if part.ties else ""
-    difference.append(f"{part.wins} of {part.n} seeds{ties}" if part.n else "no seeds")
+    lines.append(f"{part.wins} of {part.n} seeds{ties}" if part.n else "no seeds")
+    return "\n".join(lines)
+
+
+def _p(part: Part) -> str:
     sides = {"for": part.p_for_holm, "against": part.p_against_holm}
-    p = [
+    return "\n".join(
         f"{side} {'<0.0001' if value < 0.0001 else f'{value:.4f}'}"
         for side, value in sides.items()
         if value is not None
-    ]
-    return ["\n".join(difference), "\n".join(p)]
+    )
 
 
 def _printed(values: pd.DataFrame) -> Table:
     numbers = ("post", "n", "mean", "sd", "one more of ours", "inside")
-    made = table("The post's test results among our runs of the same config", ("arm and measure",), numbers)
+    printed = table("The post's test results among our runs of the same config", ("arm and measure",), numbers)
     for row in values.to_dict("records"):
-        interval = "-" if math.isnan(row["low"]) else f"{row['low']:.4f} to {row['high']:.4f}"
-        inside = {None: "-", True: "yes", False: "no"}[row["inside"]]
-        made.add_row(
+        printed.add_row(
             f"{row['study']}: {row['arm']}, {MEASURES[row['measure']]}",
-            *(f"{row['printed']:.2f}", str(row["n"]), _number(row["mean"], 4), _number(row["sd"], 4)),
-            *(interval, inside),
+            f"{row['printed']:.2f}",
+            str(row["n"]),
+            _number(row["mean"], 4),
+            _number(row["sd"], 4),
+            "-" if math.isnan(row["low"]) else f"{row['low']:.4f} to {row['high']:.4f}",
+            {None: "-", True: "yes", False: "no"}[row["inside"]],
         )
-    return made
+    return printed
 
 
 def show_check(record: Record, lacks: Sequence[Lack], against: Sequence[Contradiction], *, as_json: bool) -> None:
     """Print what a record lacks and where it contradicts itself."""
-    named = {name: record.row.get(name) for name in ("run_id", "study", "arm", "seed")}
+    run = {name: record.row.get(name) for name in ("run_id", "study", "arm", "seed")}
     complete = not lacks and not against
     if as_json:
-        found = {"missing": [asdict(one) for one in lacks], "contradictions": [asdict(one) for one in against]}
-        print(json.dumps({**named, "complete": complete, **found}, indent=1))
+        missing, contradictions = [asdict(lack) for lack in lacks], [asdict(each) for each in against]
+        print(json.dumps({**run, "complete": complete, "missing": missing, "contradictions": contradictions}, indent=1))
         return
     out = console()
     for lack in lacks:
         out.print(f"missing: {lack}")
-    for one in against:
-        out.print(f"contradiction: {one}")
+    for contradiction in against:
+        out.print(f"contradiction: {contradiction}")
     verdict = "complete, and nothing in it contradicts itself" if complete else "no evidence as it stands"
-    out.print(f"{named['study']}: {named['arm']} · seed {named['seed']} ({named['run_id']}): {verdict}.")
+    out.print(f"{run['study']}: {run['arm']} · seed {run['seed']} ({run['run_id']}): {verdict}.")
 
 
-def show_replay(outcome: Replays, *, study: str | None, as_json: bool) -> None:
-    """Print what came of a replay: of one run, or of a whole study."""
-    counts = Counter(one.answer for one in outcome.comparisons)
+def show_replay(result: ReplayResult, *, study: str | None, as_json: bool) -> None:
+    """Print what a replay found: of one run, or of a whole study."""
+    counts = Counter(comparison.answer for comparison in result.comparisons)
     if as_json:
-        runs = [one.as_dict() for one in outcome.comparisons]
-        left_out = [{"run_id": run_id, "reason": reason} for run_id, reason in outcome.left_out]
-        every = {"study": study, "answers": counts, "trainings": outcome.trainings, "runs": runs, "left_out": left_out}
-        print(json.dumps(every if study else runs[0], indent=1))
+        runs = [comparison.as_dict() for comparison in result.comparisons]
+        left_out = [{"run_id": run_id, "reason": reason} for run_id, reason in result.left_out]
+        whole = {"study": study, "answers": counts, "trainings": result.trainings, "runs": runs, "left_out": left_out}
+        print(json.dumps(whole if study else runs[0], indent=1))
         return
     out = console()
     if study:
-        made = table("", ("run id", "arm", "answer", "first difference", "another"), ("seed", "epochs replayed"))
-        for one in outcome.comparisons:
-            first = f"epoch {one.differences[0].epoch}, {one.differences[0].quantity}" if one.differences else ""
-            replayed = f"{len(one.replayed)} of {one.recorded}"
-            another = ", ".join(kind for kind in ("environment", "data", "code") if getattr(one, kind))
-            made.add_row(one.run_id, one.arm, one.answer, first, another, one.seed, replayed)
-        out.print(made)
-    for one in outcome.comparisons:
-        if not study or one.answer != "EXACT":
-            out.print("\n".join(one.lines()), soft_wrap=True)
-    for _, reason in outcome.left_out:
+        out.print(_replays(result.comparisons))
+    for comparison in result.comparisons:
+        if not study or comparison.answer != "EXACT":
+            out.print("\n".join(comparison.lines()), soft_wrap=True)
+    for _, reason in result.left_out:
         out.print(f"Left out: {reason}.")
     if study:
         answers = ", ".join(f"{count} {answer}" for answer, count in counts.items())
-        out.print(f"{study}: {len(outcome.comparisons)} runs from {outcome.trainings} trainings: {answers}.")
+        out.print(f"{study}: {len(result.comparisons)} runs from {result.trainings} trainings: {answers}.")
+
+
+def _replays(comparisons: Sequence[Comparison]) -> Table:
+    texts, numbers = ("run id", "arm", "answer", "first difference", "another"), ("seed", "epochs replayed")
+    replays = table("", texts, numbers)
+    for comparison in comparisons:
+        differences = comparison.differences
+        first = f"epoch {differences[0].epoch}, {differences[0].quantity}" if differences else ""
+        another = ", ".join(kind for kind in ("environment", "data", "code") if getattr(comparison, kind))
+        replayed = f"{len(comparison.replayed)} of {comparison.recorded}"
+        replays.add_row(comparison.run_id, comparison.arm, comparison.answer, first, another, comparison.seed, replayed)
+    return replays
 
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _whole(value: float | None) -> str:
-    return _number(value, 0)
-
-
-def _mib(count: float) -> str:
-    return f"{count / 2**20:.0f} MiB of disk"

@@ -1,4 +1,4 @@
-"""Serve the store in MLflow's own UI, on this machine only, and tell which addresses to open."""
+"""Serve the store in MLflow's own UI, on this machine only, and print the addresses to open."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str
         base: the server's address.
         studies: names.
     """
-    found = [("all studies", f"{base}/#/experiments")]
+    views = [("all studies", f"{base}/#/experiments")]
     runs = store.runs(studies)
     for study in studies:
-        mine = runs[runs["study"] == study]
-        if mine.empty:
+        of_study = runs[runs["study"] == study]
+        if of_study.empty:
             continue
-        experiment = mine["experiment_id"].iloc[0]
-        real = mine[(mine["smoke"] == "false") & (mine["status"] == "FINISHED")]
-        ids = list((mine if real.empty else real)["run_id"].tail(NEWEST))
-        chosen = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
+        experiment = of_study["experiment_id"].iloc[0]
+        real = of_study[(of_study["smoke"] == "false") & (of_study["status"] == "FINISHED")]
+        ids = list((of_study if real.empty else real)["run_id"].tail(NEWEST))
         for what, mode in (("charts", "CHART"), ("classes", "ARTIFACT")):
-            place = f"{base}/#/experiments/{experiment}/runs?compareRunsMode={mode}&{TRAINING}"
-            found.append((f"{study}: {what}", place))
-        found.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}&{TRAINING}"))
-    return found
+            table = f"{base}/#/experiments/{experiment}/runs?compareRunsMode={mode}&{TRAINING}"
+            views.append((f"{study}: {what}", table))
+        chosen = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
+        views.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}&{TRAINING}"))
+    return views
 
 
 def serve(store: Store, studies: Sequence[str], port: int) -> int:
-    """Serve until stopped; a store behind a tracking server is served already, so only its addresses are told.
+    """Serve until stopped; a store behind a tracking server is served already, so only its addresses are printed.
 
     Returns:
         The exit status.
@@ -61,7 +61,7 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
         Stopped: by a signal; the server has ended.
     """
     if store.address.uri.startswith("http"):
-        _tell(addresses(store, store.address.name, studies))
+        _print_views(addresses(store, store.address.name, studies))
         return 0
     with socket.socket() as probe:
         try:
@@ -70,29 +70,6 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
         except OSError as error:
             raise UIError(f"port {port} cannot be used ({error.strerror}); name another with --port") from None
     base = f"http://{HOST}:{port}"
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
-    command += [
-        "--backend-store-uri",
-        store.address.uri,
-        "--default-artifact-root",
-        str(store.address.artifacts),
-        # Else it takes uploads into a folder of its own; artifacts are read from where the store says.
-        "--no-serve-artifacts",
-    ]
-    # By name, because MLflow's own list lets whole private ranges in.
-    command += ["--allowed-hosts", f"{HOST}:{port},localhost:{port}"]
-    command += ["--uvicorn-opts", "--log-level warning"]
     # Variables meant for another server could switch its checks off or move it.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     # Without its eight processes for jobs on traces, of which there are none here, it is up in half the time.
@@ -101,14 +78,31 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
     # What the server says goes to standard error: standard output is for the addresses.
     with stoppable("the store stays as it is"):
         # In a session of its own, so that no signal reaches it but ours, below.
-        server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
+        server = subprocess.Popen(_command(store, port), env=variables, stdout=sys.stderr, start_new_session=True)
         try:
             _wait(server, base)
-            _tell(addresses(store, base, studies))
+            _print_views(addresses(store, base, studies))
             print("Ctrl-C stops it.", flush=True)
             return server.wait()
         finally:
             _stop(server)
+
+
+def _command(store: Store, port: int) -> list[str]:
+    """MLflow's server of a store on this machine."""
+    options = {
+        "--host": HOST,
+        "--port": str(port),
+        "--workers": "1",
+        "--backend-store-uri": store.address.uri,
+        "--default-artifact-root": str(store.address.artifacts),
+        # By name, because MLflow's own list lets whole private ranges in.
+        "--allowed-hosts": f"{HOST}:{port},localhost:{port}",
+        "--uvicorn-opts": "--log-level warning",
+    }
+    # Else it takes uploads into a folder of its own; artifacts are read from where the store says.
+    command = [sys.executable, "-m", "mlflow", "server", "--no-serve-artifacts"]
+    return command + [word for option in options.items() for word in option]
 
 
 def _wait(server: subprocess.Popen[bytes], base: str) -> None:
@@ -134,6 +128,6 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             server.wait()
 
 
-def _tell(found: Sequence[tuple[str, str]]) -> None:
-    for what, address in found:
+def _print_views(views: Sequence[tuple[str, str]]) -> None:
+    for what, address in views:
         print(f"{what}:\n  {address}", flush=True)

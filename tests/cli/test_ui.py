@@ -78,6 +78,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
+@pytest.mark.fault("ui-from-elsewhere")
 def test_it_listens_on_this_machine_only(served: Served) -> None:
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", served.base)
     port = int(served.base.rpartition(":")[2])

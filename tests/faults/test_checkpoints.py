@@ -47,6 +47,7 @@ def trajectory(tmp_path: Path) -> Trajectory:
     return trained(tmp_path / "mine")
 
 
+@pytest.mark.fault("state-damaged")
 def test_wherever_a_state_is_cut_off_it_is_refused_and_the_one_before_is_used(trajectory: Trajectory) -> None:
     whole = newest(trajectory).read_bytes()
     for length in range(0, len(whole), 11):
@@ -57,6 +58,7 @@ def test_wherever_a_state_is_cut_off_it_is_refused_and_the_one_before_is_used(tr
         assert len(refused) == 1 and refused[0].startswith("the state after epoch 4 cannot be read (")
 
 
+@pytest.mark.fault("state-damaged")
 def test_whatever_bit_is_flipped_no_other_numbers_are_ever_used(trajectory: Trajectory) -> None:
     whole = newest(trajectory).read_bytes()
     good = trajectory.latest_state()
@@ -78,6 +80,7 @@ def test_whatever_bit_is_flipped_no_other_numbers_are_ever_used(trajectory: Traj
 @pytest.mark.parametrize(
     "other", [header(replace(CNN, learning_rate=0.01)), header(identity=ELSEWHERE)], ids=["config", "environment"]
 )
+@pytest.mark.fault("state-foreign")
 def test_a_state_of_another_trajectory_is_refused_even_with_the_same_numbers(
     trajectory: Trajectory, tmp_path: Path, other: Header
 ) -> None:
@@ -90,6 +93,7 @@ def test_a_state_of_another_trajectory_is_refused_even_with_the_same_numbers(
     ]
 
 
+@pytest.mark.fault("state-foreign")
 def test_a_state_of_another_epoch_is_refused(trajectory: Trajectory) -> None:
     shutil.copy(newest(trajectory).with_name("000003.npz"), newest(trajectory))
     refused: list[str] = []
@@ -142,6 +146,7 @@ def cut_off(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
 
 
+@pytest.mark.fault("state-damaged")
 def test_damaged_states_are_told_and_what_is_trained_again_has_the_same_weights(shorter: Lab, tmp_path: Path) -> None:
     lab = Lab(tmp_path, shorter.data)
     shutil.copytree(shorter.folder / "trajectories", tmp_path / "trajectories")
@@ -160,6 +165,7 @@ def test_damaged_states_are_told_and_what_is_trained_again_has_the_same_weights(
     assert lab.trajectories()[0].epochs()[:3] == before and lab.runs()["status"].iloc[0] == "FINISHED"
 
 
+@pytest.mark.fault("state-foreign")
 def test_epochs_that_were_not_trained_here_are_never_continued(shorter: Lab, tmp_path: Path) -> None:
     lab = Lab(tmp_path, shorter.data)
     shutil.copytree(shorter.folder / "trajectories", tmp_path / "trajectories")

@@ -1,6 +1,7 @@
-"""A data set that is not what it should be stops a run before anything is recorded; `test_data.py` has each fault.
+"""A data set that is not what it should be stops a run before anything is recorded.
 
-Here is what the user sees of them, and what happens to data that change in mid-run or lie in the cache.
+`science/test_data_refused.py` has each fault. Here is what the user sees of them, and what happens to data that change
+in mid-run or lie in the cache.
 """
 
 from __future__ import annotations
@@ -18,21 +19,20 @@ from fashion_cnn import data
 from fashion_cnn.config import DENSE
 from fashion_cnn.data import DataError
 from fashion_cnn.study import Study
-from tests.science.test_data import (  # noqa: F401 - fixtures among them
+from tests.support.command import Lab
+from tests.support.data_files import (
     TEST_LABELS,
     TRAIN_IMAGES,
     TRAIN_LABELS,
-    Server,
     as_nobody,
     content,
     expected_of,
-    open_folder,
     put,
-    server,
-    source,
+    serving,
 )
-from tests.support.command import Lab
 from tests.support.made_up import write_made_up
+
+pytestmark = pytest.mark.fault("data")
 
 TRAIN = ("train", "--model", "dense", "--epochs", 1)
 
@@ -99,7 +99,7 @@ def test_bad_data_are_named_in_one_line_and_nothing_is_recorded(tmp_path: Path, 
     assert not lab.folder.exists()
 
 
-def test_data_without_permission_are_named_in_one_line(open_folder: Path) -> None:  # noqa: F811
+def test_data_without_permission_are_named_in_one_line(open_folder: Path) -> None:
     path = open_folder / f"{TEST_LABELS}.gz"
     path.chmod(0)
     lab = Lab(open_folder.parent / "lab", open_folder)
@@ -132,17 +132,18 @@ def test_data_that_change_after_the_plan_was_made_fail_the_run(
     assert not lab.trajectories()[0].epochs()
 
 
-def test_a_good_copy_in_the_cache_survives_a_server_that_sends_bad_ones(
-    tmp_path: Path,
-    server: Server,  # noqa: F811
-) -> None:
-    expected, cache = expected_of(server.folder), tmp_path / "cache"
-    shutil.copytree(server.folder, cache)
+def test_a_good_copy_in_the_cache_survives_a_server_that_sends_bad_ones(tmp_path: Path) -> None:
+    source, cache = write_made_up(tmp_path / "source", seed=1), tmp_path / "cache"
+    expected = expected_of(source)
+    shutil.copytree(source, cache)
     (cache / f"{TRAIN_LABELS}.gz").unlink()
     before = {path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.iterdir()}
-    for path in server.folder.glob("*.gz"):
+    for path in source.glob("*.gz"):
         path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-1] + b"\x09"))
-    with pytest.raises(DataError, match=r"sent is not the file of made up .*; try again later"):
+    with (
+        serving(source) as server,
+        pytest.raises(DataError, match=r"sent is not the file of made up .*; try again later"),
+    ):
         data.download(cache, server.url, expected)
     (cache / ".download.lock").unlink()
     assert {

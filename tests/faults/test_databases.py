@@ -83,6 +83,7 @@ print(json.dumps(answers))
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("seconds", [0, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.fault("eight-at-once", note="5 minutes in the soak")
 def test_eight_that_start_at_once_on_one_fresh_store_lose_nothing(tmp_path: Path, seconds: int) -> None:
     writers = subprocess.run(
         [sys.executable, "-c", EIGHT, str(tmp_path), str(seconds)],
@@ -114,6 +115,7 @@ def test_eight_that_start_at_once_on_one_fresh_store_lose_nothing(tmp_path: Path
 
 @pytest.mark.soak
 @pytest.mark.timeout(1500)
+@pytest.mark.fault("eight-at-once", note="soak")
 def test_eight_trainings_that_start_at_once_on_one_fresh_store_share_what_they_can(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store", write_made_up(tmp_path / "data", train=64, test=64))
     train = ("train", "--model", "dense", "--workers", 1, "--epochs")
@@ -198,6 +200,7 @@ def held_store(tmp_path_factory: pytest.TempPathFactory) -> Held:
 
 
 @pytest.mark.slow
+@pytest.mark.fault("database-held", note="30 s")
 class TestADatabaseThatSomebodyHolds:
     def test_holds_up_no_training(self, held_store: Held) -> None:
         assert held_store.seconds["training"] < 15  # MLflow alone would wait for 20

@@ -99,6 +99,7 @@ def elsewhere(folder: Path, name: str, target: Path) -> None:
     (folder / name).symlink_to(target)
 
 
+@pytest.mark.fault("disk-full-checkpoint", note="a small tmpfs, and a limit to files where nothing can be mounted")
 def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_kept(disk: Disk) -> None:
     store = open_store(disk.folder)
     trajectory, run = header_and_record(store, FOUR)
@@ -137,6 +138,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_kept(disk:
 
 
 @pytest.mark.parametrize("part", ["database", "artifacts"])
+@pytest.mark.fault("disk-full-store")
 def test_what_the_store_has_no_room_for_is_sent_when_there_is_room(
     small: Disk, part: str, tmp_path: Path, hurried: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +177,7 @@ def test_what_the_store_has_no_room_for_is_sent_when_there_is_room(
 
 
 @pytest.mark.slow
+@pytest.mark.fault("disk-full-checkpoint")
 def test_a_training_that_fills_the_disk_ends_with_a_clear_line_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
     data = write_made_up(tmp_path / "data", train=64, test=64)
     train = ("train", "--model", "dense", "--epochs", 12)

@@ -23,6 +23,8 @@ from tests.project.test_setup import PYPROJECT, locked_versions
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 
+pytestmark = pytest.mark.fault("model")
+
 Change = Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
@@ -263,6 +265,7 @@ FLOORS = {  # by package: a version, and the holes that it was the first to be f
 @pytest.mark.parametrize(
     ("package", "floor", "holes"), [(p, v, h) for p, all in FLOORS.items() for v, h in all.items()]
 )
+@pytest.mark.fault("known-hole")
 def test_what_is_locked_and_what_is_allowed_is_free_of_a_known_hole(package: str, floor: str, holes: str) -> None:
     assert locked_versions(package) and min(locked_versions(package)) >= Version(floor), holes
     (allowed,) = (one for text in PYPROJECT["project"]["dependencies"] if (one := Requirement(text)).name == package)

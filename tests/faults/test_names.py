@@ -23,6 +23,8 @@ from fashion_cnn.study import Study, StudyError
 from tests.support.command import REPOSITORY, Lab
 from tests.support.scripted import database, header_and_record, open_store, record_one
 
+pytestmark = pytest.mark.fault("names")
+
 REFUSED = ("", "   ", "a\0b", "two\nlines", "tab\tstop", "\x1b[31mred", "right\u202eleft", "hidden\u200b", "x" * 10_000)
 MARKUP = "<img src=x onerror=alert(1)> [l](javascript:alert(1)) ![p](http://127.0.0.1:9/p) **b** `c` &amp; #1"
 ALLOWED = ("../../../outside", "..", "/etc/passwd", "👟 ünï", "'; DROP TABLE runs; --", "$(touch mark)", MARKUP)

@@ -73,6 +73,7 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 @pytest.mark.timeout(1500)
+@pytest.mark.fault("sigkill", note="5 kills; 50 in the soak")
 def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_once(
     tmp_path: Path, data: Path, kills: int, command: tuple[str, ...]
 ) -> None:
@@ -231,6 +232,7 @@ def hang_up(lab: Lab, terminal: Terminal, epoch: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.fault("signal")
 def test_a_signal_marks_runs_killed_tells_what_becomes_of_them_and_leaves_no_process(
     story: Story, name: str, status: int
 ) -> None:
@@ -242,6 +244,7 @@ def test_a_signal_marks_runs_killed_tells_what_becomes_of_them_and_leaves_no_pro
         assert "Traceback" not in story.errors[name]
 
 
+@pytest.mark.fault("signal")
 def test_a_hang_up_that_is_ignored_stops_nothing() -> None:
     code = (
         "import os, signal; from fashion_cnn.signals import stoppable; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
@@ -251,18 +254,21 @@ def test_a_hang_up_that_is_ignored_stops_nothing() -> None:
     assert done.stdout == "went on\n"
 
 
+@pytest.mark.fault("machine-dies")
 def test_a_run_without_heartbeat_is_listed_as_lost(story: Story) -> None:
     listed = {row["arm"]: row["status"] for row in json.loads(story.said["list --json"])}
     assert listed == {"long": "lost", "other": "FINISHED"}
     assert "1 lost: said to be running, but without a sign of life for two minutes." in story.said["list"]
 
 
+@pytest.mark.fault("machine-dies")
 def test_a_run_whose_process_lives_is_untouched_even_without_heartbeat(story: Story) -> None:
     row = story.row["beside a live one"]
     assert row["status"] == "RUNNING" and row["stop_reason"] == ""
     assert "lost" not in story.said["beside a live one"]
 
 
+@pytest.mark.fault("machine-dies")
 def test_the_next_call_closes_lost_runs_that_it_is_not_asked_for(story: Story) -> None:
     row = story.row["another run"]
     assert (row["status"], row["stop_reason"]) == ("KILLED", "lost")
@@ -270,6 +276,7 @@ def test_the_next_call_closes_lost_runs_that_it_is_not_asked_for(story: Story) -
     assert row["end_time"] < time.time() * 1000 - 1000  # its last epoch's, not when it was found
 
 
+@pytest.mark.fault("signal")
 def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, tmp_path: Path, slow_data: Path) -> None:
     assert "starting after epoch" in story.said["the same run"]
     row = story.row["the same run"]
@@ -281,10 +288,12 @@ def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, t
     check_records(story.lab)
 
 
+@pytest.mark.fault("machine-dies")
 def test_a_run_beats_every_fifteen_seconds_and_is_lost_after_two_minutes() -> None:
     assert (recorder.HEARTBEAT, LOST_AFTER) == (15, 120)
 
 
+@pytest.mark.fault("machine-dies")
 def test_a_long_epoch_or_a_long_send_is_no_loss_because_a_thread_beats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,6 +320,7 @@ def test_a_long_epoch_or_a_long_send_is_no_loss_because_a_thread_beats(
         keeper.leave(trajectory)
 
 
+@pytest.mark.fault("machine-dies")
 def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_path: Path) -> None:
     store = scripted.open_store(tmp_path)
     for seed in (0, 1, 2):
@@ -328,6 +338,7 @@ def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_p
 
 
 @pytest.mark.parametrize("stop_reason", ["killed", "error", "lost"])
+@pytest.mark.fault("clock")
 def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path: Path, stop_reason: str) -> None:
     store = scripted.open_store(tmp_path)
     ahead = 1000 * round(time.time() + 3600)
@@ -349,6 +360,7 @@ def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path
 # -- killed as if out of memory ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("out-of-memory")
 def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: Path, data: Path) -> None:
     lab = Lab(tmp_path, data)
     with killing_workers(lab, 1) as killed:
@@ -362,6 +374,7 @@ def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: 
     assert (run["status"], run["stop_reason"], run["error"]) == ("FINISHED", "epochs", "")
 
 
+@pytest.mark.fault("out-of-memory")
 def test_a_worker_that_is_killed_before_it_has_read_its_job_is_tried_again(tmp_path: Path, data: Path) -> None:
     lab = Lab(tmp_path, data)
     dense = ("train", "--model", "dense")
@@ -374,6 +387,7 @@ def test_a_worker_that_is_killed_before_it_has_read_its_job_is_tried_again(tmp_p
     assert set(lab.runs()["status"]) == {"FINISHED"}
 
 
+@pytest.mark.fault("out-of-memory")
 def test_a_worker_that_was_killed_twice_fails_its_run_and_the_others_go_on(tmp_path: Path, data: Path) -> None:
     lab = Lab(tmp_path, data)
 

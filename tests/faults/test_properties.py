@@ -30,6 +30,8 @@ from fashion_cnn.events import arrays_sha256
 from fashion_cnn.store.relocation import relocate
 from tests.support.made_up import write_made_up
 
+pytestmark = pytest.mark.fault("any-input")
+
 any_input = settings(database=None, deadline=timedelta(seconds=30), max_examples=150)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

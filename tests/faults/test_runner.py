@@ -13,6 +13,8 @@ from fashion_cnn.running.executor import Ended
 from fashion_cnn.running.runner import _Active, _Execution
 from tests.support.scripted import header_and_record, open_store
 
+pytestmark = pytest.mark.fault("disk-full-checkpoint")
+
 
 def test_a_worker_ended_for_a_full_disk_is_not_tried_again_and_the_reason_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -116,6 +116,7 @@ SEARCH = "/api/2.0/mlflow/experiments/search?max_results=5"
 CREATE = "/api/2.0/mlflow/experiments/create"
 
 
+@pytest.mark.fault("ui-from-elsewhere")
 class TestTheUI:
     @pytest.mark.parametrize(
         "host",
@@ -156,11 +157,13 @@ class TestTheUI:
         status, said = ui.ask("GET", f"/get-artifact?path={path}&run_id={run_id}")
         assert status == 400 and "Invalid path" in said
 
+    @pytest.mark.fault("moved")
     def test_finds_the_artifacts_of_a_store_that_was_moved(self, ui: UI) -> None:
         (run_id,) = ui.store.runs()["run_id"]
         status, said = ui.ask("GET", f"/get-artifact?path=config.json&run_id={run_id}")
         assert status == 200 and json.loads(said)["model"] == "dense"
 
+    @pytest.mark.fault("names", note="a browser over MLflow's UI")
     def test_shows_names_as_text_and_asks_nobody_else(self, ui: UI, browser: Browser) -> None:
         (row,) = ui.store.runs().to_dict("records")
         base, asked = f"http://127.0.0.1:{ui.port}", []
@@ -177,6 +180,7 @@ class TestTheUI:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.fault("signal")
 def test_a_stopped_ui_leaves_no_server_behind(tmp_path: Path, number: signal.Signals) -> None:
     open_store(tmp_path)
     lab, port = Lab(tmp_path, tmp_path), free_port()
@@ -337,6 +341,7 @@ def images(store: Store, run_id: str) -> Counter[tuple[str, str]]:
     return Counter((name.split("~")[1].split("+")[0], name.split("+step+")[1].split("+")[0]) for name in names)
 
 
+@pytest.mark.fault("server-dies")
 class TestATrackingServerThatDies:
     def test_does_not_hold_up_a_training(self, story: Story) -> None:
         assert "1 runs made" in story.said["train"]

@@ -19,7 +19,7 @@ from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 from tests.support.watch import GIVES_UP, ending, epochs, kill, processes, wait_until, workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3600), pytest.mark.fault("days")]
 
 SEEDS = int(os.environ.get("SOAK_SEEDS") or 10)  # of 20 runs each
 PROCESSES = 4

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn.cli import commands as cli
+from fashion_cnn.cli.actions import guarded
 from fashion_cnn.signals import Stopped, stoppable
 from tests.support.scripted import open_store
+
+pytestmark = pytest.mark.fault("signal")
 
 
 def test_a_signal_while_the_store_is_asked_is_no_error_of_the_store(
@@ -31,5 +33,5 @@ def test_a_signal_decides_the_status_whether_or_not_tracebacks_are_asked_for(
             os.kill(os.getpid(), signal.SIGTERM)
         return 0
 
-    assert cli._guarded(action, debug) == 143
+    assert guarded(action, debug) == 143
     assert capfd.readouterr().err == "stopped by SIGTERM; all is well\n"

@@ -36,6 +36,7 @@ def damage(trajectory: Trajectory, part: str) -> Path:
 
 
 @pytest.mark.parametrize("part", ["header", "run"])
+@pytest.mark.fault("folder-damaged")
 def test_a_damaged_folder_keeps_no_other_from_being_sent_or_cleaned(tmp_path: Path, part: str) -> None:
     store = open_store(tmp_path)
     folders = []
@@ -51,6 +52,7 @@ def test_a_damaged_folder_keeps_no_other_from_being_sent_or_cleaned(tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.fault("folder-damaged")
 def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path: Path) -> None:
     lab = Lab(tmp_path, write_made_up(tmp_path / "data", train=64, test=64))
     store, paths = open_store(tmp_path), []
@@ -66,6 +68,7 @@ def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path:
     assert "1 runs made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
 
 
+@pytest.mark.fault("folder-damaged")
 def test_whatever_is_wrong_with_one_folder_the_others_are_sent_and_it_is_told(
     tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def places(folder: Path) -> set[str]:
     return {path for path in named if "/original" in path}
 
 
+@pytest.mark.fault("moved")
 def test_a_moved_store_finds_its_artifacts_and_models_and_says_so(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved here"
     original.rename(moved)
@@ -122,6 +126,7 @@ def test_a_moved_store_finds_its_artifacts_and_models_and_says_so(original: Path
         assert {item.path for item in store.client.list_artifacts(run.info.run_id)} >= {"config.json", "figures"}
 
 
+@pytest.mark.fault("moved")
 def test_a_moved_store_records_beside_itself_and_sends_what_was_not_sent(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     original.rename(moved)
@@ -133,6 +138,7 @@ def test_a_moved_store_records_beside_itself_and_sends_what_was_not_sent(origina
     assert len(list((moved / "artifacts" / "baseline_study").iterdir())) == 3  # two finished runs, and their models
 
 
+@pytest.mark.fault("moved")
 def test_a_copy_uses_its_own_artifacts_and_leaves_the_originals_alone(original: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(original, copy)
@@ -144,6 +150,7 @@ def test_a_copy_uses_its_own_artifacts_and_leaves_the_originals_alone(original: 
     assert open_store(original).notices == []
 
 
+@pytest.mark.fault("moved")
 def test_a_database_copied_alone_still_reads_the_originals_artifacts(original: Path, tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     shutil.copy(original / "mlflow.db", tmp_path / "alone")
@@ -152,6 +159,7 @@ def test_a_database_copied_alone_still_reads_the_originals_artifacts(original: P
     assert all(is_whole(store, run_id) for run_id in store.runs()["run_id"])
 
 
+@pytest.mark.fault("moved")
 def test_artifacts_that_are_nowhere_are_told_with_where_to_put_them(original: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     original.rename(moved)
@@ -173,6 +181,7 @@ def test_a_place_that_somebody_chose_and_a_link_to_the_store_are_left_alone(orig
     assert places(original) == before
 
 
+@pytest.mark.fault("two-clones")
 def test_claims_take_one_code_and_say_what_they_left_out(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     for seed, code in enumerate((CODE, CODE, {**CODE, "models.py": "5" * 64})):
@@ -186,6 +195,7 @@ def test_claims_take_one_code_and_say_what_they_left_out(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.fault("two-clones")
 def test_two_clones_with_different_code_write_to_one_store_and_neither_is_taken_for_the_other(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store", write_made_up(tmp_path / "data", train=64, test=64))
     open_store(lab.folder)

@@ -47,6 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_made_up(tmp_path_factory.mktemp("data"), train=330, test=64)
 
 
+@pytest.mark.fault("exception-training")
 def test_an_exception_fails_its_run_with_the_traceback_the_other_arm_goes_on_and_so_does_it_later(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_an_exception_fails_its_run_with_the_traceback_the_other_arm_goes_on_and
     check_records(lab)
 
 
+@pytest.mark.fault("no-number")
 def test_a_loss_that_is_no_number_ends_its_run_as_failed_and_leaves_it_out_of_every_mean(
     tmp_path: Path, data: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_a_loss_that_is_no_number_ends_its_run_as_failed_and_leaves_it_out_of_ev
     assert chosen.empty and left_out == [("not finished", 1)]
 
 
+@pytest.mark.fault("clock")
 def test_durations_hold_though_the_clock_jumps(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = Lab(tmp_path / "lab", data)
     monkeypatch.setenv("PYTHONPATH", in_every_process(tmp_path / "fault", CLOCK))

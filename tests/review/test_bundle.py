@@ -648,6 +648,7 @@ JSON = st.recursive(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.fault("any-input", note="bundles")
 def test_whatever_a_file_holds_the_answer_is_an_outcome(small: bytes, data: st.DataObject) -> None:
     files = files_of(small)
     name = data.draw(st.sampled_from(sorted(set(files) - {"manifest.json", "ro-crate-metadata.json"})))
@@ -661,6 +662,7 @@ def test_whatever_a_file_holds_the_answer_is_an_outcome(small: bytes, data: st.D
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.fault("any-input", note="bundles")
 def test_whatever_a_value_is_made_the_answer_is_an_outcome(small: bytes, data: st.DataObject) -> None:
     files = files_of(small)
     name = data.draw(st.sampled_from([name for name in sorted(files) if name.endswith(".json")]))
@@ -689,6 +691,7 @@ def test_whatever_a_value_is_made_the_answer_is_an_outcome(small: bytes, data: s
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
+@pytest.mark.fault("any-input", note="bundles")
 def test_a_bundle_with_changed_bytes_never_holds(small: bytes, data: st.DataObject) -> None:
     content = bytearray(small)
     for _ in range(data.draw(st.integers(1, 3))):

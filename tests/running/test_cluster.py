@@ -330,6 +330,7 @@ def test_a_sqlite_file_is_no_store_for_a_cluster_of_several_nodes(team: Team, la
 
 @pytest.mark.timeout(600)
 class TestANodeThatDies:
+    @pytest.mark.fault("node-dies")
     def test_its_trajectories_go_on_elsewhere_and_no_run_is_recorded_twice(
         self, member: Member, data: Path, tmp_path: Path
     ) -> None:
@@ -414,6 +415,7 @@ class TestNodesOfOtherProcessors:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.fault("head-dies")
 class TestAHeadThatDies:
     @pytest.fixture
     def own(self) -> Iterator[Cluster]:
@@ -478,6 +480,7 @@ def test_without_an_address_a_cluster_of_this_machine_is_started_on_loopback_and
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="make extras")
+@pytest.mark.fault("node-silent")
 class TestANodeThatDoesNotAnswer:
     """A Ray whose nodes answer, or not."""
 
@@ -621,6 +624,7 @@ class Unlucky(LocalExecutor):
         yield from super().events(timeout)
 
 
+@pytest.mark.fault("node-dies")
 def test_a_task_whose_event_is_late_is_cancelled_before_another_takes_its_place(data: Path) -> None:
     exceptions = pytest.importorskip("ray.exceptions", reason="make extras")
     cancelled: list[object] = []
@@ -640,6 +644,7 @@ def test_a_task_whose_event_is_late_is_cancelled_before_another_takes_its_place(
     assert isinstance(ended, Ended) and ended.lost
 
 
+@pytest.mark.fault("node-dies")
 class TestAWorkerThatIsLost:
     def made(self, lab: Lab, executor: Unlucky, name: str, seed: int) -> tuple[Outcome, pd.DataFrame]:
         session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))

@@ -72,6 +72,7 @@ class TestReuse:
 
 
 class TestTwoCalls:
+    @pytest.mark.fault("eight-at-once")
     def test_of_two_calls_that_want_the_same_trajectory_one_waits_and_each_run_is_recorded_once(
         self, tmp_path: Path, slow_data: Path
     ) -> None:
@@ -87,6 +88,7 @@ class TestTwoCalls:
 
 
 class TestDrawing:
+    @pytest.mark.fault("sigkill")
     def test_an_epoch_that_was_written_but_not_drawn_is_drawn_when_its_run_goes_on(
         self, tmp_path: Path, data: Path
     ) -> None:
@@ -104,6 +106,7 @@ class TestDrawing:
         lab.call(*train)
         assert sorted({step for _, step in lab.images(lab.runs().iloc[0]["run_id"])}) == [0, 1, 2, 3]
 
+    @pytest.mark.fault("exception-drawing")
     def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
         self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -117,6 +120,7 @@ class TestDrawing:
         names = {item.path for item in lab.store().client.list_artifacts(row["run_id"])}
         assert "activations.npz" in names and "images" not in names
 
+    @pytest.mark.fault("exception-drawing")
     def test_what_could_not_be_drawn_on_the_way_is_told_too(
         self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

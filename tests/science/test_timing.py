@@ -11,6 +11,8 @@ import pytest
 from fashion_cnn import timing
 from fashion_cnn.timing import Timer
 
+pytestmark = pytest.mark.fault("clock")
+
 CLOCK = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 

@@ -186,6 +186,7 @@ def test_training_learns(trained: Trained) -> None:
     assert losses == sorted(losses, reverse=True)
 
 
+@pytest.mark.fault("no-number")
 def test_a_loss_that_is_no_number_any_more_ends_the_training_and_names_the_epoch(
     shared: Trainer, trained: Trained
 ) -> None:

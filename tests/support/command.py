@@ -18,7 +18,7 @@ from unittest import mock
 import pandas as pd
 
 from experiments import POST_RESULTS, STUDIES
-from fashion_cnn.cli.commands import console
+from fashion_cnn.cli import console
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, trajectories
@@ -100,9 +100,9 @@ class Lab:
 
     def images(self, run_id: str) -> dict[tuple[str, int], int]:
         """How many images of each layer and step a run has in MLflow's image grid."""
-        found: Counter[tuple[str, int]] = Counter()
+        images: Counter[tuple[str, int]] = Counter()
         for item in self.store().client.list_artifacts(run_id, "images"):
             match = re.fullmatch(r"images/feature_maps~(\w+)\+step\+(\d+)\+timestamp\+\d+\+[0-9a-f-]+\.png", item.path)
             if match:
-                found[match[1], int(match[2])] += 1
-        return dict(found)
+                images[match[1], int(match[2])] += 1
+        return dict(images)

@@ -243,9 +243,6 @@ def hold_cluster() -> None:
     cluster.shutdown()
 
 
-# -- processes -----------------------------------------------------------------------------------------------------
-
-
 def descendants(number: int) -> list[int]:
     """The processes that a process started, and those that these started, and so on."""
     parents: dict[int, list[int]] = {}

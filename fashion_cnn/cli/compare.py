@@ -1,0 +1,105 @@
+"""The commands for comparing runs: list, ui, report, export."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fashion_cnn.cli.actions import DONE, Project, open_store, write_output
+from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.study import select_studies
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fashion_cnn.store.tracking import Store
+
+
+def add_commands(commands: Commands) -> None:
+    """Add list, ui, report and export."""
+    commands.add("list", "list the recorded runs", _list, "study", "--json", "--tracking-uri")
+    ui = commands.add("ui", "serve the store on this machine and print the address to open", _ui, "--tracking-uri")
+    ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
+    ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
+    ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
+    report = commands.add(
+        "report", "write one offline HTML page of all studies", _report, "study", "--data-dir", "--tracking-uri"
+    )
+    report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
+    report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
+    export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")
+    export.add_argument("--output", metavar="DIR", default=".", help="folder to write into (default: this one)")
+
+
+def _list(project: Project, options: argparse.Namespace) -> int:
+    import time
+
+    import pandas as pd
+
+    from fashion_cnn.cli import tables
+    from fashion_cnn.store.heartbeat import is_lost
+
+    runs = _recorded_runs(project, options.study, open_store(options))
+    lost = pd.Series([is_lost(row, time.time()) for row in runs.to_dict("records")], runs.index, dtype=bool)
+    tables.show_runs(runs.assign(status=runs["status"].mask(lost, "lost")), as_json=options.json)
+    return DONE
+
+
+def _recorded_runs(project: Project, names: Sequence[str], store: Store) -> pd.DataFrame:
+    """The runs of the named studies; where none is named, all runs of the store."""
+    return store.runs(project.recorded_studies(names) if names else None)
+
+
+def _ui(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli.ui import serve
+    from fashion_cnn.reports.publish import load
+
+    chosen = select_studies(project.studies, [options.study] if options.study else [])
+    store = open_store(options, create=options.published)
+    if options.published and (imported := load(store, project.studies, project.published)):
+        print(f"{imported} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
+    return serve(store, [study.name for study in chosen], options.port)
+
+
+def _report(project: Project, options: argparse.Namespace) -> int:
+    import time
+
+    import pandas as pd
+
+    from fashion_cnn.evidence.verdicts import verdicts
+    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_records
+    from fashion_cnn.reports.page import render, study_figures
+
+    chosen = select_studies(project.studies, options.study)
+    data = data_set(options.data_dir)
+    store = open_store(options)
+    stored = recorded(store, project.studies)
+    views = study_records(store, chosen, data, stored)
+    page = render(
+        views,
+        verdicts=verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete),
+        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        exploratory=None if data is None else first_look(data),
+    )
+    write_output(Path(options.output), page.encode())
+    for view in views if options.figures else ():
+        for name, figure in study_figures(view).items():
+            path = Path(options.figures, view.study.name, name)
+            write_output(path, figure, option="--figures")
+            print(f"{path}: {len(figure) / 2**10:.0f} KiB")
+    print(f"{options.output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")
+    return DONE
+
+
+def _export(project: Project, options: argparse.Namespace) -> int:
+    store = open_store(options)
+    runs = _recorded_runs(project, options.study, store)
+    epochs = store.epochs(list(runs["run_id"]))
+    for name, frame in (("runs.csv", runs), ("epochs.csv", epochs)):
+        path = Path(options.output, name)
+        write_output(path, frame.to_csv(index=False).encode())
+        print(f"{path}: {len(frame)} rows")
+    return DONE

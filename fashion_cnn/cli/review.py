@@ -1,0 +1,184 @@
+"""The commands for reviewing the results: claims, check, replay, bundle, verify, results."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from fashion_cnn.cli.actions import DONE, FAILED, Project, answer, open_store, write_output
+from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.study import AD_HOC, select_studies
+from fashion_cnn.terminal import shown
+
+STORE = ("--json", "--tracking-uri")
+REPLAY = (
+    "Train a recorded run again in a fresh process, from its record alone, and compare the metrics of every epoch "
+    "in full precision and the SHA-256 of the weights; nothing is written. TensorFlow promises the same bits only "
+    "for the same hardware and software: the same processor and instruction set, threads, libraries. "
+    "The answers, the first that holds: INCONSISTENT (status 1): the record contradicts itself. "
+    "EXACT (0): every state is the same to the last bit, whatever the environment. "
+    "NOT COMPARABLE (1): other bits in another environment; is the result where other seeds would lead to expect "
+    "it? DIFFERENT (1): other bits in the same environment; where first, by how much, and why where that is known."
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Add claims, check, replay, bundle, verify and results."""
+    commands.add("claims", "decide each study's claims over the recorded seeds", _claims, "study", *STORE)
+    check = commands.add("check", "tell whether a run's record is complete and consistent", _check, *STORE)
+    check.add_argument("run_id", metavar="RUN_ID", help="or its first digits, at least 6")
+    _add_replay(commands)
+    bundle = commands.add(
+        "bundle", "pack the complete records of studies into one file for a reviewer", _bundle, "study", *STORE
+    )
+    bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
+    verify = commands.add(
+        "verify",
+        "check a bundle: its hashes, whether its records are complete and consistent, its claims",
+        _verify,
+        "--json",
+    )
+    verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
+    verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+    _add_results(commands)
+
+
+def _claims(project: Project, options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.verdicts import verdicts
+    from fashion_cnn.reports.gather import recorded
+
+    chosen = select_studies(project.studies, options.study)
+    stored = recorded(open_store(options), project.studies)
+    decided = verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete)
+    tables.show_verdicts(decided.of(chosen), as_json=options.json)
+    return DONE
+
+
+def _check(_: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.consistency import contradictions
+    from fashion_cnn.evidence.record import missing, rules_of
+    from fashion_cnn.review.replay import records_of
+
+    store = open_store(options)
+    (record,) = records_of(store, [store.find(options.run_id)])
+    lacks, against = missing(record, rules_of(record.row)), contradictions(record)
+    status = FAILED if lacks or against else DONE
+    return shown(status, lambda: tables.show_check(record, lacks, against, as_json=options.json))
+
+
+def _add_replay(commands: Commands) -> None:
+    replay = commands.add(
+        "replay",
+        "train a recorded run again, or a whole study, and compare it state by state",
+        _replay,
+        "--workers",
+        "--data-dir",
+        *STORE,
+    )
+    replay.description = REPLAY
+    replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
+    replay.add_argument(
+        "--all",
+        metavar="STUDY",
+        help=f"every run of a study, each trajectory trained once; of {commands.studies}, {AD_HOC}",
+    )
+    replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
+    replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
+
+
+def _replay(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli import tables
+    from fashion_cnn.review.replay import Options, ReplayError, replay
+
+    if (options.run_id is None) == (options.all is None):
+        raise ReplayError("name one run, or with --all a study; fashion-cnn list shows the runs")
+    store = open_store(options)
+    if options.all is None:
+        rows = [store.find(options.run_id)]
+    else:
+        rows = store.runs(project.recorded_studies([options.all])).to_dict("records")
+    result = replay(store, rows, Options(options.epochs, options.threads, options.workers, options.data_dir))
+    if not result.comparisons:
+        raise ReplayError(result.left_out[0][1] if result.left_out else f"{options.all} has no recorded runs")
+    status = DONE if all(comparison.answer == "EXACT" for comparison in result.comparisons) else FAILED
+    return shown(status, lambda: tables.show_replay(result, study=options.all, as_json=options.json))
+
+
+def _bundle(project: Project, options: argparse.Namespace) -> int:
+    import hashlib
+
+    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.reports.gather import selections
+    from fashion_cnn.review.pack import pack, told
+
+    chosen = selections(open_store(options), select_studies(project.studies, options.study))
+    content = pack(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=project.post.read_bytes())
+    output, sha256 = Path(options.output), hashlib.sha256(content).hexdigest()
+    write_output(output, content)
+    lines, packed = [], {}
+    for selection in chosen:
+        name, runs = selection.study.name, len(selection.records)
+        lines.append(f"{name}: {runs} runs; left out: {told(selection.left_out) or 'none'}")
+        lines += [f"  {run_id}: {reason}" for run_id, reason in selection.incomplete.items()]
+        left_out, incomplete = dict(selection.left_out), dict(selection.incomplete)
+        packed[name] = {"runs": runs, "left_out": left_out, "incomplete": incomplete}
+    lines += [
+        f"{output}: {len(content) / 2**20:.1f} MiB, SHA-256 {sha256}",
+        f"Publish the SHA-256 apart from the file: fashion-cnn verify {output} --expect {sha256}",
+    ]
+    value = {"file": str(output), "bytes": len(content), "sha256": sha256, "studies": packed}
+    answer(options, value, "\n".join(lines))
+    return DONE
+
+
+def _verify(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.environment import code_sha256
+    from fashion_cnn.review.verify import verify_file
+
+    result = verify_file(options.bundle, expected=options.expect, here=project.studies, code_sha256=code_sha256())
+    answer(options, result.as_dict(), f"{options.bundle}: {result}")
+    return DONE if result.holds else FAILED
+
+
+def _add_results(commands: Commands) -> None:
+    results = commands.add(
+        "results", "show what the published results say, check them, or bring them up to date", _results, *STORE
+    )
+    which = results.add_mutually_exclusive_group()
+    which.add_argument(
+        "--update",
+        action="store_true",
+        help="merge the store's complete records into experiments/results, and write the README's tables",
+    )
+    which.add_argument(
+        "--check",
+        action="store_true",
+        help="compute verdicts and tables again from the published files alone; status 1 where anything differs",
+    )
+
+
+def _results(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli import tables
+    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.reports.publish import problems, read, update, write_readme
+    from fashion_cnn.reports.published import verdicts_over
+
+    studies, published, post, readme = project.studies, project.published, project.post, REPOSITORY / "README.md"
+    if options.check:
+        wrong = problems(studies, published, post, readme)
+        answer(options, {"problems": wrong}, "\n".join(wrong) or f"{published.name}: all of it holds")
+        return FAILED if wrong else DONE
+    if options.update:
+        merged = update(open_store(options), studies, published, post)
+        write_readme(studies, published, post, readme)
+        value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
+        lines = [f"dropped: {line}" for line in merged.dropped]
+        lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
+        answer(options, value, "\n".join(lines))
+        return DONE
+    tables.show_verdicts(verdicts_over(studies, read(published), post.read_bytes()), as_json=options.json)
+    return DONE

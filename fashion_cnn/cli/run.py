@@ -1,0 +1,141 @@
+"""The commands for running experiments: run, train, sync, gc; and the experiment scripts' own."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fashion_cnn.cli.actions import DONE, FAILED, Project, ad_hoc, answer, guarded, open_store, show_notices
+from fashion_cnn.cli.parser import Commands, Parser, count, seed
+from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
+from fashion_cnn.study import Study, changes, select_studies
+from fashion_cnn.terminal import shown
+
+
+def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
+    """The command line of an experiment script; exits with its status."""
+    parser = Parser(description=f"{study.question} Trains and records the arms of {study.name}.")
+    parser.add_shared("--debug")
+    _add_run_options(parser, list(study.arms))
+    options = parser.parse_args(arguments)
+    raise SystemExit(guarded(lambda: _run([study], options), options.debug))
+
+
+def add_commands(commands: Commands) -> None:
+    """Add run, train, sync and gc."""
+    run = commands.add("run", "train and record studies", _run_selected, "study")
+    _add_run_options(run, commands.arms)
+    train = commands.add("train", "train and record one run that belongs to no study", _train)
+    _add_train_options(train)
+    commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
+    commands.add(
+        "gc", "drop what recorded runs no longer need from the trajectories' folders", _gc, "--json", "--tracking-uri"
+    )
+
+
+def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
+    parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
+    parser.add_argument("--first-seed", type=seed, default=0, metavar="K", help="the first of them (default: 0)")
+    parser.add_argument(
+        "--arms", nargs="+", default=(), metavar="NAME", help=f"only these arms, of: {'; '.join(arms)} (default: all)"
+    )
+    _add_training_options(parser)
+
+
+def _add_train_options(parser: Parser) -> None:
+    parser.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
+    parser.add_argument("--seed", type=seed, default=0, help="(default: 0)")
+    for name, setting in FIELDS.items():
+        default = "none" if setting.default is None else setting.default
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar={int: "N", float: "X", str: "NAME"}[kind(name)],
+            help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
+        )
+    _add_training_options(parser)
+
+
+def _add_training_options(parser: Parser) -> None:
+    """Add how runs are made: see `running.session.Options`."""
+    parser.add_shared("--workers", "--data-dir", "--tracking-uri")
+    parser.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    parser.add_argument(
+        "--no-reuse", action="store_true", help="train every run alone from the start and record it again, tagged"
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
+    parser.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="ray: on a cluster's nodes (default: local)"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="the Ray cluster's head, or auto for the cluster that runs here (default: RAY_ADDRESS, else a cluster of "
+        "this machine alone)",
+    )
+
+
+def _run_selected(project: Project, options: argparse.Namespace) -> int:
+    return _run(select_studies(project.studies, options.study), options)
+
+
+def _run(studies: Sequence[Study], options: argparse.Namespace) -> int:
+    return _record(studies, options.arms, range(options.first_seed, options.first_seed + options.seeds), options)
+
+
+def _train(_: Project, options: argparse.Namespace) -> int:
+    values = {name: parse(name, text) for name in FIELDS if (text := getattr(options, name)) is not None}
+    config = RunConfig(**values)
+    name = options.name or ", ".join(f"{key}={value}" for key, value in changes(config).items()) or "defaults"
+    return _record([ad_hoc({name: config})], (), [options.seed], options)
+
+
+def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], options: argparse.Namespace) -> int:
+    """Train and record what is not recorded yet of these arms and seeds, or print the plan."""
+    from fashion_cnn.cli import tables
+    from fashion_cnn.running.runner import run
+    from fashion_cnn.running.session import Options, Session
+
+    session = Session(
+        Options(
+            workers=options.workers,
+            smoke=options.smoke,
+            reuse=not options.no_reuse,
+            data_dir=options.data_dir,
+            tracking_uri=options.tracking_uri,
+            device=options.device,
+            executor=options.executor,
+            address=options.address,
+        )
+    )
+    try:
+        show_notices(session.store)
+        todo = session.plan(studies, arms, seeds)
+        if options.dry_run:
+            seconds, measured = session.seconds_per_work()
+            tables.show_plan(todo, seconds_per_work=seconds, measured=measured, workers=session.workers(todo))
+            return DONE
+        call = run(session, todo)
+    finally:
+        session.executor.stop()
+    return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies))
+
+
+def _sync(_: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.store.maintenance import sync
+
+    sent, trouble = sync(open_store(options))
+    text = f"{sent} runs sent" + (f"; then: {trouble}" if trouble else "")
+    answer(options, {"sent": sent, "error": trouble}, text)
+    return FAILED if trouble else DONE
+
+
+def _gc(_: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.store.maintenance import clean
+
+    freed, left = clean(open_store(options))
+    text = f"{freed / 2**20:.1f} MiB freed; {left} trajectories left alone: their runs have not all ended and been sent"
+    answer(options, {"bytes_freed": freed, "left": left}, text)
+    return DONE
