@@ -77,11 +77,8 @@ def texts(
     Returns:
         `config.json`, `environment.json`, `trajectory.json` and `requirements.txt`, by name.
     """
-    environment = {
-        "fingerprint": fingerprint,
-        "sha256": hashes["environment_sha256"],
-        "checkout": {name: checkout[name] for name in ("commit", "dirty", "remote")},
-    }
+    where = {name: checkout[name] for name in ("commit", "dirty", "remote")}
+    environment = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"], "checkout": where}
     trajectory = {
         "trajectory_sha256": hashes["trajectory_sha256"],
         "settings": settings,
