@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fashion_cnn.environment import KERNELS
 
-# TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook here.
+# TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook from here.
 OTHER_KERNELS = "tensorflow" in sys.modules and any(os.environ.get(name) != KERNELS[name] for name in KERNELS)
 if not OTHER_KERNELS:
     os.environ.update(KERNELS)
@@ -33,9 +33,9 @@ class ModelBuilder:
     """Builds, trains and tests the post's convolutional network, on one thread and bit for bit.
 
     The same arguments give the same weights as a recorded run of the same config and seed. Threads and determinism
-    are a matter of the whole process and are set at the first use. Where TensorFlow is initialised otherwise by
-    then, as in a notebook that has used it, the builder trains all the same and warns, once a process, that this
-    is no evidence. In a deterministic process Keras' own `fit` shuffles only after `keras.utils.set_random_seed`.
+    concern the whole process and are set at the first use. Where TensorFlow has been initialised otherwise by then, as
+    in a notebook that has used it, the builder trains all the same and warns, once per process, that the result is no
+    evidence. In a deterministic process Keras' own `fit` shuffles only after `keras.utils.set_random_seed`.
 
     Attributes:
         config: the settings, as a run has them.
@@ -65,7 +65,7 @@ class ModelBuilder:
             testing_images: likewise.
             testing_labels: likewise.
             additional_convolutions: pairs of convolution and pooling besides the first.
-            epochs: how often `fit` goes through the training images.
+            epochs: how many times `fit` goes through the training images.
             filters: of each convolution.
             use_callback: whether `fit` stops below a training loss.
             callback_loss: that loss; 0 never stops.
@@ -90,7 +90,6 @@ class ModelBuilder:
         self._testing = _checked("testing", testing_images, testing_labels)
         self._model: keras.Sequential | None = None
         self._callback: training.StopAtLoss | None = None
-        self._trainer: training.Trainer | None = None
 
     @property
     def model(self) -> keras.Sequential:
@@ -112,7 +111,7 @@ class ModelBuilder:
         self.model.summary()
 
     def fit(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> keras.callbacks.History:
-        """Train for `epochs` epochs, printing a line for each. As in Keras, a second fit trains on.
+        """Train for `epochs` epochs, printing a line for each. As in Keras, a second fit resumes where the first ended.
 
         Fitting for 5 epochs twice gives the weights of fitting for 10.
 
@@ -123,10 +122,10 @@ class ModelBuilder:
             `history` holds `loss` and `accuracy` of each epoch of this fit, `epoch` their numbers from 0.
 
         Raises:
-            DataError: Fashion-MNIST cannot be had.
-            TrainingError: a callback has batch hooks, or the loss is no finite number any more.
+            DataError: Fashion-MNIST is not available.
+            TrainingError: a callback has batch hooks, or the loss is no longer finite.
         """
-        trainer = self._made_trainer()
+        trainer = self._trainer
         history = keras.callbacks.History()
         stop = [self.callback] if self.config.callback_loss is not None else []
         last = trainer.epoch + self.config.epochs
@@ -141,27 +140,23 @@ class ModelBuilder:
         """The present model's loss and accuracy on the testing set.
 
         Raises:
-            DataError: Fashion-MNIST cannot be had.
+            DataError: Fashion-MNIST is not available.
         """
-        trainer = self._made_trainer()
-        if self._testing is None:
-            self._testing = _fashion_mnist().test_images, _fashion_mnist().test_labels
-        evaluation = trainer.evaluate(*self._testing)
+        trainer = self._trainer
+        images, labels = self._testing or (_fashion_mnist().test_images, _fashion_mnist().test_labels)
+        evaluation = trainer.evaluate(images, labels)
         return evaluation.loss, evaluation.accuracy
 
     def __call__(self) -> None:
-        """Build, train and test the model, and print how it did."""
+        """Build, train and test the model, and print its test loss and accuracy."""
         self.fit()
         loss, accuracy = self.test()
         print(f"Testing Loss: {loss:.2f}  Testing Accuracy: {accuracy:.2f}")
 
-    def _made_trainer(self) -> training.Trainer:
-        if self._trainer is None:
-            if self._training is None:
-                self._training = _fashion_mnist().train_images, _fashion_mnist().train_labels
-            images, labels = self._training
-            self._trainer = training.Trainer(self.config, self.seed, images, labels, model=self.model)
-        return self._trainer
+    @cached_property
+    def _trainer(self) -> training.Trainer:
+        images, labels = self._training or (_fashion_mnist().train_images, _fashion_mnist().train_labels)
+        return training.Trainer(self.config, self.seed, images, labels, model=self.model)
 
 
 @cache
@@ -185,7 +180,7 @@ def _set_up_process() -> None:
 
 
 def _checked(name: str, images: ArrayLike | None, labels: ArrayLike | None) -> Labelled | None:
-    """A given set as arrays, or None where none is given."""
+    """The given images and labels as arrays, or None where neither is given."""
     if images is None and labels is None:
         return None
     if images is None or labels is None:

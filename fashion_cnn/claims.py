@@ -1,4 +1,4 @@
-"""What a study claims of its arms before they run: each claim is a value. `evidence.statistics` decides them."""
+"""What a study claims of its arms before they run. A claim is a value; `evidence.statistics` decides it over seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     Floats: TypeAlias = NDArray[np.float64]
 
-
 ALPHA: Final = 0.05
 MEASURES: Final = {
     "test_accuracy": "test accuracy",
@@ -22,13 +21,13 @@ MEASURES: Final = {
     "epochs_trained": "epochs trained",
     "fit_cpu_seconds": "CPU seconds of training",
 }
-"""What a claim may be about: columns of the frame of runs, and how they are called."""
+"""What a claim may be about: columns of the frame of runs, and their names in a sentence."""
 DIGITS: Final = {"test_accuracy": 2, "test_loss": 2, "accuracy": 4, "loss": 4}
-"""The decimals that Keras and the post print of them."""
+"""How many decimals of them Keras and the post print."""
 
 
 class ClaimError(ValueError):
-    """A claim that cannot be one, or runs that cannot decide it: one line that says why."""
+    """An impossible claim, or runs that cannot decide it: one line that says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class _Stated:
     """What every claim has.
 
     Raises:
-        ClaimError: nothing is said, or an unknown source.
+        ClaimError: the sentence is empty, or the source unknown.
     """
 
     says: str
@@ -44,7 +43,7 @@ class _Stated:
     source: Literal["post", "ours"] = "post"
     """Whose sentence it is."""
     note: str = ""
-    """What a reader must know, such as where the sentence and the numbers beside it disagree."""
+    """What a reader must know, such as a disagreement between the sentence and the numbers beside it."""
 
     def __post_init__(self) -> None:
         if not self.says.strip():
@@ -59,7 +58,7 @@ class _Stated:
 
 
 @dataclass(frozen=True)
-class _Compared(_Stated):
+class _BetweenArms(_Stated):
     """A claim about the differences between two arms.
 
     Raises:
@@ -77,32 +76,22 @@ class _Compared(_Stated):
             raise ClaimError(f"the arm {self.arm!r} is compared with itself")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        raise NotImplementedError
-
-    @property
     def decimals(self) -> int:
-        """With which a difference is told."""
+        """How many decimals a difference is printed with."""
         return 4 if self.measure in DIGITS else 1
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arms it is about."""
-        return self.arm, self.other
 
 
 @dataclass(frozen=True)
-class _Directed(_Compared):
+class _Directed(_BetweenArms):
     """A claim that one arm lies beyond another.
 
     Raises:
-        ClaimError: a margin that is no number, or negative.
+        ClaimError: the margin is negative or not finite.
     """
 
     than: str = field(kw_only=True)
     margin: float = field(default=0.0, kw_only=True)
-    """By more than that, in units of the measure."""
+    """The difference must be larger than this, in units of the measure."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -110,9 +99,9 @@ class _Directed(_Compared):
             raise ClaimError(f"the margin is {self.margin!r}; allowed: a number of at least 0")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        return self.than
+    def arms(self) -> tuple[str, str]:
+        """The arm, and the one it is compared with."""
+        return self.arm, self.than
 
     @property
     def _beyond(self) -> str:
@@ -134,11 +123,11 @@ class Lower(_Directed):
 
 
 @dataclass(frozen=True)
-class Equivalent(_Compared):
+class Equivalent(_BetweenArms):
     """The mean difference between `arm` and `to` is at most `within`, whatever its sign.
 
     Raises:
-        ClaimError: `within` is no number above 0.
+        ClaimError: `within` is not a finite number above 0.
     """
 
     to: str
@@ -151,9 +140,9 @@ class Equivalent(_Compared):
             raise ClaimError(f"within is {self.within!r}; allowed: a number above 0")
 
     @property
-    def other(self) -> str:
-        """The arm that it is compared with."""
-        return self.to
+    def arms(self) -> tuple[str, str]:
+        """The arm, and the one it is compared with."""
+        return self.arm, self.to
 
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} within {self.within:g} of {self.to}"
@@ -164,13 +153,14 @@ class Stops(_Stated):
     """More than half of the runs of `arm` end before the epoch `before`, counted from 1.
 
     Raises:
-        ClaimError: `before` is no epoch that something can come before.
+        ClaimError: `before` is below 2, so no run could end before it.
     """
 
     arm: str
     before: int = field(kw_only=True)
+    measure: ClassVar[str] = "epochs_trained"
     decimals: ClassVar[int] = 2
-    """With which a share is told."""
+    """How many decimals a share is printed with."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -197,5 +187,8 @@ class NotTested(_Stated):
         return f"not tested: {self.why}"
 
 
-Test: TypeAlias = Higher | Lower | Equivalent | Stops
+Difference: TypeAlias = Higher | Lower | Equivalent
+"""A claim about the differences between two arms within a seed."""
+Test: TypeAlias = Difference | Stops
+"""A claim that runs can decide."""
 Claim: TypeAlias = Test | NotTested

@@ -50,7 +50,7 @@ VECTOR_FLAGS = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm
 
 
 class EnvironmentFault(RuntimeError):
-    """The environment lacks what was asked for: one line that says what."""
+    """The environment lacks what was asked for, such as a GPU: one line that says what."""
 
 
 def code_sha256(package: Path = PACKAGE) -> str:
@@ -66,7 +66,7 @@ def code_files(package: Path = PACKAGE) -> dict[str, str]:
 def files_sha256(files: Mapping[str, Any]) -> str:
     """Hex SHA-256 of some files' names and hashes.
 
-    Of the lines "sha256  name", one a file in sorted order: what `sha256sum config.py … | sha256sum` prints.
+    Of the lines "sha256  name", one per file in sorted order: what `sha256sum config.py … | sha256sum` prints.
     """
     lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -94,7 +94,7 @@ def fingerprint(threads: int, device: str = "cpu", variables: Mapping[str, str] 
         threads, the allow-listed variables, and for `gpu` the device and its driver.
 
     Raises:
-        EnvironmentFault: device is gpu and none answers.
+        EnvironmentFault: device is gpu and no GPU answers.
     """
     given = worker_variables(os.environ if variables is None else variables, device)
     model, flags = _processor()
@@ -125,7 +125,7 @@ def _version(distribution: str) -> str:
 
 
 def _processor() -> tuple[str, list[str]]:
-    """The processor's model and its vector flags, sorted; Linux tells both, elsewhere the model must do."""
+    """The processor's model and its vector flags, sorted; outside Linux there are no flags to read."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -154,8 +154,8 @@ def _gpu() -> str:
 
 def packages() -> list[str]:
     """Every installed distribution as `name==version`, sorted."""
-    found = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(found)]
+    installed = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
+    return [f"{name}=={version}" for name, version in sorted(installed)]
 
 
 @dataclass(frozen=True)
@@ -163,17 +163,17 @@ class Checkout:
     """The repository's state: which commit, and what differs from it."""
 
     commit: str
-    """Hex, or `unknown` outside a git checkout."""
+    """Hex; `unknown` outside a git checkout."""
     dirty: bool
     """Whether the package, the scripts or the lock differ from the commit."""
     diff: str
     """Of tracked files among these; empty where clean."""
     remote: str | None = None
-    """Where others find it, without credentials; None where it came from nowhere, or from a folder."""
+    """Where others find it, without credentials; None without a remote, or where the remote is a folder."""
 
 
 def checkout(repository: Path = REPOSITORY) -> Checkout:
-    """What git says of the repository; untracked files count as dirty but are not shown."""
+    """The state of the repository by git; untracked files count as dirty but are not in the diff."""
     paths = ["fashion_cnn", "experiments", "requirements.lock", ":(exclude)experiments/results"]
     commit = _git(repository, "rev-parse", "HEAD")
     if commit is None:
@@ -184,7 +184,7 @@ def checkout(repository: Path = REPOSITORY) -> Checkout:
 
 
 def _remote(repository: Path) -> str | None:
-    """The address of `origin`, or else of the first remote; as it is written, for rewriting rules may hold tokens."""
+    """The address of `origin`, or else of the first remote, as configured: git's rewriting rules may hold tokens."""
     names = (_git(repository, "remote") or "").split()
     name = "origin" if "origin" in names else next(iter(names), None)
     address = name and _git(repository, "config", "--get", f"remote.{name}.url")
@@ -195,7 +195,7 @@ def without_credentials(address: str) -> str | None:
     """A repository's address without user, password, query and fragment.
 
     `https://user:token@host/path?key=…` and git's short form `user@host:path` are both understood. None for a
-    folder's address, and for one whose parts cannot be told for sure.
+    folder's address, and for one whose parts cannot be identified for sure.
     """
     url = re.fullmatch(r"(?!file:)([a-z][a-z0-9+.-]*://)(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?", address)
     if url:

@@ -80,9 +80,9 @@ class Job:
     images: tuple[int, int] | None
     """Training and test images to use, counted from the first (a smoke run), or None for all."""
     state: State | None = None
-    """Where to go on from; None starts at epoch 0."""
+    """Where to resume; None starts at epoch 0."""
     history: tuple[Mapping[str, float], ...] = ()
-    """The metrics of each epoch known so far; may reach beyond `state`."""
+    """The metrics of each epoch known so far; may extend beyond `state`."""
     past_cuts: tuple[State, ...] = ()
     """States (their optimizer empty) before `state` that are still to be evaluated."""
     done_cuts: frozenset[int] = frozenset()
@@ -146,7 +146,7 @@ class CutDone:
 
 @dataclass(frozen=True)
 class Failed:
-    """The worker could not go on."""
+    """The worker had to stop."""
 
     reason: str
     """One line."""

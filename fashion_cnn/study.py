@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.claims import Claim
-from fashion_cnn.config import (
-    RunConfig,
-    nearest,
-)
+from fashion_cnn.config import RunConfig, nearest
 
 AD_HOC = "ad_hoc"  # the study of single runs that belong to none
 LONGEST_NAME = 120
 
 
 class StudyError(ValueError):
-    """A study, arm or seed that there is not: one line that says what there is."""
+    """An unknown study, arm or seed, or an impossible one: one line that says what there is."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Study:
     """A question, the arms that answer it, and what is claimed of them before they run.
 
     Raises:
-        StudyError: a name that cannot be one, no arms, or a claim about an arm that there is not.
+        StudyError: a name is not allowed, there are no arms, or a claim is about an unknown arm.
     """
 
     name: str
@@ -35,7 +32,7 @@ class Study:
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the names, which become those of experiments, folders and runs."""
+        """Check the names, which experiments, folders and runs will bear."""
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name):
             raise StudyError(f"{self.name!r} cannot be a study's name: use small letters, digits and _")
         if not self.arms:
@@ -58,7 +55,7 @@ def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study
     """The named studies in their own order; all where none is named.
 
     Raises:
-        StudyError: an unknown name; tells the nearest one.
+        StudyError: an unknown name; names the nearest one.
     """
     known = [study.name for study in studies]
     for name in names:
@@ -68,7 +65,7 @@ def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study
 
 
 def changes(config: RunConfig) -> dict[str, Any]:
-    """The settings in which a config differs from its network's default one, the network first."""
+    """The settings that differ from the defaults of the config's network; the network first where it is not the cnn."""
     base = RunConfig(model=config.model)
     differing = {name: value for name, value in config.canonical().items() if value != getattr(base, name)}
     return {"model": config.model, **differing} if config.model != RunConfig().model else differing

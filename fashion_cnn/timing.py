@@ -1,4 +1,4 @@
-"""Timer: how long a block took."""
+"""Timer: how long a block takes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class Timer:
-    """A context manager that tells when a block started and ended and how long it took.
+    """A context manager that says when a block started and ended and how long it took.
 
-    The clock times are for people; `elapsed`, `seconds` and `cpu_seconds` come from monotonic clocks, so a clock
-    that is set in between does not change them. Usable again and again; each use starts anew.
+    The clock times are for people; `elapsed`, `seconds` and `cpu_seconds` come from monotonic clocks, so
+    setting the clock in between does not change them. A timer can be used again and again; each use starts anew.
 
     Attributes:
         started: local clock time at the start, or None before the first use.
@@ -22,7 +22,7 @@ class Timer:
     """
 
     def __init__(self, emit: Callable[[str], object] | None = print) -> None:
-        """A timer that tells `emit` a line at the start and two at the end; None keeps it silent."""
+        """A timer that passes a line at the start and two at the end to `emit`; None keeps it silent."""
         self._emit = emit
         self.started: datetime | None = None
         self.ended: datetime | None = None

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from experiments import STUDIES
+from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import code_files, files_sha256, fingerprint, packages
-from fashion_cnn.evidence.consistency import parameters_of
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, Record, hashes_text, network_texts, texts
 from fashion_cnn.study import Study
 
@@ -81,7 +81,7 @@ class Filler:
             "weights_sha256": epochs[-1]["weights_sha256"],
             "artifacts_sha256": _sha256(artifacts[HASHES]),
             **config.params(),
-            "parameters": str(parameters_of(config)),
+            "parameters": str(parameter_count(config)),
             **measured,
         }
         return Record(row, epochs, artifacts)

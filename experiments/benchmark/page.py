@@ -9,12 +9,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from experiments.benchmark.task import Figures
 from fashion_cnn.store.files import write_bytes
 from fashion_cnn.terminal import console, duration, table
-
-Figures = dict[str, Any]
 
 
 def ratios(figures: Figures) -> dict[str, float]:
@@ -29,18 +27,18 @@ def ratios(figures: Figures) -> dict[str, float]:
         `suite_post_to_ours`: the wall time of the post's way by ours;
         `recording_share`: the CPU time of recording a run by that of its training.
     """
-    found = {}
+    quotients = {}
     if part := figures.get("epoch"):
         sides = part["sides"]
         ours = sides["ours"]["cpu_seconds"]["median"]
         for side in sides.keys() - {"ours"}:
-            found[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
-        found |= {f"limit_share_{side}": one["share_of_limit"] for side, one in sides.items()}
+            quotients[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
+        quotients |= {f"limit_share_{side}": values["share_of_limit"] for side, values in sides.items()}
     if part := figures.get("suite"):
-        found["suite_post_to_ours"] = part["ratio"]
+        quotients["suite_post_to_ours"] = part["ratio"]
     if part := figures.get("recording"):
-        found["recording_share"] = part["share"]
-    return dict(sorted(found.items()))
+        quotients["recording_share"] = part["share"]
+    return dict(sorted(quotients.items()))
 
 
 def spread(values: Sequence[float]) -> Figures:
@@ -50,7 +48,7 @@ def spread(values: Sequence[float]) -> Figures:
 
 @dataclass(frozen=True)
 class Section:
-    """What is told of a part, on the console and on the page."""
+    """What the console and the page say of a part."""
 
     title: str
     left: Sequence[str] = ()
@@ -62,8 +60,8 @@ class Section:
 
 
 def sections(figures: Figures) -> list[Section]:
-    """All that was measured, part by part; medians with the least and the most, and how many they are of."""
-    told: dict[str, Callable[[Figures], list[Section]]] = {
+    """All that was measured, part by part: medians, the least and the most, and of how many measurements."""
+    writers: dict[str, Callable[[Figures], list[Section]]] = {
         "epoch": _epoch_sections,
         "suite": _suite_sections,
         "recording": _recording_sections,
@@ -72,15 +70,17 @@ def sections(figures: Figures) -> list[Section]:
         "scaling": _scaling_sections,
         "server": _server_sections,
     }
-    return [section for part, tell_of in told.items() if part in figures for section in tell_of(figures[part])]
+    return [section for part, write_up in writers.items() if part in figures for section in write_up(figures[part])]
 
 
 def _epoch_sections(part: Figures) -> list[Section]:
     rows = []
-    for side, one in part["sides"].items():
-        cells = [_told(one["cpu_seconds"]), _told(one["seconds"]), f"{one['images_per_second']['median']:,.0f}"]
-        cells += [f"{ratio:.2f}" for ratio in one["ratio_to_fit"].values()]
-        rows.append([side, *cells, f"{one['flops_per_second']['median'] / 1e9:.1f}", f"{one['share_of_limit']:.1%}"])
+    for side, values in part["sides"].items():
+        reached = f"{values['flops_per_second']['median'] / 1e9:.1f}", f"{values['share_of_limit']:.1%}"
+        seconds = _median(values["cpu_seconds"]), _median(values["seconds"])
+        per_second = f"{values['images_per_second']['median']:,.0f}"
+        to_fit = [f"{ratio:.2f}" for ratio in values["ratio_to_fit"].values()]
+        rows.append([side, *seconds, per_second, *to_fit, *reached])
     limit = part["limit"]
     low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
     notes = [
@@ -100,13 +100,10 @@ def _epoch_sections(part: Figures) -> list[Section]:
 
 def _suite_sections(part: Figures) -> list[Section]:
     columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
-    rows = [
-        [
-            *(row["network"], " ".join(map(str, row["run_epochs"]))),
-            *(f"{row[name]:.1f}" if name in row else "-" for name in columns),
-        ]
-        for row in part["networks"]
-    ]
+    rows = []
+    for row in part["networks"]:
+        numbers = [f"{row[name]:.1f}" if name in row else "-" for name in columns]
+        rows.append([row["network"], " ".join(map(str, row["run_epochs"])), *numbers])
     how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
     notes = [
         f"Measured: an epoch on {part['images']:,} images (n = 1), times {part['scaled_by']:.3g}; fit alone, on "
@@ -132,32 +129,37 @@ def _recording_sections(part: Figures) -> list[Section]:
 
 
 def _startup_sections(part: Figures) -> list[Section]:
-    return [Section("fashion-cnn --help", notes=[f"{_told(part['seconds'])} s, median of n = {part['calls']}"])]
+    return [Section("fashion-cnn --help", notes=[f"{_median(part['seconds'])} s, median of n = {part['calls']}"])]
 
 
 def _store_sections(part: Figures) -> list[Section]:
     rows = []
     for name, ratio in part["growth"].items():
         for count in part["runs"]:
-            one = part[f"{name}_{count}"]
-            rows.append([name, f"{count:,}", f"{one['seconds']:.1f}", f"{one['peak_memory_mib']:.0f}"])
+            rows.append([name, f"{count:,}", *_command(part[f"{name}_{count}"])])
         rows.append([name, "growth", f"{ratio:.1f}x", ""])
     return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
 
 
 def _scaling_sections(figures: Figures) -> list[Section]:
     rows = []
-    for name, one in figures["executors"].items():
-        cells = [*(_told(seconds) for seconds in one["seconds"].values()), f"{one['speedup']:.2f}"]
-        cells += [*(f"{ratio:.3f}" for ratio in one["to_local"].values()), f"{one['overhead_seconds']:.1f}"]
-        rows.append([name, *cells, f"{one['overhead_share']:.1%}", f"{one['seconds_besides_epochs']:.1f}"])
+    for name, values in figures["executors"].items():
+        cells = [*(_median(seconds) for seconds in values["seconds"].values()), f"{values['speedup']:.2f}"]
+        cells += [*(f"{ratio:.3f}" for ratio in values["to_local"].values()), f"{values['overhead_seconds']:.1f}"]
+        rows.append([name, *cells, f"{values['overhead_share']:.1%}", f"{values['seconds_besides_epochs']:.1f}"])
     title = (
         f"{figures['tasks']} runs of {figures['epochs']} epochs of the default CNN, {figures['images']:,} images, "
         f"median of n = {figures['repeats']}"
     )
     heads = (
-        *("1 worker, s", "2 workers, s", "speed-up", "1 worker to local", "2 workers to local"),
-        *("a task more than local, s", "share", "a task besides its epochs, s"),
+        "1 worker, s",
+        "2 workers, s",
+        "speed-up",
+        "1 worker to local",
+        "2 workers to local",
+        "a task more than local, s",
+        "share",
+        "a task besides its epochs, s",
     )
     notes = [
         "Wall times; more than local and its share: of one worker, the share with epochs "
@@ -175,30 +177,31 @@ def _server_sections(figures: Figures) -> list[Section]:
 
 def _grown(figures: Figures) -> Section:
     rows = []
-    for name, found in figures["stores"].items():
+    for name, store in figures["stores"].items():
         for count in figures["runs"]:
-            shown, told = found[f"list_{count}"], found[f"report_{count}"]
-            cells = [f"{found[f'record_{count}']['median']:.2f}"]
-            cells += [f"{one[of]:.{digits}f}" for one in (shown, told) for of, digits in _COMMAND]
-            rows.append([name, f"{count:,}", *cells])
-        growth = found["growth"]
-        rows.append([name, "growth", *(f"{growth[of]:.1f}x" if of else "" for of in _GROWTH)])
+            commands = *_command(store[f"list_{count}"]), *_command(store[f"report_{count}"])
+            rows.append([name, f"{count:,}", f"{store[f'record_{count}']['median']:.2f}", *commands])
+        record, listed, report = (f"{store['growth'][what]:.1f}x" for what in ("record", "list", "report"))
+        rows.append([name, "growth", record, listed, "", report, ""])
     columns = ("record a run, s", "list, s", "MiB", "report, s", "MiB")
     title = f"A growing store; recording: median of n = {figures['sent']}; list and report: n = 1"
     return Section(title, ("store", "runs"), columns, rows)
 
 
 def _versions(figures: Figures) -> str:
-    return ", ".join(f"{_NAMES[name]} {told}" for name, told in sorted(figures["versions"].items()))
+    return ", ".join(f"{_NAMES[name]} {version}" for name, version in sorted(figures["versions"].items()))
 
 
 _NAMES = {"mlflow": "MLflow", "postgresql": "PostgreSQL", "ray": "Ray", "sqlite": "SQLite"}
-_COMMAND = (("seconds", 1), ("peak_memory_mib", 0))
-_GROWTH = ("record", "list", "", "report", "")
 
 
-def _told(taken: Figures) -> str:
-    return f"{taken['median']:.2f} ({taken['least']:.2f} to {taken['most']:.2f})"
+def _command(figures: Figures) -> tuple[str, str]:
+    """The seconds and the peak memory of a command."""
+    return f"{figures['seconds']:.1f}", f"{figures['peak_memory_mib']:.0f}"
+
+
+def _median(values: Figures) -> str:
+    return f"{values['median']:.2f} ({values['least']:.2f} to {values['most']:.2f})"
 
 
 def show(figures: Figures) -> None:
@@ -208,10 +211,10 @@ def show(figures: Figures) -> None:
     for section in sections(figures):
         out.print()
         if section.rows:
-            made = table(section.title, section.left, section.right)
+            grid = table(section.title, section.left, section.right)
             for row in section.rows:
-                made.add_row(*row)
-            out.print(made)
+                grid.add_row(*row)
+            out.print(grid)
         else:
             out.print(section.title)
         for note in section.notes:
@@ -252,10 +255,10 @@ def _line(values: Figures) -> str:
 
 
 def check_output(folder: Path, name: str) -> None:
-    """Make the folder for what is written, and see that it takes files: before the hours of measuring.
+    """Make the folder for the output and check that it takes files: before the hours of measuring.
 
     Raises:
-        OSError: it does not.
+        OSError: it cannot be made or written, or a folder has the name of a file to write.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):

@@ -7,23 +7,16 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import (
-    IMAGE_SIZE,
-    KERNEL_SIZE,
     MAX_SEED,
-    RunConfig,
-    feature_map_sizes,
     hash_of,
     trajectory_sha256,
 )
-from fashion_cnn.data import CLASS_NAMES
 from fashion_cnn.environment import files_sha256
 from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, whole_number
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -76,24 +69,12 @@ def _of_config(record: Record) -> Iterator[Contradiction]:
         values = config.canonical()
         for name in sorted({*values, *stored}):
             yield from _differ(name, values.get(name, "nothing"), stored.get(name, "nothing"), "config.json")
-    yield from _differ("parameters", whole_number(row.get("parameters")), parameters_of(config), "the config")
+    yield from _differ("parameters", whole_number(row.get("parameters")), parameter_count(config), "the config")
     seed, identity = whole_number(row.get("seed")), {name: str(row.get(name)) for name in BASIS}
     if seed is not None and seed <= MAX_SEED:
         named = trajectory_sha256(config, seed, **identity)
         where = "the hash of config, seed, data, code and environment"
         yield from _differ("trajectory_sha256", row.get("trajectory_sha256"), named, where)
-
-
-def parameters_of(config: RunConfig) -> int:
-    """How many trainable parameters a config's network has: weights and biases, layer by layer."""
-    total, channels, side = 0, 1, IMAGE_SIZE
-    for kind, size in feature_map_sizes(config):
-        if kind == "convolution":
-            assert config.filters is not None
-            total += (KERNEL_SIZE**2 * channels + 1) * config.filters
-            channels = config.filters
-        side = size
-    return total + (side**2 * channels + 1) * config.dense_units + (config.dense_units + 1) * len(CLASS_NAMES)
 
 
 def _of_environment(record: Record) -> Iterator[Contradiction]:

@@ -1,32 +1,33 @@
-"""Claims, and the statistics that decide them over seeds: frames in, verdicts out.
+"""The statistics that decide claims over seeds: frames in, verdicts out.
 
-A study states its claims before its runs. A sentence has one or more parts, each a claim with its own test. Arms are
-compared by the differences within a seed, because runs of one seed share the order of their data and often more.
+A study states its claims (`fashion_cnn.claims`) before its runs. A sentence has one or more parts, each a claim with
+its own test. Arms are compared by the differences within a seed, because runs of one seed share the order of their data
+and often more.
 
 Every part has a p value for support and one against. Either family of a study is adjusted by Holm's procedure, and a
 part is decided where an adjusted p value is at most alpha. So a study calls one of its parts supported though it is
 false with a probability of at most alpha, and contradicted though it is true likewise; over several studies the
 probabilities add up.
 
-What stands at the end, `printed_values`, asks of a number that somebody printed once whether it could be one of our
-runs. Nothing here reads a store or knows what the measures mean.
+Nothing here reads a store or knows what the measures mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from fashion_cnn.claims import ALPHA, DIGITS, Claim, ClaimError, Equivalent, Higher, Lower, NotTested, Stops, Test
+from fashion_cnn.claims import ALPHA, Claim, ClaimError, Equivalent, Lower, NotTested, Stops, Test
+from fashion_cnn.intervals import mean_interval, share_interval
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    Floats: TypeAlias = NDArray[np.float64]
+    from fashion_cnn.claims import Difference, Floats
 
 
 MIN_PAIRS: Final = 6
@@ -42,7 +43,7 @@ class Part:
     n: int
     """Seeds that have both runs; of `Stops`, runs."""
     unpaired: int
-    """Seeds that have a run of one arm only, or no number in one: they count for nothing."""
+    """Seeds with a run of only one arm, or with a run that lacks the number: they count for nothing."""
     estimate: float | None
     """The mean difference, `claim.arm` minus the other; of `Stops`, the share of runs that end before the epoch."""
     low: float | None
@@ -51,24 +52,25 @@ class Part:
     confidence: float
     """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
     (before Holm)."""
-    sd: float | None
+    sd: float | None = None
     """Of the differences (ddof = 1); of `Stops`, None."""
-    wins: int
+    wins: int = 0
     """Seeds in which the arm's run is higher (`Lower`: lower) than the other; of `Stops`, runs that end before."""
-    ties: int
+    ties: int = 0
     """Seeds in which both are equal to the last bit."""
-    constant: bool
+    constant: bool = False
     """Whether all differences are the same, so that the difference itself decides."""
-    p_for: float | None
-    p_against: float | None
-    p_for_holm: float | None
-    p_against_holm: float | None
-    verdict: Verdict
+    p_for: float | None = None
+    p_against: float | None = None
+    p_for_holm: float | None = None
+    p_against_holm: float | None = None
+    verdict: Verdict = "too few seeds"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values = {name: value for name, value in vars(self).items() if name != "claim"}
-        stated = {name: value for name, value in asdict(self.claim).items() if name not in _STATED}
+        of_the_sentence = ("says", "source", "note")
+        stated = {name: value for name, value in asdict(self.claim).items() if name not in of_the_sentence}
         return {"claim": type(self.claim).__name__, "text": str(self.claim), **stated, **values}
 
 
@@ -90,9 +92,6 @@ class Sentence:
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {**vars(self), "notes": list(self.notes), "parts": [part.as_dict() for part in self.parts]}
-
-
-_STATED: Final = ("says", "source", "note")
 
 
 def one_sided(differences: Floats, margin: float = 0.0) -> tuple[Floats, Floats]:
@@ -176,28 +175,6 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-def mean_interval(differences: Floats, confidence: float) -> tuple[float, float]:
-    """The interval of a mean: mean ± t((1 + confidence) / 2, n - 1) · s / √n.
-
-    NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
-    """
-    from scipy import special
-
-    n, mean = len(differences), float(differences.mean())
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2) * differences.std(ddof=1)) / math.sqrt(n)
-    return mean - half, mean + half
-
-
-def share_interval(successes: int, n: int, confidence: float) -> tuple[float, float]:
-    """The exact interval of a share, by quantiles of beta distributions (Clopper & Pearson 1934, Biometrika 26)."""
-    from scipy import special
-
-    tail = (1 - confidence) / 2
-    low = float(special.betaincinv(successes, n - successes + 1, tail)) if successes > 0 else 0.0
-    high = float(special.betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
-    return low, high
-
-
 def is_constant(differences: Floats) -> NDArray[np.bool_]:
     """Whether all differences (..., n) are the same, but for the rounding of a subtraction."""
     constant: NDArray[np.bool_] = differences.max(axis=-1) - differences.min(axis=-1) <= _rounding(differences)
@@ -216,8 +193,8 @@ def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) ->
     """The verdict on each sentence of a study.
 
     Args:
-        claims: of one study: Holm's procedure goes over all of its parts that have seeds enough to be tested.
-        runs: a row an arm and seed: `arm`, `seed` (a whole number, also as text), `epochs_trained` and the measures.
+        claims: of one study: Holm's procedure adjusts over all of its parts that have enough seeds to be tested.
+        runs: one row per arm and seed: `arm`, `seed` (a whole number, also as text), `epochs_trained` and the measures.
         alpha: the probability of a false verdict that is allowed, over the study.
 
     Returns:
@@ -229,17 +206,16 @@ def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) ->
     import numpy as np
 
     tests = [claim for claim in claims if not isinstance(claim, NotTested)]
-    found = [_measured(claim, runs, alpha) for claim in tests]
-    tested = [place for place, part in enumerate(found) if part.p_for is not None]
-    if tested:
-        raw = np.array([(found[place].p_for, found[place].p_against) for place in tested], dtype=float).T
-        for place, (p_for, p_against) in zip(tested, holm(raw).T, strict=True):
-            found[place] = _judged(found[place], float(p_for), float(p_against), alpha)
-    parts = dict(zip(map(id, tests), found, strict=True))
-    grouped: dict[str, list[Claim]] = {}
+    parts = [_measured(claim, runs, alpha) for claim in tests]
+    enough = [number for number, part in enumerate(parts) if part.p_for is not None]
+    if enough:
+        raw = np.array([(parts[number].p_for, parts[number].p_against) for number in enough], dtype=float).T
+        for number, (p_for, p_against) in zip(enough, holm(raw).T, strict=True):
+            parts[number] = _judged(parts[number], float(p_for), float(p_against), alpha)
+    sentences: dict[str, list[Claim]] = {}
     for claim in claims:
-        grouped.setdefault(claim.says, []).append(claim)
-    return [_sentence(group, [parts[id(one)] for one in group if id(one) in parts]) for group in grouped.values()]
+        sentences.setdefault(claim.says, []).append(claim)
+    return [_sentence(group, [part for part in parts if part.claim.says == says]) for says, group in sentences.items()]
 
 
 def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
@@ -267,29 +243,24 @@ def _judged(part: Part, p_for: float, p_against: float, alpha: float) -> Part:
 
 def _measured(claim: Test, runs: pd.DataFrame, alpha: float) -> Part:
     """Everything of a part but what its study's other parts decide."""
-    values = [_values(runs, arm, getattr(claim, "measure", "epochs_trained")) for arm in claim.arms]
-    seeds = sorted(set.intersection(*map(set, values)))
-    unpaired = len(set.union(*map(set, values))) - len(seeds)
-    columns = [[one[seed] for seed in seeds] for one in values]
+    by_arm = [_values(runs, arm, claim.measure) for arm in claim.arms]
+    seeds = sorted(set.intersection(*map(set, by_arm)))
+    unpaired = len(set.union(*map(set, by_arm))) - len(seeds)
+    columns = [[values[seed] for seed in seeds] for values in by_arm]
     if isinstance(claim, Stops):
         return _stopped(claim, columns[0], alpha)
     return _compared(claim, columns, unpaired, alpha)
 
 
 def _stopped(claim: Stops, epochs: Sequence[float], alpha: float) -> Part:
-    n, before = len(epochs), sum(one < claim.before for one in epochs)
+    n, before = len(epochs), sum(epoch < claim.before for epoch in epochs)
     low, high = share_interval(before, n, 1 - alpha) if n else (None, None)
     p_for, p_against = binomial(before, n) if n >= MIN_PAIRS else (None, None)
-    return Part(
-        claim, n, 0, before / n if n else None, low, high, 1 - alpha,
-        sd=None, wins=before, ties=0, constant=False,
-        p_for=p_for, p_against=p_against, p_for_holm=None, p_against_holm=None, verdict="too few seeds",
-    )  # fmt: skip
+    share = before / n if n else None
+    return Part(claim, n, 0, share, low, high, 1 - alpha, wins=before, p_for=p_for, p_against=p_against)
 
 
-def _compared(
-    claim: Higher | Lower | Equivalent, columns: Sequence[Sequence[float]], unpaired: int, alpha: float
-) -> Part:
+def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: int, alpha: float) -> Part:
     import numpy as np
 
     differences = np.subtract(*map(np.array, columns)).astype(float)
@@ -298,20 +269,15 @@ def _compared(
     low, high = mean_interval(differences, confidence) if n > 1 else (None, None)
     p_for = p_against = None
     if n >= MIN_PAIRS:
-        both = (
-            equivalence(differences, claim.within)
-            if isinstance(claim, Equivalent)
-            else one_sided(sign * differences, claim.margin)
-        )
-        p_for, p_against = (float(p) for p in both)
-    return Part(
-        claim, n, unpaired, float(differences.mean()) if n else None, low, high, confidence,
-        sd=float(differences.std(ddof=1)) if n > 1 else None,
-        wins=int((sign * differences > 0).sum()),
-        ties=int((differences == 0).sum()),
-        constant=n > 1 and bool(is_constant(differences)),
-        p_for=p_for, p_against=p_against, p_for_holm=None, p_against_holm=None, verdict="too few seeds",
-    )  # fmt: skip
+        if isinstance(claim, Equivalent):
+            both = equivalence(differences, claim.within)
+        else:
+            both = one_sided(sign * differences, claim.margin)
+        p_for, p_against = map(float, both)
+    mean = float(differences.mean()) if n else None
+    sd, constant = (float(differences.std(ddof=1)), bool(is_constant(differences))) if n > 1 else (None, False)
+    wins, ties = int((sign * differences > 0).sum()), int((differences == 0).sum())
+    return Part(claim, n, unpaired, mean, low, high, confidence, sd, wins, ties, constant, p_for, p_against)
 
 
 def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:
@@ -319,91 +285,8 @@ def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:
     for column in ("arm", "seed", measure):
         if column not in runs:
             raise ClaimError(f"the runs have no column {column!r}, which a claim needs")
-    part = runs[runs["arm"] == arm]
-    seeds = [int(seed) for seed in part["seed"]]
+    of_arm = runs[runs["arm"] == arm]
+    seeds = [int(seed) for seed in of_arm["seed"]]
     if len(set(seeds)) < len(seeds):
         raise ClaimError(f"the arm {arm!r} has a seed twice: choose one record of each")
-    return {seed: value for seed, value in zip(seeds, map(float, part[measure]), strict=True) if math.isfinite(value)}
-
-
-def prediction_interval(mean: float, sd: float, n: int, confidence: float = 1 - ALPHA) -> tuple[float, float]:
-    """Where one more run is expected: mean ± t((1 + confidence) / 2, n - 1) · s · √(1 + 1/n).
-
-    For values that are independent and about normal (Hahn & Meeker 1991, Statistical Intervals, 4.7).
-    """
-    from scipy import special
-
-    half = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * sd * math.sqrt(1 + 1 / n)
-    return mean - half, mean + half
-
-
-def printed_values(
-    printed: pd.DataFrame, configs: Mapping[tuple[str, str], str], runs: pd.DataFrame, epochs: pd.DataFrame
-) -> pd.DataFrame:
-    """Each printed number in the distribution of our runs of the same config.
-
-    Args:
-        printed: a row an epoch of one run of an arm: `study`, `arm`, `epoch`, `loss`, `accuracy`, and with the last
-            epoch `test_loss`, `test_accuracy`.
-        configs: the `config_sha256` of each study and arm; rows of other arms are left out.
-        runs: a row a config and seed: `run_id`, `config_sha256`, `test_loss`, `test_accuracy`; of any study.
-        epochs: a row an epoch of a run: `run_id`, `epoch`, `loss`, `accuracy`. Runs that ended before an epoch have
-            none.
-
-    Returns:
-        A row a number: `study`, `arm`, `measure`, `epoch`, `printed`, `give` (half its last digit), `n`, `mean`, `sd`,
-        `low`, `high` (the 95 % prediction interval for one more run), and `inside`: whether the number, give or take
-        half its last digit, meets the interval. Below n = 2 there is no interval and `inside` is None.
-    """
-    import pandas as pd
-
-    scores = {config: part for config, part in runs.groupby("config_sha256", sort=False)}
-    curves = {
-        key: part for key, part in epochs.merge(runs[["run_id", "config_sha256"]], on="run_id").groupby(
-            ["config_sha256", "epoch"], sort=False
-        )
-    }  # fmt: skip
-    rows = []
-    for row in printed.to_dict("records"):
-        config = configs.get((row["study"], row["arm"]))
-        for measure, digits in DIGITS.items():
-            if config is None or not math.isfinite(row[measure]):
-                continue
-            ours = scores.get(config) if measure.startswith("test_") else curves.get((config, row["epoch"]))
-            spread = _spread(() if ours is None else ours[measure], row[measure], 10.0**-digits / 2)
-            rows.append({name: row[name] for name in ("study", "arm", "epoch")} | {"measure": measure, **spread})
-    frame = pd.DataFrame(rows, columns=PRINTED)
-    return frame.astype({"inside": object})
-
-
-PRINTED: Final = [
-    *("study", "arm", "measure", "epoch", "printed", "give"),
-    *("n", "mean", "sd", "low", "high", "inside"),
-]
-
-
-def _spread(values: Sequence[float], printed: float, give: float) -> dict[str, Any]:
-    import numpy as np
-
-    ours = np.sort([value for value in values if math.isfinite(value)])  # so that their order changes no last digit
-    n = len(ours)
-    mean = float(ours.mean()) if n else math.nan
-    sd, low, high, inside = math.nan, math.nan, math.nan, None
-    if n > 1:
-        sd = float(ours.std(ddof=1))
-        low, high = prediction_interval(mean, sd, n)
-        inside = bool(printed - give <= high and printed + give >= low)
-    named = {"printed": printed, "give": give, "n": n, "mean": mean, "sd": sd, "low": low, "high": high}
-    return {**named, "inside": inside}
-
-
-def misses(values: pd.DataFrame) -> dict[str, float]:
-    """How many of some `printed_values` lie outside, of how many `compared`, and how many `by_chance` would.
-
-    One in twenty of numbers that are like ours would miss its 95 % interval, were they not rounded: half a last digit
-    of room on both sides makes it fewer, so `by_chance` is the most. Numbers of one run miss together, so the count
-    strays further from that than a binomial one.
-    """
-    compared = values[values["inside"].notna()]
-    outside = int((~compared["inside"].astype(bool)).sum())
-    return {"compared": len(compared), "outside": outside, "by_chance": ALPHA * len(compared)}
+    return {seed: value for seed, value in zip(seeds, map(float, of_arm[measure]), strict=True) if math.isfinite(value)}

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import ALPHA
+from fashion_cnn.evidence.printed import misses, printed_values
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import Sentence, decide, misses, printed_values
+from fashion_cnn.evidence.statistics import Sentence, decide
 from fashion_cnn.evidence.tables import from_json, to_json
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Verdicts:
     post: pd.DataFrame
     """What the post printed, a row an epoch."""
     printed: pd.DataFrame
-    """See `claims.printed_values`; by study and arm as in `post`."""
+    """See `evidence.printed.printed_values`; by study and arm as in `post`."""
     pool: pd.DataFrame
     """Our runs that `printed` compares with: one a config and seed, whichever study it is recorded in."""
 

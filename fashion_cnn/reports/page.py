@@ -22,13 +22,13 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
-from scipy import stats
 
 from fashion_cnn import figures
+from fashion_cnn.evidence.printed import COLUMNS, misses
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
-from fashion_cnn.evidence.statistics import PRINTED, misses
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
+from fashion_cnn.intervals import half_width
 from fashion_cnn.study import Study
 
 _FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g", "p": ".4f"}
@@ -116,12 +116,9 @@ def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
 
 def _spread(values: pd.Series) -> dict[str, float]:
-    """Mean, standard deviation, and the mean's 95 % interval: mean ± t(0.975, n - 1) · sd / √n.
-
-    For values that are independent and about normal: NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
-    """
+    """Mean, standard deviation, and the mean's 95 % interval; see `intervals.half_width`."""
     mean, sd, n = float(values.mean()), float(values.std(ddof=1)), len(values)
-    half = float(stats.t.ppf(0.975, n - 1)) * sd / math.sqrt(n) if n > 1 else math.nan
+    half = half_width(sd, n) if n > 1 else math.nan
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
@@ -129,7 +126,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
     """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
 
     Returns:
-        A row an arm and measure: the columns of `claims.printed_values` for test and training scores, and
+        A row an arm and measure: the columns of `evidence.printed.printed_values` for test and training scores, and
         `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
     post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
@@ -154,7 +151,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
                         **{"printed": float(values[measure]), "n": len(ours), **spread, "inside": None},
                     }
                 )
-    return pd.DataFrame(rows, columns=PRINTED)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 # -- the page -----------------------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
 from fashion_cnn.evidence import tables as bundle
+from fashion_cnn.evidence.printed import misses
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import Part, Sentence, misses
+from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.reports.page import arm_table, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
 from fashion_cnn.evidence.consistency import Contradiction
-from fashion_cnn.evidence.statistics import MIN_PAIRS, prediction_interval
+from fashion_cnn.evidence.statistics import MIN_PAIRS
+from fashion_cnn.intervals import prediction_interval
 
 Answer = Literal["INCONSISTENT", "EXACT", "NOT COMPARABLE", "DIFFERENT", "FAILED"]
 QUANTITIES: Final = ("loss", "accuracy", "test_loss", "test_accuracy", "weights_sha256")
@@ -133,7 +134,7 @@ class Interval:
 
 
 def intervals(replayed: Epoch, others: Sequence[Epoch]) -> list[Interval]:
-    """The 95 % prediction interval of each score; see `claims.prediction_interval`.
+    """The 95 % prediction interval of each score; see `intervals.prediction_interval`.
 
     Args:
         replayed: an epoch of the replay.

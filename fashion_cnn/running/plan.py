@@ -6,15 +6,8 @@ import shlex
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fashion_cnn.config import (
-    IMAGE_SIZE,
-    KERNEL_SIZE,
-    RunConfig,
-    check_seed,
-    feature_map_sizes,
-    hash_of,
-    nearest,
-)
+from fashion_cnn.architecture import multiply_adds
+from fashion_cnn.config import RunConfig, check_seed, hash_of, nearest
 from fashion_cnn.study import AD_HOC, Study, StudyError, changes
 
 SMOKE_EPOCHS = 2
@@ -135,18 +128,6 @@ def plan(runs: Sequence[Run], recorded: Collection[RunKey] = (), *, reuse: bool 
 def expected_epochs(config: RunConfig) -> int:
     """How many epochs a run is expected to need; an assumption where it stops at a loss."""
     return config.epochs if config.callback_loss is None else min(config.epochs, CALLBACK_EPOCHS)
-
-
-def multiply_adds(config: RunConfig) -> int:
-    """Multiplications and additions of one image's way through the network."""
-    total, channels, side = 0, 1, IMAGE_SIZE
-    for kind, size in feature_map_sizes(config):
-        if kind == "convolution":
-            assert config.filters is not None
-            total += size**2 * config.filters * KERNEL_SIZE**2 * channels
-            channels = config.filters
-        side = size
-    return total + side**2 * channels * config.dense_units + config.dense_units * 10
 
 
 def epoch_work(config: RunConfig) -> float:

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.evidence.consistency import contradictions, parameters_of
+from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import HASHES, MODEL, RULES, TEXTS, Record, Rule, missing
 from fashion_cnn.study import Study
 from tests.support.recorded import CURVES, record
@@ -94,8 +95,8 @@ class TestCompleteness:
 
 
 def test_a_config_has_as_many_parameters_as_keras_counts() -> None:
-    assert (parameters_of(CNN), parameters_of(DENSE)) == (113_386, 101_770)
-    assert parameters_of(replace(CNN, additional_convolutions=0, filters=16)) == 160 + (13**2 * 16 + 1) * 128 + 1290
+    assert (parameter_count(CNN), parameter_count(DENSE)) == (113_386, 101_770)
+    assert parameter_count(replace(CNN, additional_convolutions=0, filters=16)) == 160 + (13**2 * 16 + 1) * 128 + 1290
 
 
 def epoch(place: int, **values: Any) -> Record:

@@ -19,12 +19,12 @@ import pytest
 
 from experiments import RESULTS, STUDIES
 from experiments.benchmark import page as measured_page
-from experiments.benchmark import scaling
-from experiments.benchmark import sides as benchmark
+from experiments.benchmark import parts, scaling
+from experiments.benchmark.__main__ import PARTS, USUAL, main
 from experiments.benchmark.filling import Filler
 from experiments.benchmark.page import page, ratios, sections
-from experiments.benchmark.scaling import Trial
-from experiments.benchmark.sides import Task, epoch_operations, main, makespan, run_side
+from experiments.benchmark.parts import epoch_operations, makespan
+from experiments.benchmark.task import Task, run_side, run_timed_side
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.reports.gather import recorded
@@ -71,7 +71,7 @@ def measured(folder: str, written: Path) -> dict[str, Any]:
 @pytest.fixture
 def all_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch is found, installed or not."""
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: object())
+    monkeypatch.setattr(parts, "find_spec", lambda name: object())
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Task]]:
         calls.append((side, task))
         return FAKES[side]
 
-    monkeypatch.setattr(benchmark, "run_side", fake)
+    monkeypatch.setattr(parts, "run_timed_side", fake)
     monkeypatch.setattr("fashion_cnn.running.executor.default_workers", lambda threads: 2)
     return calls
 
@@ -127,7 +127,7 @@ def test_the_sides_take_turns(faked: list[tuple[str, Task]], folder: str, capsys
 def test_a_missing_torch_is_told(
     faked: list[tuple[str, Task]], folder: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(benchmark, "find_spec", lambda name: None)
+    monkeypatch.setattr(parts, "find_spec", lambda name: None)
     assert main(["--only", "epoch", "--repeats", "1", "--data-dir", folder]) == 0
     assert [side for side, _ in faked] == ["fit", "tuned", "ours", "limit"]
     printed = capsys.readouterr().out
@@ -382,7 +382,7 @@ def test_a_side_that_fails_ends_the_benchmark_with_its_last_line(
 ) -> None:
     command = [sys.executable, "-c", "import sys; sys.exit('KeyError: it broke')"]
     monkeypatch.setattr(
-        benchmark, "run_side", lambda *_: subprocess.run(command, capture_output=True, text=True, check=True)
+        parts, "run_timed_side", lambda *_: subprocess.run(command, capture_output=True, text=True, check=True)
     )
     assert main(["--only", "epoch", "--data-dir", folder]) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("ended with status 1: KeyError: it broke")
@@ -390,7 +390,7 @@ def test_a_side_that_fails_ends_the_benchmark_with_its_last_line(
 
 @pytest.mark.thorough
 def test_a_worker_is_measured_in_its_parts(folder: str) -> None:
-    figures = run_side("worker", Task(folder, (64, 32), CNN.canonical()))
+    figures = run_timed_side("worker", Task(folder, (64, 32)))
     assert set(figures) == set(FAKES["worker"])
     assert all(math.isfinite(figure) and figure > 0 for figure in figures.values())
     assert figures["process_seconds"] > figures["trained_seconds"] > figures["epoch_seconds"]
@@ -420,29 +420,29 @@ SIZES = (100, 1000, 10_000)
 
 class TestScaling:
     @pytest.fixture
-    def measured(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Trial]]:
+    def measured(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Task]]:
         """Nothing is measured: each measurement gives its fake figures. Returns the calls."""
-        calls: list[tuple[str, Trial]] = []
+        calls: list[tuple[str, Task]] = []
 
-        def fake(name: str, trial: Trial) -> dict[str, Any]:
-            calls.append((name, trial))
+        def fake(name: str, task: Task) -> dict[str, Any]:
+            calls.append((name, task))
             if name == "look":
                 return {"version": "1.2.3"}
             if name == "train":
-                seconds, trained = TRAINED[trial.executor, trial.workers]
-                return {"seconds": seconds + LUCK[calls.count((name, trial)) - 1], "trained_seconds": trained}
+                seconds, trained = TRAINED[task.executor, task.workers]
+                return {"seconds": seconds + LUCK[calls.count((name, task)) - 1], "trained_seconds": trained}
             command = {"seconds": 4.0, "peak_memory_mib": 500.0}
             found: dict[str, Any] = {}
             for place, size in enumerate(SIZES, start=1):
                 found |= {f"record_{size}": {"median": 0.5 * place}, f"list_{size}": command, f"report_{size}": command}
             return found
 
-        monkeypatch.setattr(scaling, "run_measurement", fake)
+        monkeypatch.setattr(scaling, "run_side", fake)
         monkeypatch.setattr(scaling, "find_spec", lambda name: object())
         return calls
 
     def test_speedup_and_overhead_are_those_of_the_median_wall_times(
-        self, measured: list[tuple[str, Trial]], folder: str, capsys: pytest.CaptureFixture[str]
+        self, measured: list[tuple[str, Task]], folder: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert main(["--scaling", "--quick", "--data-dir", folder, "--json"]) == 0
         figures = json.loads(capsys.readouterr().out)
@@ -459,31 +459,31 @@ class TestScaling:
         assert figures["scaling"]["stores"]["sqlite"]["growth"] == {"record": 3, "list": 1, "report": 1}
 
     def test_all_trainings_are_done_in_turn_as_often_as_asked(
-        self, measured: list[tuple[str, Trial]], folder: str
+        self, measured: list[tuple[str, Task]], folder: str
     ) -> None:
         assert main(["--scaling", "--repeats", "2", "--data-dir", folder]) == 0
         turn = [("local", 1), ("local", 2), ("ray", 1), ("ray", 2)]
-        assert [(trial.executor, trial.workers) for name, trial in measured if name == "train"] == [*turn, *turn]
+        assert [(task.executor, task.workers) for name, task in measured if name == "train"] == [*turn, *turn]
 
     def test_a_database_that_does_not_answer_ends_it_before_anything_is_measured(
-        self, measured: list[tuple[str, Trial]], folder: str, monkeypatch: pytest.MonkeyPatch
+        self, measured: list[tuple[str, Task]], folder: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(name: str, trial: Trial) -> dict[str, Any]:
-            measured.append((name, trial))
-            if trial.uri:
+        def fail(name: str, task: Task) -> dict[str, Any]:
+            measured.append((name, task))
+            if task.uri:
                 raise subprocess.CalledProcessError(1, "look", stderr="StoreError: it does not answer\n")
             return {"version": "1.2.3"}
 
-        monkeypatch.setattr(scaling, "run_measurement", fail)
+        monkeypatch.setattr(scaling, "run_side", fail)
         assert main(["--scaling", "--postgres", "postgresql://me@127.0.0.1/x", "--data-dir", folder]) == 1
         assert {name for name, _ in measured} == {"look"}
 
     def test_a_database_is_measured_besides_where_one_is_given(
-        self, measured: list[tuple[str, Trial]], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, measured: list[tuple[str, Task]], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         given = ["--postgres", "postgresql://me:s3cret@127.0.0.1/x", "--output", str(tmp_path)]
         assert main(["--scaling", "--data-dir", folder, *given]) == 0
-        assert [trial.uri for name, trial in measured if name == "grow"] == ["", "postgresql://me:s3cret@127.0.0.1/x"]
+        assert [task.uri for name, task in measured if name == "grow"] == ["", "postgresql://me:s3cret@127.0.0.1/x"]
         printed = capsys.readouterr()
         assert "postgresql" in printed.out and "10,000" in printed.out and "3.0x" in printed.out
         written = "".join(path.read_text() for path in tmp_path.iterdir())
@@ -492,14 +492,14 @@ class TestScaling:
         assert "s3cret" not in printed.out + printed.err + written
 
     def test_it_is_no_part_of_a_usual_call(self) -> None:
-        assert set(benchmark.USUAL) == set(benchmark.PARTS) - {"scaling", "server"}
+        assert set(USUAL) == set(PARTS) - {"scaling", "server"}
 
     def test_a_server_is_measured_alone_and_its_password_told_nowhere(
-        self, measured: list[tuple[str, Trial]], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, measured: list[tuple[str, Task]], folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         server = "http://me:s3cret@127.0.0.1:1"
         assert main(["--server", server, "--data-dir", folder, "--output", str(tmp_path)]) == 0
-        assert [(name, trial.uri, trial.runs) for name, trial in measured] == [("grow", server, (100, 1000))]
+        assert [(name, task.uri, task.runs) for name, task in measured] == [("grow", server, (100, 1000))]
         printed = capsys.readouterr()
         written = (tmp_path / "server.md").read_text() + (tmp_path / "server.json").read_text()
         assert "| server | growth | 2.0x | 1.0x |  | 1.0x |  |" in written and "MLflow" in written
@@ -517,16 +517,16 @@ class TestScaling:
 
     @pytest.mark.thorough
     def test_a_database_is_asked_what_it_is(self, folder: str) -> None:
-        figures = scaling.run_measurement("look", Trial(folder, (64, 32)))
+        figures = run_side("look", Task(folder, (64, 32)))
         assert figures == {"version": sqlite3.sqlite_version}
 
     @pytest.mark.thorough
     def test_a_store_is_measured_while_it_grows(self, folder: str) -> None:
-        figures = scaling.run_measurement("grow", Trial(folder, (64, 32), runs=(12, 24)))
+        figures = run_side("grow", Task(folder, (64, 32), runs=(12, 24)))
         assert all(math.isfinite(figure) and figure > 0 for figure in numbers(figures))
         assert {name for name in figures if name.endswith("_24")} == {"made_up_24", "record_24", "list_24", "report_24"}
 
     @pytest.mark.thorough
     def test_a_call_with_more_workers_is_measured(self, folder: str) -> None:
-        figures = scaling.run_measurement("train", Trial(folder, (64, 32), workers=2))
+        figures = run_side("train", Task(folder, (64, 32), workers=2))
         assert 0 < figures["trained_seconds"] < figures["seconds"]

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from experiments import STUDIES
+from fashion_cnn.architecture import multiply_adds
 from fashion_cnn.claims import Higher
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.running.plan import Run, expected_epochs, multiply_adds, plan, rerun_command, select_runs
+from fashion_cnn.running.plan import Run, expected_epochs, plan, rerun_command, select_runs
 from fashion_cnn.study import AD_HOC, Study, StudyError, select_studies
 
 ARMS = {

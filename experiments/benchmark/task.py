@@ -1,0 +1,82 @@
+"""A task, and how a side's process gets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from fashion_cnn.config import CNN, RunConfig
+from fashion_cnn.data import Dataset, load
+from fashion_cnn.environment import KERNELS, worker_variables
+from fashion_cnn.timing import Timer
+
+Figures = dict[str, Any]
+
+
+class MeasurementError(RuntimeError):
+    """It cannot be measured: one line that says why."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a side is to measure, as it goes to the side's process."""
+
+    folder: str
+    """The data set's."""
+    images: Sequence[int]
+    """How many training and test images."""
+    settings: Mapping[str, Any] = field(default_factory=CNN.canonical)
+    """The canonical form of a config."""
+    threads: int | None = 1
+    """Of `fit`; None is TensorFlow's default."""
+    steps: int = 1
+    """Of `fit`: how many steps are one call."""
+    executor: str = "local"
+    workers: int = 1
+    uri: str = ""
+    """Of an empty database or tracking server; empty is a SQLite store that is thrown away."""
+    runs: Sequence[int] = ()
+    """The sizes, in runs, at which a growing store is measured."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The config."""
+        return RunConfig.from_mapping(self.settings)
+
+    def data(self) -> Dataset:
+        """The images."""
+        return load(self.folder).first(*self.images)
+
+
+def run_side(side: str, task: Task) -> Figures:
+    """What a side measures in a fresh process.
+
+    Raises:
+        CalledProcessError: it ended with an error.
+    """
+    command = [sys.executable, "-m", "experiments.benchmark", "--side", side]
+    variables = worker_variables(os.environ, "cpu")
+    if side == "fit" and set(KERNELS) - set(os.environ):  # as TensorFlow comes
+        variables = {name: value for name, value in variables.items() if name not in KERNELS}
+    # The task is no argument, which anybody on the machine may read: a database's address holds a password.
+    given = json.dumps(asdict(task))
+    done = subprocess.run(command, input=given, capture_output=True, text=True, env=variables, check=True)
+    figures: Figures = json.loads(done.stdout.splitlines()[-1])
+    return figures
+
+
+def run_timed_side(side: str, task: Task) -> Figures:
+    """As `run_side`, and `process_seconds`, the wall time of the whole process."""
+    with Timer(emit=None) as timer:
+        figures = run_side(side, task)
+    return {**figures, "process_seconds": timer.seconds}
+
+
+def report_progress(line: str) -> None:
+    """Say on standard error what is measured now."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,223 @@
+"""Feature maps: what convolution and pooling layers make of images."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from fashion_cnn.figures.style import (
+    GAP,
+    FigureError,
+    Limits,
+    Pixels,
+    add_colour_bar,
+    add_picture,
+    add_text,
+    canvas,
+    colour_norm,
+    styled,
+    tile_sheet,
+    wrap,
+)
+
+Activations: TypeAlias = Mapping[str, NDArray[np.float32]]
+Channel: TypeAlias = int | Literal["strongest"]
+_MAP_COLOURS: Final = "inferno"  # the post's
+_PAGE: Final = 10.0  # inches: the widest
+_CAPTION: Final = (
+    "A channel of the same number shows unrelated features in two differently seeded networks, for chance decides "
+    "which channel learns what: to compare networks, look at the strongest channel or at all of them. Each column's "
+    "colours run from 0 to its highest value."
+)
+
+
+def strongest_channel(activation: NDArray[np.float32]) -> int:
+    """The channel of (..., channels) with the highest mean over images and places; of equals the lowest."""
+    return int(activation.reshape(-1, activation.shape[-1]).mean(axis=0, dtype=np.float64).argmax())
+
+
+def channel_maps(activations: Activations, layer: str, channel: Channel = 1) -> tuple[int, NDArray[np.float32]]:
+    """A channel's number and its maps of a layer, (n, height, width).
+
+    Raises:
+        FigureError: there is no such layer or channel.
+    """
+    if layer not in activations:
+        raise FigureError(f"there is no layer {layer!r}; there are: {', '.join(activations) or 'none'}")
+    maps = activations[layer]
+    number = strongest_channel(maps) if channel == "strongest" else channel
+    if number not in range(maps.shape[-1]):
+        raise FigureError(f"{layer} has no channel {channel!r}; there are: 0 to {maps.shape[-1] - 1}, 'strongest'")
+    return number, maps[..., number]
+
+
+def layer_scale(activations: Sequence[Activations]) -> dict[str, Limits]:
+    """Each layer's colour scale over several runs: from 0, or what is below it, to the highest value."""
+    by_layer: dict[str, list[NDArray[np.float32]]] = {}
+    for layers in activations:
+        for layer, maps in layers.items():
+            by_layer.setdefault(layer, []).append(maps)
+    return {layer: _limits(*maps) for layer, maps in by_layer.items()}
+
+
+@styled
+def feature_maps(
+    images: Pixels, activations: Activations, *, class_name: str, indices: Sequence[int],
+    channels: Sequence[Channel] = (1, "strongest"), title: str = "",
+) -> Figure:  # fmt: skip
+    """The post's figure: what each layer makes of images of one class. Images are rows; the input, layers columns.
+
+    There is a block for each of the `channels`: a number (the post's is 1), or "strongest": each layer's channel of
+    the highest mean over these images. A line below says why both.
+    """
+    _check_maps(activations, images, indices)
+    labels, gap, header, columns = 0.95, 0.08, 0.68, len(activations) + 1
+    cell = min(1.2, (_PAGE - labels) / columns - gap)
+    width, block = labels + columns * (cell + gap), header + len(images) * (cell + gap)
+    caption = textwrap.fill(_CAPTION, round(width * 17))
+    figure, top = canvas(title, width, len(channels) * block + 0.05 + 0.15 * (caption.count("\n") + 1))
+    for channel in channels:
+        chosen = [(layer, *channel_maps(activations, layer, channel)) for layer in activations]
+        name = "Each layer's strongest channel" if channel == "strongest" else f"Channel {channel} of each layer"
+        add_text(figure, 0.1, top + 0.1, name, weight="bold", va="center")
+        for row, (image, index) in enumerate(zip(images, indices, strict=True)):
+            height = top + header + row * (cell + gap)
+            axes = add_picture(figure, (labels, height, cell, cell), image, "gray", (0, 255)).axes
+            axes.set_ylabel(f"{wrap(class_name, 1)}\ntest image\n{index}", rotation=0, ha="right", va="center")
+            axes.set_title(f"input\n{_shape(image)}" if row == 0 else "", size=8)
+            for column, (layer, number, maps) in enumerate(chosen, start=1):
+                box = (labels + column * (cell + gap), height, cell, cell)
+                axes = add_picture(figure, box, maps[row], _MAP_COLOURS, _limits(maps)).axes
+                words = f"{layer}\n{_shape(activations[layer][row])}\nchannel {number}{'' if maps.any() else ': all 0'}"
+                axes.set_title(words if row == 0 else "", size=8)
+        top += block
+    add_text(figure, 0.1, top + 0.03, caption, size=7.5, color="0.25")
+    return figure
+
+
+@styled
+def all_channels(activations: Activations, *, title: str = "", scale: Mapping[str, Limits] | None = None) -> Figure:
+    """Every channel of every layer for one image: a block of tiles per layer, channels in order.
+
+    Here activations are (height, width, channels). The scale, each layer's lowest and highest colour, is by default
+    theirs; give that of several runs (`layer_scale`) to compare their figures.
+    """
+    _check_maps({layer: maps[np.newaxis] for layer, maps in activations.items()})
+    scale = layer_scale([activations]) if scale is None else scale
+    if missing := [layer for layer in activations if layer not in scale]:
+        raise FigureError(f"the scale has no layer {missing[0]!r}; there are: {', '.join(scale) or 'none'}")
+    columns, labels, bar, header, width = 16, 0.55, 0.6, 0.32, 8.6
+    tile = (width - labels - bar) / columns
+    heights = {layer: math.ceil(maps.shape[-1] / columns) * tile for layer, maps in activations.items()}
+    figure, top = canvas(title, width, sum(heights.values()) + len(heights) * header)
+    for layer, maps in activations.items():
+        top += header
+        channels = maps.shape[-1]
+        shown = min(columns, channels)
+        sheet = tile_sheet(np.moveaxis(maps, -1, 0), shown, np.nan)
+        drawn = add_picture(figure, (labels, top, shown * tile, heights[layer]), sheet, _MAP_COLOURS, scale[layer])
+        drawn.axes.set_title(f"{layer}  {_shape(maps)}", loc="left", size=8.5, weight="bold", pad=3)
+        firsts = np.arange(0, channels, columns)
+        places = (firsts / columns + 0.5) * len(sheet) / len(firsts)
+        drawn.axes.set_yticks(places, [f"{first}-{min(first + columns, channels) - 1}" for first in firsts])
+        drawn.axes.tick_params(length=0, labelsize=7)
+        add_colour_bar(figure, (width - bar + 0.08, top, 0.1, heights[layer]), drawn, scale[layer], "vertical")
+        top += heights[layer]
+    return figure
+
+
+def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, enlarge: int = 512) -> Pixels:
+    """All channels of a layer for one image as a near-square sheet of tiles, for MLflow's image grid.
+
+    Args:
+        activation: (height, width, channels), float32.
+        low: the value of the darkest colour.
+        high: the value of the brightest.
+        enlarge: pixels that the longer side has at least, each pixel of a map becoming a square: MLflow's own
+            thumbnails blur small images.
+
+    Returns:
+        (H, W, 3), uint8.
+    """
+    tiles = np.moveaxis(activation, -1, 0)
+    colours = matplotlib.colormaps[_MAP_COLOURS](colour_norm(low, high)(tiles), bytes=True)[..., :3]
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    side, gaps = max((columns * tiles.shape[2], columns - 1), (rows * tiles.shape[1], rows - 1))
+    return tile_sheet(colours, columns, 128, math.ceil((enlarge - gaps * GAP) / side))
+
+
+@styled
+def arms_feature_maps(
+    activations: Mapping[str, Activations], images: Pixels, *, indices: Sequence[int], image: int, class_name: str,
+    title: str = "",
+) -> Figure:  # fmt: skip
+    """How the networks of several arms see one image: arms as rows, each layer's strongest channel in a column.
+
+    A layer has one colour scale over the arms. Arms without maps (dense) are left out; where an arm lacks a layer
+    that another has, nothing is drawn.
+
+    Args:
+        activations: by arm, of all the images. The strongest channel has the highest mean over all of them.
+        images: the input.
+        indices: of the images.
+        image: the index of the one to show.
+        class_name: of that image.
+        title: what study and seed this is.
+    """
+    arms = {arm: maps for arm, maps in activations.items() if maps}
+    if image not in indices:
+        raise FigureError(f"there is no test image {image} here; there are: {', '.join(map(str, indices))}")
+    for maps in arms.values() or [{}]:
+        _check_maps(maps, images, indices)
+    place = list(indices).index(image)
+    chosen = {arm: {layer: channel_maps(maps, layer, "strongest") for layer in maps} for arm, maps in arms.items()}
+    shown = {arm: {layer: maps[place] for layer, (_, maps) in layers.items()} for arm, layers in chosen.items()}
+    scale = layer_scale(list(shown.values()))
+    labels, gap, header, foot = 1.5, 0.12, 0.95, 0.32
+    cell = min(1.15, (_PAGE - labels) / len(scale) - gap)
+    width, row_height = labels + len(scale) * (cell + gap), cell + 0.36
+    figure, top = canvas(title, width, header + len(arms) * row_height + foot)
+    add_picture(figure, (0.1, top + 0.05, 0.75, 0.75), images[place], "gray", (0, 255))
+    add_text(figure, 0.92, top + 0.4, f"{wrap(class_name, 1)}\ntest image {image}", va="center")
+    top += header
+    for row, arm in enumerate(arms):
+        add_text(figure, 0.1, top + row * row_height + cell / 2, wrap(arm, labels), va="center")
+    for column, (layer, limits) in enumerate(scale.items()):
+        left = labels + column * (cell + gap)
+        add_text(figure, left + cell / 2, top - 0.06, layer, ha="center", va="bottom")
+        for row, (arm, maps) in enumerate(shown.items()):
+            if layer in maps:
+                box = (left, top + row * row_height, cell, cell)
+                drawn = add_picture(figure, box, maps[layer], _MAP_COLOURS, limits)
+                words = f"{_shape(arms[arm][layer][place])}\nchannel {chosen[arm][layer][0]}"
+                drawn.axes.set_xlabel(words, size=7, labelpad=2)
+        add_colour_bar(figure, (left, top + len(arms) * row_height, cell, 0.09), drawn, limits, "horizontal")
+    return figure
+
+
+def _check_maps(activations: Activations, images: Pixels | None = None, indices: Sequence[int] | None = None) -> None:
+    if not activations:
+        raise FigureError("there are no feature maps: a dense network has no convolution or pooling layer")
+    for layer, maps in activations.items():
+        if maps.ndim != 4 or not maps.size:
+            raise FigureError(f"{layer} has shape {maps.shape}; its maps must be (images, height, width, channels)")
+        for name, others in (("images", images), ("indices", indices)):
+            if others is not None and len(others) != len(maps):
+                raise FigureError(f"{layer} has maps of {len(maps)} images, but there are {len(others)} {name}")
+
+
+def _limits(*maps: NDArray[np.float32]) -> Limits:
+    """The colour scale of some maps; it starts at 0, where nothing is seen, so that a bright constant is bright."""
+    return min(0.0, *(float(values.min()) for values in maps)), max(float(values.max()) for values in maps)
+
+
+def _shape(maps: NDArray[Any]) -> str:
+    return "\N{MULTIPLICATION SIGN}".join(map(str, maps.shape))

@@ -1,0 +1,232 @@
+"""How every figure looks, its bytes as PNG or SVG, what is refused, and pictures placed by hand."""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Labels: TypeAlias = NDArray[np.integer[Any]]
+Limits: TypeAlias = tuple[float, float]
+Box: TypeAlias = tuple[float, float, float, float]  # inches from the figure's left and top; width, height
+
+# seaborn's "colorblind" (after Okabe and Ito), without the second that importing seaborn takes.
+COLOURS: Final = (
+    "#0173B2", "#DE8F05", "#029E73", "#D55E00", "#CC78BC", "#CA9161", "#FBAFE4", "#949494", "#ECE133", "#56B4E9",
+)  # fmt: skip
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: Final[tuple[Any, ...]] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+STYLE: Final[dict[Any, Any]] = {
+    **{name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"},
+    "font.size": 8.5, "axes.titlesize": 9, "axes.labelsize": 8.5, "figure.titlesize": 10.5, "legend.fontsize": 8.5,
+    "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "hatch.linewidth": 0.6,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": "0.9", "image.interpolation": "nearest",
+    "text.parse_math": False,  # a dollar sign in an arm's name is a dollar sign
+    "svg.fonttype": "none",  # text stays text: it can be read aloud and searched
+    "svg.hashsalt": "fashion-cnn",  # else the ids in the file are drawn anew each time
+}  # fmt: skip
+GAP: Final = 2  # pixels between the tiles of a sheet
+_TILE: Final = 52  # pixels that a tile's side has at least
+styled = matplotlib.rc_context(STYLE)  # a decorator: the style holds during a call, the user's again after it
+
+
+class FigureError(ValueError):
+    """Nothing can be drawn of this. One line: what was wrong, what there is."""
+
+
+@styled
+def png(figure: Figure, dpi: int = 120) -> bytes:
+    """A figure as a PNG file, without date or software, at `dpi` pixels per inch."""
+    _lay_out(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element, without XML prologue, date or software: a file of its own or part of a page."""
+    _lay_out(figure)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _lay_out(figure: Figure) -> None:
+    """Fix the layout: matplotlib would compute it anew at each save, from the last one, which gives other bytes."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
+
+
+def marker_style(place: int) -> dict[str, Any]:
+    """The colour and marker of the arm or curve at a place in its order."""
+    return {"color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place % len(_MARKERS)]}
+
+
+def tick_locator(integer: bool = False) -> MaxNLocator:
+    """At round numbers, whole ones if `integer`; at least one tick, however narrow the axis."""
+    return MaxNLocator("auto" if integer else 5, integer=integer, steps=[1, 2, 5, 10], min_n_ticks=1)
+
+
+def wrap(text: str, inches: float) -> str:
+    """Text broken into lines of at most about so many inches."""
+    return textwrap.fill(text, max(round(inches * 12), 8))
+
+
+def add_legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
+    """Put a legend below everything, in up to three columns as far as there is room."""
+    longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
+    columns = max(1, min(3, len(handles), int(figure.get_figwidth() * 12) // (longest + 8)))
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        title=title or None,
+        title_fontsize=8,
+        handlelength=3.5,
+    )
+
+
+def chart(title: str, width: float, height: float) -> Figure:
+    """A figure of so many inches whose axes, labels and legends matplotlib places."""
+    figure = Figure((width, height), layout="constrained")
+    if title:
+        figure.suptitle(wrap(title, width))
+    return figure
+
+
+def canvas(title: str, width: float, height: float) -> tuple[Figure, float]:
+    """A figure with so many inches below its title, and how far below its top they begin.
+
+    For pictures placed by hand: with dozens of them that is faster than matplotlib's layout.
+    """
+    title = wrap(title, width)
+    top = 0.12 + 0.18 * (title.count("\n") + 1 if title else 0)
+    figure = Figure((width, top + height + 0.1))
+    if title:
+        figure.suptitle(title, x=0.1 / width, y=1 - 0.08 / figure.get_figheight(), ha="left", va="top")
+    return figure, top
+
+
+def _axes(figure: Figure, box: Box) -> Axes:
+    (left, top, width, height), (across, down) = box, figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def add_text(figure: Figure, left: float, top: float, text: str, **look: Any) -> None:
+    """Write text whose upper left corner lies so many inches from the figure's left and top."""
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - top / height, text, **{"va": "top", **look})
+
+
+def add_picture(figure: Figure, box: Box, pixels: NDArray[Any], colours: str, limits: Limits) -> AxesImage:
+    """Show `pixels` (height, width) or (height, width, 3) in a box, without ticks or frame.
+
+    Args:
+        figure: to add it to.
+        box: where.
+        pixels: values.
+        colours: the name of a colour map.
+        limits: the values of its first and last colour.
+    """
+    axes = _axes(figure, box)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    return axes.imshow(pixels, cmap=colours, norm=colour_norm(*limits), extent=(0, *pixels.shape[1::-1], 0))
+
+
+def add_colour_bar(figure: Figure, box: Box, drawn: AxesImage, limits: Limits, way: str) -> None:
+    """Draw the colours of a picture in a box, labelled with its limits; `way` is `vertical` or `horizontal`."""
+    ticks = sorted(set(limits))
+    bar = figure.colorbar(drawn, _axes(figure, box), orientation=way, ticks=ticks)
+    bar.set_ticklabels([f"{tick:.2g}" for tick in ticks], size=7)
+    if way == "horizontal":  # else they meet those of the neighbours
+        labels = bar.ax.get_xticklabels()
+        labels[0].set_horizontalalignment("left")
+        labels[-1].set_horizontalalignment("right" if len(labels) > 1 else "left")
+
+
+def colour_norm(low: float, high: float) -> Normalize:
+    """From values to 0..1; where all values are equal they become 0."""
+    return Normalize(low, high if high > low else low + 1)
+
+
+def tile_sheet(tiles: NDArray[Any], columns: int, fill: float, factor: int = 0) -> NDArray[Any]:
+    """Tiles (n, height, width, ...) side by side in rows.
+
+    Args:
+        tiles: in order.
+        columns: tiles in a row.
+        fill: the value of the thin gaps and of places without a tile.
+        factor: each pixel becomes a square with so many pixels per side; 0 makes tiles wide enough to look at.
+    """
+    tall, wide = tiles.shape[1:3]
+    factor = max(factor or math.ceil(_TILE / wide), 1)
+    down, across = tall * factor + GAP, wide * factor + GAP
+    rows = math.ceil(len(tiles) / columns)
+    sheet = np.full((rows * down - GAP, columns * across - GAP, *tiles.shape[3:]), fill, tiles.dtype)
+    for number, tile in enumerate(tiles):
+        row, column = number // columns * down, number % columns * across
+        enlarged = tile.repeat(factor, axis=0).repeat(factor, axis=1)
+        sheet[row : row + tall * factor, column : column + wide * factor] = enlarged
+    return sheet
+
+
+def check_labels(class_names: Sequence[str], *labels: Labels, images: Pixels | None = None) -> None:
+    """Refuse labels outside `class_names`, and images that are none or not as many as the first labels.
+
+    Raises:
+        FigureError: see above.
+    """
+    if images is not None and (not len(images) or len(images) != len(labels[0])):
+        raise FigureError(f"there are {len(images)} images and {len(labels[0])} labels; as many of each are needed")
+    for array in labels:
+        if len(array) and not 0 <= array.min() <= array.max() < len(class_names):
+            raise FigureError(f"labels run from {array.min()} to {array.max()}; there are {len(class_names)} classes")
+
+
+def complete_rows(
+    frame: pd.DataFrame, columns: Sequence[str], what: str, arms: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """The rows that can be drawn: of these arms, and with a value in each column.
+
+    Args:
+        frame: tidy.
+        columns: names of columns that must be there.
+        what: the rows are called in a message, such as `runs`.
+        arms: names to keep; None keeps all.
+
+    Raises:
+        FigureError: a column is missing, or no row is left.
+    """
+    if missing := [column for column in columns if column not in frame]:
+        raise FigureError(
+            f"the frame of {what} has no column {missing[0]!r}; there are: {', '.join(map(str, frame)) or 'none'}"
+        )
+    rows = frame.dropna(subset=list(columns))
+    if rows.empty:
+        raise FigureError(f"there are no {what} to draw: of {len(frame)} rows in the frame none is complete")
+    if arms is None:
+        return rows
+    chosen = rows[rows["arm"].isin(list(arms))]
+    if chosen.empty:
+        raise FigureError(f"there are no {what} of {', '.join(arms)}; there are: {', '.join(rows['arm'].unique())}")
+    return chosen
