@@ -32,7 +32,8 @@ from fashion_cnn.config import FIELDS
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.reports import publish as publishing
-from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.tracking import Store
 
 # %%
 STUDIES_AND_ARMS = {"filter_study": ["16 filters", "32 filters", "64 filters"], "epochs_study": ["20 epochs"]}

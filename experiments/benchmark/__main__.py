@@ -18,7 +18,7 @@ from experiments.benchmark.task import Figures, Task
 from fashion_cnn.config import nearest
 from fashion_cnn.data import DataError, find, load_dataset
 from fashion_cnn.environment import LIBRARIES, checkout, fingerprint, packages
-from fashion_cnn.store.trajectories import Unwritable
+from fashion_cnn.store.files import Unwritable
 
 SIDES = sides.SIDES | stores.SIDES
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {

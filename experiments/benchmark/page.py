@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.benchmark.task import Figures
-from fashion_cnn.store.trajectories import write_bytes
+from fashion_cnn.store.files import write_bytes
 from fashion_cnn.terminal import console, duration, table
 
 

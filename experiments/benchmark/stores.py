@@ -101,7 +101,8 @@ def _opened(task: Task, home: Path) -> Any:
         StoreError: it does not answer.
     """
     from fashion_cnn.environment import REPOSITORY
-    from fashion_cnn.store.tracking import Address, Store, resolve
+    from fashion_cnn.store.address import Address, resolve
+    from fashion_cnn.store.tracking import Store
 
     address = resolve(task.uri or f"sqlite:///{home}/mlflow.db", REPOSITORY)
     artifacts = address.artifacts and (home / "artifacts").as_uri()
@@ -137,10 +138,11 @@ def _recorded(store: Any, header: Any, events: Sequence[Any], seed: int) -> floa
     """Seconds to send one run to the store: as it begins, and after each event, as the recorder does it."""
     from experiments import STUDIES
     from fashion_cnn.events import CutDone, Drawn, EpochDone, Started
-    from fashion_cnn.store.trajectories import RunRecord, Trajectory
+    from fashion_cnn.store.entries import RunEntry
+    from fashion_cnn.store.trajectories import Trajectory
 
     study = max(STUDIES, key=lambda study: len(study.arms))  # that of which the store holds the most runs
-    record = RunRecord(
+    record = RunEntry(
         record=uuid.uuid4().hex,
         store=store.address.name,
         study=study.name,

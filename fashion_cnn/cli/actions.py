@@ -85,7 +85,8 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
         StoreError: it cannot be opened.
     """
     from fashion_cnn.environment import REPOSITORY
-    from fashion_cnn.store.tracking import Store, resolve
+    from fashion_cnn.store.address import resolve
+    from fashion_cnn.store.tracking import Store
 
     store = Store(resolve(options.tracking_uri, REPOSITORY), create=create)
     show_notices(store)
@@ -114,7 +115,7 @@ def write_output(path: Path, content: bytes, *, option: str = "--output") -> Non
     Raises:
         OutputError: it cannot be written; the line names the option.
     """
-    from fashion_cnn.store.trajectories import write_bytes
+    from fashion_cnn.store.files import write_bytes
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a record is, and what it must hold to be evidence.
+"""What a record is: the names of what it holds, its texts as they are written, and what it must hold to be evidence.
 
 Pure: a record comes from a store, a bundle or a published table, and none of them is asked for anything here. That
 what a run must hold is stated as data follows mlcommons/logging's compliance checker.
@@ -6,42 +6,128 @@ what a run must hold is stated as data follows mlcommons/logging's compliance ch
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from fashion_cnn.config import (
-    FIELDS,
-    ConfigError,
-    RunConfig,
-    parse,
-)
+from fashion_cnn.config import FIELDS, ConfigError, RunConfig, parse
 from fashion_cnn.data import FASHION_MNIST_SHA256
 
-if TYPE_CHECKING:
-    pass
-
-
-EPOCH_METRICS: Final = (
-    *("loss", "accuracy", "test_loss", "test_accuracy"),
-    *("epoch_seconds", "epoch_cpu_seconds", "images_per_second"),
-)
-RUN_METRICS: Final = (
-    *("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds"),
-    *("epochs_trained", "reused_epochs", "peak_memory_mib"),
-)
+PARAMS: Final = (*FIELDS, "parameters")
+"""What a run was made with: the fields of its config, and the network's trainable parameters. `seed` is one, too."""
+SCORES: Final = ("loss", "accuracy", "test_loss", "test_accuracy")
+EPOCH_METRICS: Final = (*SCORES, "epoch_seconds", "epoch_cpu_seconds", "images_per_second")
+_RUN_SECONDS: Final = ("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds")
+RUN_METRICS: Final = (*_RUN_SECONDS, "epochs_trained", "reused_epochs", "peak_memory_mib")
 BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
+_PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse")
+_HASH_TAGS: Final = ("config_sha256", "trajectory_sha256", *BASIS)
+_RESULT_TAGS: Final = ("weights_sha256", "artifacts_sha256")
+_CODE_TAGS: Final = ("git_commit", "git_dirty")
+_FATE_TAGS: Final = ("heartbeat", "stop_reason", "error", "drawing_error", "published")
+TAGS: Final = (*_PLAN_TAGS, "record", *_HASH_TAGS, *_RESULT_TAGS, *_CODE_TAGS, "workers", "node", *_FATE_TAGS)
+TABLE_TAGS: Final = (*_PLAN_TAGS, "stop_reason", "node", "workers", *_CODE_TAGS, *_HASH_TAGS, *_RESULT_TAGS)
+"""The tags that tables of records show. An allow-list: addresses, users and command lines of a store stay there."""
+
 HASHES: Final = "hashes.json"
 """The artifact that lists the SHA-256 of all others and of the model; the tag `artifacts_sha256` is its own."""
 MODEL: Final = "model.keras"
 """What `hashes.json` calls the native file of the logged model."""
-TEXTS: Final = ("config.json", "environment.json", "trajectory.json", "per_class.json", "requirements.txt", HASHES)
+PER_CLASS: Final = "per_class.json"
+TRACEBACK: Final = "traceback.txt"
+TEXTS: Final = ("config.json", "environment.json", "trajectory.json", PER_CLASS, "requirements.txt", HASHES)
 LIGHT: Final = (*TEXTS, "model_summary.txt", "code.diff")
 """The artifacts that are small enough to be read or packed with every run."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def texts(
+    *,
+    config: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    seed: int,
+    hashes: Mapping[str, Any],
+    fingerprint: Mapping[str, Any] | None,
+    checkout: Mapping[str, Any],
+    images: Sequence[int] | None,
+    files: Mapping[str, Mapping[str, str]],
+    measured: Mapping[str, float],
+    epochs: Sequence[Mapping[str, Any]],
+    packages: Sequence[str],
+) -> dict[str, bytes]:
+    """The texts that say how a run was made and what each epoch gave.
+
+    Args:
+        config: canonical.
+        settings: those of the config that decide its trajectory.
+        seed: of the run.
+        hashes: `trajectory_sha256` and the three of `BASIS`; others are left alone.
+        fingerprint: what `environment_sha256` is of.
+        checkout: `commit`, `dirty` (bool) and `remote` of the repository; None where unknown.
+        images: training and test images of a smoke run; None for all.
+        files: the SHA-256 of each file that a hash is of, under `data_files` and `code_files`.
+        measured: the metrics of the run as a whole.
+        epochs: in order: `epoch`, the epoch metrics, `weights_sha256`, `ended_at` (ms since 1970).
+        packages: as lines of a requirements file.
+
+    Returns:
+        `config.json`, `environment.json`, `trajectory.json` and `requirements.txt`, by name.
+    """
+    where = {name: checkout[name] for name in ("commit", "dirty", "remote")}
+    environment = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"], "checkout": where}
+    trajectory = {
+        "trajectory_sha256": hashes["trajectory_sha256"],
+        "settings": settings,
+        "seed": seed,
+        **{name: hashes[name] for name in BASIS},
+        "images": images,
+        **{name: files[name] for name in ("data_files", "code_files")},
+        "run": measured,
+        "epochs": list(epochs),
+    }
+    return {
+        "config.json": _json_text({**config, "seed": seed}),
+        "environment.json": _json_text(environment),
+        "trajectory.json": _json_text(trajectory),
+        "requirements.txt": ("\n".join(packages) + "\n").encode(),
+    }
+
+
+def network_texts(
+    table: Mapping[str, Sequence[Any]], summary: str, code_diff: str = "", traceback: str = ""
+) -> dict[str, bytes]:
+    """The texts that only a record with its own network has.
+
+    Args:
+        table: the confusion matrix per class: `class`, `images`, `answered <class>`, columns of equal length.
+        summary: of the network's layers.
+        code_diff: to the commit, or nothing where the checkout was clean.
+        traceback: of a failure before the run resumed, or nothing.
+
+    Returns:
+        `per_class.json` and `model_summary.txt`; `code.diff` and `traceback.txt` where there is something in them.
+    """
+    rows = [list(row) for row in zip(*table.values(), strict=True)]
+    artifacts = {
+        PER_CLASS: _json_text({"columns": list(table), "data": rows}),  # as MLflow's own log_table writes it
+        "model_summary.txt": summary.encode(),
+    }
+    optional = {"code.diff": code_diff, TRACEBACK: traceback}
+    return artifacts | {name: text.encode() for name, text in optional.items() if text}
+
+
+def hashes_text(artifacts: Mapping[str, bytes]) -> bytes:
+    """`hashes.json`: the SHA-256 of artifacts by name in order, that of `model.keras` last."""
+    names = sorted(artifacts, key=lambda name: (name == MODEL, name))
+    return _json_text({name: hashlib.sha256(artifacts[name]).hexdigest() for name in names})
+
+
+def _json_text(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -49,9 +135,9 @@ class Record:
     """What a store or a bundle holds of one run."""
 
     row: Mapping[str, Any]
-    """As `tracking.Store.runs` gives it: `run_id`, `status`, `start_time`, `end_time`, params, metrics, tags."""
+    """As `Store.runs` gives it: `run_id`, `status`, `start_time`, `end_time`, params, metrics, tags."""
     epochs: Sequence[Mapping[str, float]]
-    """A mapping an epoch, in order: `epoch` and the epoch metrics, as `tracking.Store.epochs` gives them."""
+    """A mapping per epoch, in order: `epoch` and the epoch metrics, as `Store.epochs` gives them."""
     artifacts: Mapping[str, bytes] = field(repr=False)
     """By path, such as `config.json` or `figures/learning_curves.png`; images of the grid are no part of it."""
     whole: bool = True
@@ -68,7 +154,7 @@ class Record:
         """What `trajectory.json` holds of each epoch, in order; empty where it holds none."""
         trajectory = self.json("trajectory.json")
         epochs = trajectory.get("epochs") if isinstance(trajectory, dict) else None
-        return [one for one in epochs if isinstance(one, dict)] if isinstance(epochs, list) else []
+        return [state for state in epochs if isinstance(state, dict)] if isinstance(epochs, list) else []
 
     def config(self) -> RunConfig | None:
         """The config that its params say, or None where they say none."""
@@ -133,10 +219,8 @@ RULES: Final = (
     *(Rule(f"row.{name}", "one", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
     *(
         Rule(f"row.{name}", "one", _sha256, "a SHA-256 in hex")
-        for name in (
-            *("config_sha256", "trajectory_sha256", "code_sha256"),
-            *("environment_sha256", "weights_sha256", "artifacts_sha256"),
-        )
+        for name in (*_HASH_TAGS, *_RESULT_TAGS)
+        if name != "data_sha256"
     ),
     Rule("row.data_sha256", "one", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
     Rule("row.git_commit", "one", _given, "a commit"),
@@ -154,7 +238,7 @@ RULES: Final = (
 PUBLISHED_RULES: Final = tuple(
     rule
     for rule in RULES
-    if rule.field not in ("row.artifacts_sha256", "artifacts.per_class.json", f"artifacts.{HASHES}")
+    if rule.field not in ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}")
 )
 """Of a record that was imported from published tables: what these cannot hold is not asked for."""
 
@@ -202,7 +286,7 @@ def _values(record: Record, name: str) -> Iterator[Any]:
     kind, _, key = name.partition(".")
     if kind in ("epochs", "states"):
         lines = record.epochs if kind == "epochs" else record.states()
-        yield from (one[key] for one in lines if key in one and not absent(one[key]))
+        yield from (line[key] for line in lines if key in line and not absent(line[key]))
         return
     values: Mapping[str, Any] = record.row if kind == "row" else record.artifacts
     if key in values and not absent(values[key]):

@@ -24,7 +24,7 @@ def select(
     the one with the newest run. Whether a run reused another's epochs makes no difference: it has the same bits.
 
     Args:
-        runs: one row per run, as `tracking.Store.runs` gives them.
+        runs: one row per run, as `Store.runs` gives them.
         study: of these runs; where given, runs of arms that it no longer has, or has with another config, are left out.
         incomplete: the ids of runs whose record is not complete, or contradicts itself.
 

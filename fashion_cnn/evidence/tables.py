@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from fashion_cnn.config import FIELDS
-from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.evidence.record import EPOCH_METRICS, PARAMS, RUN_METRICS, TABLE_TAGS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,13 +19,10 @@ _Kind = Literal["text", "whole", "real"]
 COLUMNS: Final[Mapping[str, _Kind]] = {
     **dict.fromkeys(("run_id", "name", "status"), "text"),
     **dict.fromkeys(("start_time", "end_time"), "whole"),
-    **dict.fromkeys(("study", "arm", "seed", "smoke", "reuse", "stop_reason", "node", "workers"), "text"),
-    **dict.fromkeys(("git_commit", "git_dirty", "config_sha256", "trajectory_sha256", "data_sha256"), "text"),
-    **dict.fromkeys(("code_sha256", "environment_sha256", "weights_sha256", "artifacts_sha256"), "text"),
-    **dict.fromkeys((*FIELDS, "parameters"), "text"),
+    **dict.fromkeys((*TABLE_TAGS, *PARAMS), "text"),
     **dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), "real"),
 }
-"""Of the table of runs. An allow-list: addresses, users and command lines of a store stay there."""
+"""Of the table of runs."""
 EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {
     "run_id": "text",
     "epoch": "whole",

@@ -114,8 +114,8 @@ def verdicts(
 
     Args:
         studies: whose claims; in order.
-        runs: one row per run of these studies, as `tracking.Store.runs` gives them.
-        epochs: one row per epoch, as `tracking.Store.epochs` gives them; at least of the runs that count.
+        runs: one row per run of these studies, as `Store.runs` gives them.
+        epochs: one row per epoch, as `Store.epochs` gives them; at least of the runs that count.
         post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
             `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
         incomplete: the ids of runs whose record is no evidence.

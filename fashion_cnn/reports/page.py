@@ -51,9 +51,9 @@ class StudyView:
 
     study: Study
     runs: pd.DataFrame
-    """One row per run, as `tracking.Store.runs` gives them."""
+    """One row per run, as `Store.runs` gives them."""
     epochs: pd.DataFrame
-    """One row per epoch of a run: `run_id`, `epoch` and the metrics, as `tracking.Store.epochs` gives them."""
+    """One row per epoch of a run: `run_id`, `epoch` and the metrics, as `Store.epochs` gives them."""
     incomplete: Mapping[str, str] = field(default_factory=dict)
     """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)

@@ -17,8 +17,8 @@ from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
 from fashion_cnn.reports.page import StudyView, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
+from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.tracking import Store
-from fashion_cnn.store.trajectories import write_bytes
 from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run

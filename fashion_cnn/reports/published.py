@@ -14,7 +14,6 @@ replayed and counted, not enough to be evidence of its own. Nothing here reads o
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, PUBLISHED_RULES, RUN_METRICS, Record, missing
+from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, PUBLISHED_RULES, RUN_METRICS, Record, missing, texts
 from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, to_csv, to_json, value_differences
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
@@ -235,32 +234,19 @@ def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: M
         raise ResultsError(f"{RUNS}: run {row['run_id']} has no config or seed that is allowed")
     if not isinstance(environment, dict):
         raise ResultsError(f"{ENVIRONMENT}: there is no environment {row['environment_sha256']} of run {row['run_id']}")
-    seed = int(row["seed"])
-    values = {
-        "config.json": {**config.canonical(), "seed": seed},
-        "environment.json": {
-            "fingerprint": environment.get("fingerprint"),
-            "sha256": row["environment_sha256"],
-            "checkout": {
-                "commit": row["git_commit"],
-                "dirty": row["git_dirty"] == "true",
-                "remote": told["remote"],
-            },
-        },
-        "trajectory.json": {
-            "trajectory_sha256": row["trajectory_sha256"],
-            "settings": config.training_settings(),
-            "seed": seed,
-            **{name: row[name] for name in BASIS},
-            "images": None,
-            "data_files": told["data_files"],
-            "code_files": told["code_files"],
-            "run": {name: row[name] for name in RUN_METRICS},
-            "epochs": list(states),
-        },
-    }
-    artifacts = {name: (json.dumps(value, indent=1) + "\n").encode() for name, value in values.items()}
-    artifacts["requirements.txt"] = ("\n".join(environment.get("packages", ())) + "\n").encode()
+    artifacts = texts(
+        config=config.canonical(),
+        settings=config.training_settings(),
+        seed=int(row["seed"]),
+        hashes=row,
+        fingerprint=environment.get("fingerprint"),
+        checkout={"commit": row["git_commit"], "dirty": row["git_dirty"] == "true", "remote": told["remote"]},
+        images=None,
+        files=told,
+        measured={name: row[name] for name in RUN_METRICS},
+        epochs=states,
+        packages=environment.get("packages", ()),
+    )
     return Record(record.row, record.epochs, artifacts, whole=False)
 
 

@@ -13,7 +13,9 @@ from fashion_cnn.events import Job, State
 from fashion_cnn.running.plan import PlannedTrajectory, Run, rerun_command
 from fashion_cnn.running.results import key_of
 from fashion_cnn.running.session import Session
-from fashion_cnn.store.trajectories import LOST, EpochLine, RunRecord, Trajectory
+from fashion_cnn.store.entries import LOST, RunEntry
+from fashion_cnn.store.epochs import EpochLine
+from fashion_cnn.store.trajectories import Trajectory
 
 
 def provenance(code: Checkout, packages: Sequence[str], workers: int) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def provenance(code: Checkout, packages: Sequence[str], workers: int) -> dict[st
 
 def open_entries(
     session: Session, planned: PlannedTrajectory, trajectory: Trajectory, made_with: Mapping[str, Any]
-) -> tuple[list[RunRecord], list[RunRecord]]:
+) -> tuple[list[RunEntry], list[RunEntry]]:
     """The entries of a trajectory's runs that are to be made; the caller holds the trajectory's lock.
 
     Runs of a process that died, which are not planned now, are marked as lost.
@@ -56,9 +58,9 @@ def open_entries(
     return to_make, finished
 
 
-def _new_entry(session: Session, run: Run, lines: Sequence[EpochLine], made_with: Mapping[str, Any]) -> RunRecord:
+def _new_entry(session: Session, run: Run, lines: Sequence[EpochLine], made_with: Mapping[str, Any]) -> RunEntry:
     spent = sum(line.metrics["epoch_seconds"] for line in lines[: run.config.epochs])
-    return RunRecord(
+    return RunEntry(
         record=uuid.uuid4().hex,
         store=session.address.name,
         study=run.study.name,

@@ -16,7 +16,8 @@ from rich.progress import (
 )
 
 from fashion_cnn.running.executor import Place
-from fashion_cnn.store.trajectories import RunRecord, Trajectory
+from fashion_cnn.store.entries import RunEntry
+from fashion_cnn.store.trajectories import Trajectory
 from fashion_cnn.terminal import console
 
 
@@ -93,12 +94,12 @@ def trajectory_name(arms: Sequence[str], seed: int) -> str:
     return f"{arms[0]}{more} · seed {seed}"
 
 
-def run_name(entry: RunRecord) -> str:
+def run_name(entry: RunEntry) -> str:
     """A run by its study, arm and seed."""
     return f"{entry.study}: {entry.arm} · seed {entry.seed}"
 
 
-def finished_lines(trajectory: Trajectory, entry: RunRecord) -> Iterator[str]:
+def finished_lines(trajectory: Trajectory, entry: RunEntry) -> Iterator[str]:
     """How a run ended that finished."""
     assert entry.cut is not None
     metrics = trajectory.epochs()[entry.cut - 1].metrics

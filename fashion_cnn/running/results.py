@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.running.plan import Run, RunKey
+from fashion_cnn.store.entries import RunEntry
+from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.tracking import Store
-from fashion_cnn.store.trajectories import RunRecord, Trajectory, TrajectoryError, trajectories
+from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 RESULT_METRICS = ("loss", "accuracy", "test_loss", "test_accuracy")
 IDENTIFYING = ("study", "arm", "seed", "config_sha256", "smoke", *BASIS)
@@ -56,15 +58,15 @@ class EndedRuns:
 
     def __init__(self) -> None:
         """Nothing has ended yet."""
-        self._entries: dict[str, tuple[RunRecord, Trajectory]] = {}
+        self._entries: dict[str, tuple[RunEntry, Trajectory]] = {}
         self.refused: list[Run] = []
 
-    def add(self, trajectory: Trajectory, entries: Iterable[RunRecord]) -> None:
+    def add(self, trajectory: Trajectory, entries: Iterable[RunEntry]) -> None:
         """Note how these runs ended; what they ended as before is forgotten."""
         for entry in entries:
             self._entries[entry.record] = (entry, trajectory)
 
-    def of(self, trajectory: Trajectory) -> list[RunRecord]:
+    def of(self, trajectory: Trajectory) -> list[RunEntry]:
         """The entries of one trajectory."""
         return [entry for entry, its in self._entries.values() if its is trajectory]
 
@@ -84,12 +86,12 @@ class EndedRuns:
         return sum(entry in store.unsent(trajectory) for entry, trajectory in self._entries.values())
 
 
-def key_of(entry: RunRecord) -> RunKey:
+def key_of(entry: RunEntry) -> RunKey:
     """What distinguishes a run from any other, as `Run.key` has it."""
     return entry.study, entry.arm, entry.seed, entry.run_config().sha256()
 
 
-def result_of(entry: RunRecord, trajectory: Trajectory) -> RunResult:
+def result_of(entry: RunEntry, trajectory: Trajectory) -> RunResult:
     """What came of a run, from its trajectory's folder."""
     lines = trajectory.epochs()[: entry.cut]
     return RunResult(

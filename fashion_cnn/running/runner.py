@@ -28,9 +28,11 @@ from fashion_cnn.running.progress import (
 from fashion_cnn.running.results import CallResult, EndedRuns, key_of
 from fashion_cnn.running.session import Session
 from fashion_cnn.signals import Stopped, stoppable
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
+from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import StoreError
-from fashion_cnn.store.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError, trajectories
+from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 LOSSES = 3  # workers lost in a row before a trajectory is given up: it may be what brings the machines down
 
@@ -265,19 +267,19 @@ class Execution:
         else:
             self._leave(held)
 
-    def _end(self, held: HeldTrajectory, status: RunStatus, reason: str, error: str) -> list[RunRecord]:
+    def _end(self, held: HeldTrajectory, status: RunStatus, reason: str, error: str) -> list[RunEntry]:
         """Mark the runs that are still running, and note them as ended."""
         entries = self._recorder.end(held.trajectory, status, reason, error)
         self._ended.add(held.trajectory, entries)
         return entries
 
-    def _failed(self, held: HeldTrajectory, entries: Sequence[RunRecord], then: str = "") -> None:
+    def _failed(self, held: HeldTrajectory, entries: Sequence[RunEntry], then: str = "") -> None:
         self._ended.add(held.trajectory, entries)
         if entries:
             count = "its run" if len(entries) == 1 else f"its {len(entries)} runs"
             self._bars.tell(f"{held.name}: {count} failed: {entries[0].error}{then}")
 
-    def _finished(self, trajectory: Trajectory, entry: RunRecord) -> None:
+    def _finished(self, trajectory: Trajectory, entry: RunEntry) -> None:
         self._ended.add(trajectory, [entry])
         for line in finished_lines(trajectory, entry):
             self._bars.tell(line)

@@ -17,8 +17,10 @@ from fashion_cnn.events import Identity
 from fashion_cnn.running.executor import Executor, LocalExecutor, Place
 from fashion_cnn.running.plan import SMOKE_IMAGES, Plan, epoch_work, plan, select_runs
 from fashion_cnn.running.results import recorded_results
-from fashion_cnn.store.tracking import Address, Store, resolve
-from fashion_cnn.store.trajectories import TrajectoryError, trajectories
+from fashion_cnn.store.address import Address, resolve
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import trajectories
 from fashion_cnn.study import Study
 
 # Where nothing was measured yet: seconds per unit of `epoch_work`, of a 2.6 GHz AVX-512 server core.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from fashion_cnn.store.tracking import Store, StoreError
-from fashion_cnn.store.trajectories import LOST, TrajectoryError, trajectories
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.entries import LOST
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import trajectories
 
 
 def sync(store: Store) -> tuple[int, str | None]:
@@ -42,7 +45,7 @@ def clean(store: Store) -> tuple[int, int]:
     for trajectory in trajectories(store.address.trajectories):
         with trajectory.held() as had, suppress(TrajectoryError):
             runs = trajectory.runs()
-            if had and all(run.status == "finished" and trajectory.sent(run).get("done") for run in runs):
+            if had and all(run.status == "finished" and trajectory.sent(run).done for run in runs):
                 freed += trajectory.clean()
                 continue
         left += 1

@@ -13,8 +13,13 @@ from contextlib import suppress
 from dataclasses import replace
 
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
-from fashion_cnn.store.tracking import PATIENCE, Store, StoreBusy, StoreError, tell_waiting
-from fashion_cnn.store.trajectories import LOST, RunRecord, RunStatus, Trajectory, TrajectoryError
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.connection import PATIENCE, tell_waiting
+from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
+from fashion_cnn.store.errors import StoreBusy
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import Trajectory
 
 HEARTBEAT = 15.0  # seconds
 RETRY = 5.0  # seconds after a send that failed
@@ -44,8 +49,8 @@ class Recorder:
         """Why a trajectory is not sent as it is now, or None where all are."""
         return self._sender.trouble
 
-    def begin(self, trajectory: Trajectory, runs: Sequence[RunRecord]) -> list[RunRecord]:
-        """Note runs as running and start sending; those whose cut is made already are finished at once.
+    def begin(self, trajectory: Trajectory, runs: Sequence[RunEntry]) -> list[RunEntry]:
+        """Note runs as running and start sending; those whose cut is there already are finished at once.
 
         Returns:
             The runs that are finished now.
@@ -57,7 +62,7 @@ class Recorder:
         self._heart.watch(trajectory)
         return finished
 
-    def take(self, trajectory: Trajectory, event: Event) -> list[RunRecord]:
+    def take(self, trajectory: Trajectory, event: Event) -> list[RunEntry]:
         """Write an event.
 
         Returns:
@@ -67,7 +72,7 @@ class Recorder:
             TrajectoryError: the event does not continue this trajectory.
             OSError: it could not be written.
         """
-        ended: list[RunRecord] = []
+        ended: list[RunEntry] = []
         match event:
             case Started():
                 if event.identity != trajectory.header.identity:
@@ -89,13 +94,13 @@ class Recorder:
 
     def end(
         self, trajectory: Trajectory, status: RunStatus, stop_reason: str, error: str, traceback: str = ""
-    ) -> list[RunRecord]:
+    ) -> list[RunEntry]:
         """Mark the runs that are still running as failed or killed; returns them."""
         ended = trajectory.end_runs(self._store.address.name, status, stop_reason, error, traceback)
         self._sender.notify(trajectory)
         return ended
 
-    def tidy(self, trajectory: Trajectory) -> list[RunRecord]:
+    def tidy(self, trajectory: Trajectory) -> list[RunEntry]:
         """Close the runs that a dead process left running, and have sent what it did not send.
 
         Returns:
@@ -114,13 +119,13 @@ class Recorder:
         self._heart.leave(trajectory)
         self._sender.leave(trajectory)
 
-    def _settle(self, trajectory: Trajectory) -> list[RunRecord]:
+    def _settle(self, trajectory: Trajectory) -> list[RunEntry]:
         runs = trajectory.runs(self._store.address.name)
         losses = [line.metrics["loss"] for line in trajectory.epochs()]
-        made = trajectory.cuts()
+        kept = trajectory.cuts()
         cuts = {run.record: run.run_config().cut(losses) for run in runs if run.status == "running"}
-        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in made]
-        finished: list[RunRecord] = []
+        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in kept]
+        finished: list[RunEntry] = []
         # The shortest first, so that each epoch is counted as trained for one run and as reused for the others.
         for run in sorted(ready, key=lambda run: cuts[run.record] or ()):
             cut = cuts[run.record]
@@ -169,7 +174,7 @@ class _Heart(threading.Thread):
         """Beat until closed."""
         while not self._closing:
             for trajectory in self._watched:
-                # What is wrong is told when the trajectory is sent.
+                # What is wrong is reported when the trajectory is sent.
                 with suppress(Exception):
                     self._beat(trajectory)
             self._woken.wait(HEARTBEAT)
@@ -178,9 +183,8 @@ class _Heart(threading.Thread):
     def _beat(self, trajectory: Trajectory) -> None:
         for run in trajectory.runs(self._store.address.name):
             sent = trajectory.sent(run)
-            alive = run.status == "running" and "run_id" in sent and not sent.get("done")
-            if alive and not self._closing:
-                self._store.beat([sent["run_id"]])
+            if run.status == "running" and sent.run_id is not None and not sent.done and not self._closing:
+                self._store.beat([sent.run_id])
 
 
 class _Sender(threading.Thread):
@@ -194,7 +198,7 @@ class _Sender(threading.Thread):
         self._leaving: set[Trajectory] = set()
         self._closing = False
         self._until = math.inf
-        self._told = False
+        self._announced = False
         self._troubles: dict[Trajectory, str] = {}
 
     @property
@@ -230,7 +234,7 @@ class _Sender(threading.Thread):
         while True:
             with self._changed:
                 now = time.monotonic()
-                ready = [one for one, due in self._due.items() if due <= now]
+                ready = [trajectory for trajectory, due in self._due.items() if due <= now]
                 if not ready:
                     if self._closing and not self._due:
                         return
@@ -252,9 +256,9 @@ class _Sender(threading.Thread):
                 waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
                 if waiting or not self._closing:
                     self._due.setdefault(trajectory, time.monotonic() + RETRY)
-                if waiting and self._closing and not self._told:
+                if waiting and self._closing and not self._announced:
                     tell_waiting(self._store.address)
-                    self._told = True
+                    self._announced = True
             return
         with self._changed:
             self._troubles.pop(trajectory, None)

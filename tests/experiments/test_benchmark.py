@@ -29,8 +29,9 @@ from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.reports.gather import recorded
 from fashion_cnn.reports.publish import BENCHMARKS
-from fashion_cnn.store.tracking import Store, resolve
-from fashion_cnn.store.trajectories import Unwritable
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.files import Unwritable
+from fashion_cnn.store.tracking import Store
 from tests.support.made_up import write_made_up
 
 ROOT = Path(__file__).resolve().parents[2]

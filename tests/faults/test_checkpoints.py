@@ -13,7 +13,8 @@ import pytest
 
 from fashion_cnn.config import CNN, RunConfig
 from fashion_cnn.events import EpochDone, Identity, State
-from fashion_cnn.store.trajectories import Header, Trajectory, TrajectoryError, header_of
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.trajectories import Header, Trajectory, header_of
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 

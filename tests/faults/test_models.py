@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from fashion_cnn.data import load
 from fashion_cnn.review.network import LoadingError, load_network
-from fashion_cnn.store.tracking import StoreError
+from fashion_cnn.store.address import StoreError
 from tests.project.test_setup import PYPROJECT, locked_versions
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up

@@ -15,8 +15,10 @@ import pytest
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.events import CutDone, Drawn
-from fashion_cnn.store.tracking import StoreError, _listed, resolve
-from fashion_cnn.store.trajectories import Trajectory, TrajectoryError
+from fashion_cnn.store.address import StoreError, resolve
+from fashion_cnn.store.artifacts import listed
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.trajectories import Trajectory
 from fashion_cnn.study import Study, StudyError
 from tests.support.command import REPOSITORY, Lab
 from tests.support.scripted import database, header_and_record, open_store, record_one
@@ -158,13 +160,13 @@ class Place:
 )
 def test_an_artifact_that_a_store_lists_outside_of_the_folder_is_refused(path: str) -> None:
     with pytest.raises(StoreError, match="which is none of its folder") as caught:
-        list(_listed(Place(path)))
+        list(listed(Place(path)))
     assert str(caught.value).isprintable()
 
 
 def test_an_artifact_that_lies_in_the_folder_is_listed() -> None:
-    assert list(_listed(Place("figures/learning curves · 1.png"), "figures")) == ["figures/learning curves · 1.png"]
-    assert list(_listed(Place("config.json"))) == ["config.json"]
+    assert list(listed(Place("figures/learning curves · 1.png"), "figures")) == ["figures/learning curves · 1.png"]
+    assert list(listed(Place("config.json"))) == ["config.json"]
 
 
 @pytest.mark.parametrize("name", ["wh?t", "a%20b", "a\nb"])

@@ -21,9 +21,10 @@ import pytest
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.store import recorder
+from fashion_cnn.store.entries import RunStatus
+from fashion_cnn.store.heartbeat import LOST_AFTER
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import LOST_AFTER
-from fashion_cnn.store.trajectories import RunStatus, Trajectory
+from fashion_cnn.store.trajectories import Trajectory
 from tests.support import scripted
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
@@ -302,7 +303,7 @@ def test_a_long_epoch_or_a_long_send_is_no_loss_because_a_thread_beats(
 
     with Recorder(store) as keeper:
         keeper.begin(trajectory, [run])
-        wait_until(lambda: trajectory.sent(run).get("tags"), "the run is in the store")
+        wait_until(lambda: trajectory.sent(run).tags, "the run is in the store")
         monkeypatch.setattr(store, "send", hang)
         keeper.take(trajectory, next(scripted.events(trajectory, 1)))
         assert sending.wait(PATIENCE)

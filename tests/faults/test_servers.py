@@ -28,8 +28,9 @@ from fashion_cnn.config import DENSE
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.store import recorder as recording
+from fashion_cnn.store.address import resolve
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.store.tracking import Store
 from tests.faults.test_names import MARKUP
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
@@ -272,7 +273,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 for _ in range(4):  # to the first epoch and its picture
                     recorder.take(trajectory, next(said))
                 until = time.monotonic() + 60
-                while trajectory.sent(run).get("sheets") != [0, 1]:
+                while trajectory.sent(run).sheets != (0, 1):
                     assert time.monotonic() < until, recorder.trouble
                     time.sleep(0.05)
                 killer = threading.Thread(target=kill_after, args=(server, lab, trajectory.folder, 2))
@@ -327,7 +328,7 @@ def kill_after(server: Server, lab: HTTPLab, but: Path, epochs: int) -> None:
     until = time.monotonic() + 120
     while time.monotonic() < until:
         for one in lab.trajectories():
-            if one.folder != but and any(one.sent(run).get("epochs", 0) >= epochs for run in one.runs()):
+            if one.folder != but and any(one.sent(run).epochs >= epochs for run in one.runs()):
                 server.kill()
                 return
         time.sleep(0.01)

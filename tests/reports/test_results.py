@@ -26,7 +26,8 @@ from fashion_cnn.evidence.verdicts import claims_values
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 from tests.support import recorded
 from tests.support.command import REPOSITORY, Lab

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from experiments import STUDIES
-from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
-from fashion_cnn.store.tracking import config_of
+from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.store.entries import Sent
 from tests.support.command import Lab
 
 ARTIFACTS = {
@@ -51,7 +51,8 @@ class TestTheStudies:
 
     def test_params_give_the_config_back(self, studies: tuple[Lab, str]) -> None:
         for row in studies[0].runs().to_dict("records"):
-            assert config_of(row).sha256() == row["config_sha256"]
+            config = Record(row, [], {}).config()
+            assert config is not None and config.sha256() == row["config_sha256"]
             assert int(row["parameters"]) > 0
 
     def test_every_epoch_has_every_metric_from_step_one_on(self, studies: tuple[Lab, str]) -> None:
@@ -187,8 +188,7 @@ class TestTheStudies:
         before, epochs = lab.runs(), lab.store().epochs(ids)
         for trajectory in lab.trajectories():
             for record in trajectory.runs():
-                kept = trajectory.sent(record)
-                trajectory.save_sent(record, {"run_id": kept["run_id"], "epochs": 0})
+                trajectory.save_sent(record, Sent(run_id=trajectory.sent(record).run_id))
         assert "20 runs sent" in lab.call("sync")
         changing = ["heartbeat"]
         pd.testing.assert_frame_equal(before.drop(columns=changing), lab.runs().drop(columns=changing))

@@ -10,15 +10,9 @@ import pytest
 
 from fashion_cnn.config import CNN
 from fashion_cnn.events import CutDone, EpochDone, Identity, State
-from fashion_cnn.store.trajectories import (
-    RunRecord,
-    Trajectory,
-    TrajectoryError,
-    folder_name,
-    header_of,
-    trajectories,
-    write_json,
-)
+from fashion_cnn.store.entries import RunEntry
+from fashion_cnn.store.files import TrajectoryError, write_json
+from fashion_cnn.store.trajectories import Trajectory, folder_name, header_of, trajectories
 
 IDENTITY = Identity("d" * 64, "c" * 64, "e" * 64)
 HEADER = header_of(CNN, 0, IDENTITY, {"threads": 1}, None)
@@ -35,8 +29,8 @@ def epoch_done(epoch: int, value: float = 0.0, identity: Identity = IDENTITY) ->
     return EpochDone(reached, reached.weights_sha256(), metrics, ended_at=1000 * epoch, identity=identity)
 
 
-def record(name: str = "a" * 32, **changes: object) -> RunRecord:
-    base = RunRecord(
+def record(name: str = "a" * 32, **changes: object) -> RunEntry:
+    base = RunEntry(
         record=name,
         store="sqlite:///x",
         study="s",

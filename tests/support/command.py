@@ -19,7 +19,8 @@ import pandas as pd
 
 from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.cli import console
-from fashion_cnn.store.tracking import Store, resolve
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Complete records of runs that were never trained: made up, and at one with themselves as evidence must be.
+"""Complete records of runs that were never trained: made up, and consistent as evidence must be.
 
 Written from the description of a record. `put` brings one into a store, by MLflow's own client.
 """
@@ -49,10 +49,10 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         "environment_sha256": hash_of(fingerprint),
     }
     trajectory = trajectory_sha256(config, seed, **hashes)
-    weights = [_sha256(f"{trajectory} {one['epoch']}") for one in epochs]
+    weights = [_sha256(f"{trajectory} {epoch['epoch']}") for epoch in epochs]
     measured = {
-        "fit_seconds": sum(one["epoch_seconds"] for one in epochs),
-        "fit_cpu_seconds": sum(one["epoch_cpu_seconds"] for one in epochs),
+        "fit_seconds": sum(epoch["epoch_seconds"] for epoch in epochs),
+        "fit_cpu_seconds": sum(epoch["epoch_cpu_seconds"] for epoch in epochs),
         **{"trace_seconds": 2.5, "evaluate_seconds": 1.25, "peak_memory_mib": 900.5},
         **{"epochs_trained": float(len(epochs)), "reused_epochs": 0.0},
     }
@@ -73,7 +73,8 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
             "code_files": CODE,
             "run": measured,
             "epochs": [
-                {**one, "weights_sha256": sha256, "ended_at": 0} for one, sha256 in zip(epochs, weights, strict=True)
+                {**epoch, "weights_sha256": sha256, "ended_at": 0}
+                for epoch, sha256 in zip(epochs, weights, strict=True)
             ],
         },
         "per_class.json": _per_class(round(epochs[-1]["test_accuracy"] * IMAGES * len(CLASS_NAMES))),
@@ -104,19 +105,19 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
     return Record(row, epochs, artifacts)
 
 
-def put(store: Store, one: Record, question: str, **tags: str) -> str:
+def put(store: Store, record: Record, question: str, **tags: str) -> str:
     """Bring a record into a store, with more tags or other ones; returns the run's id there."""
     from mlflow.entities import Metric, Param, RunTag
 
-    params = {name: str(one.row[name]) for name in (*FIELDS, "seed", "parameters")}
-    plain = {name: str(one.row[name]) for name in one.row if name.endswith("_sha256")}
-    plain |= {name: one.row[name] for name in ("study", "arm", "seed", "smoke", "reuse", "node", "workers")}
-    plain |= {name: one.row[name] for name in ("stop_reason", "git_commit", "git_dirty")}
-    last = len(one.epochs)
-    metrics = [Metric(name, epoch[name], 0, int(epoch["epoch"])) for epoch in one.epochs for name in EPOCH_METRICS]
-    metrics += [Metric(name, one.row[name], 0, last) for name in RUN_METRICS]
-    experiment = store.experiment(one.row["study"], question)
-    created = store.client.create_run(experiment, one.row["start_time"], run_name=one.row["name"])
+    params = {name: str(record.row[name]) for name in (*FIELDS, "seed", "parameters")}
+    plain = {name: str(record.row[name]) for name in record.row if name.endswith("_sha256")}
+    plain |= {name: record.row[name] for name in ("study", "arm", "seed", "smoke", "reuse", "node", "workers")}
+    plain |= {name: record.row[name] for name in ("stop_reason", "git_commit", "git_dirty")}
+    last = len(record.epochs)
+    metrics = [Metric(name, epoch[name], 0, int(epoch["epoch"])) for epoch in record.epochs for name in EPOCH_METRICS]
+    metrics += [Metric(name, record.row[name], 0, last) for name in RUN_METRICS]
+    experiment = store.experiment(record.row["study"], question)
+    created = store.client.create_run(experiment, record.row["start_time"], run_name=record.row["name"])
     run_id = str(created.info.run_id)
     store.client.log_batch(
         run_id,
@@ -125,18 +126,18 @@ def put(store: Store, one: Record, question: str, **tags: str) -> str:
         [RunTag(name, value) for name, value in {**plain, **tags}.items()],
     )
     with TemporaryDirectory() as folder:
-        for name, content in one.artifacts.items():
+        for name, content in record.artifacts.items():
             path = Path(folder, name)
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(content)
         store.client.log_artifacts(run_id, folder)
-    store.client.set_terminated(run_id, one.row["status"], end_time=one.row["end_time"])
+    store.client.set_terminated(run_id, record.row["status"], end_time=record.row["end_time"])
     return run_id
 
 
 def _epochs(config: RunConfig, place: int, random: np.random.Generator) -> list[dict[str, Any]]:
     epochs: list[dict[str, Any]] = []
-    while config.cut([one["loss"] for one in epochs]) is None:
+    while config.cut([values["loss"] for values in epochs]) is None:
         epoch = len(epochs) + 1
         right = 8_000 + 200 * place + 50 * epoch + int(random.integers(100))
         seconds = 8 + place + float(random.random())

@@ -20,9 +20,11 @@ from fashion_cnn.config import DENSE, RunConfig
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import files_sha256, fingerprint_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started, State
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.recorder import Recorder
-from fashion_cnn.store.tracking import Store, resolve
-from fashion_cnn.store.trajectories import RunRecord, Trajectory, folder_name, header_of
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import Trajectory, folder_name, header_of
 
 FINGERPRINT = {"python": "3.11.2", "threads": 1, "device": "cpu", "variables": {}}
 CODE = {"config.py": "1" * 64, "data.py": "2" * 64, "models.py": "3" * 64, "training.py": "4" * 64}
@@ -35,13 +37,13 @@ PIXEL = bytes.fromhex(  # a grey picture of one pixel
 
 def header_and_record(
     store: Store, config: RunConfig = DENSE, seed: int = 0, *, code: Mapping[str, str] = CODE, **changes: Any
-) -> tuple[Trajectory, RunRecord]:
+) -> tuple[Trajectory, RunEntry]:
     """The folder of a config's trajectory, made if it is not there, and a new run of it for a store."""
     identity = Identity(FASHION_MNIST_SHA256, files_sha256(code), fingerprint_sha256(FINGERPRINT))
     header = header_of(config, seed, identity, FINGERPRINT, None, FASHION_MNIST.file_sha256, code)
     trajectory = Trajectory(store.address.trajectories / folder_name(header.trajectory_sha256))
     trajectory.create(header)
-    run = RunRecord(
+    run = RunEntry(
         record=uuid.uuid4().hex,
         store=store.address.name,
         study="baseline_study",
@@ -101,7 +103,7 @@ def metrics(seed: int, epoch: int) -> dict[str, float]:
     }
 
 
-def play(recorder: Recorder, trajectory: Trajectory, run: RunRecord, **how: Any) -> None:
+def play(recorder: Recorder, trajectory: Trajectory, run: RunEntry, **how: Any) -> None:
     """Have a run recorded from its start to its end, as the runner does; the caller holds the trajectory."""
     recorder.begin(trajectory, [run])
     for event in events(trajectory, run.run_config().epochs, **how):

@@ -1,0 +1,303 @@
+"""Opening a tracking store: locks, waiting for a database that is held, the checks of a server, MLflow's client."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
+
+from fashion_cnn.store.address import Address, StoreError
+from fashion_cnn.store.errors import LOCKED, reason_of, store_errors, unknown_user
+from fashion_cnn.store.relocation import relocate
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+SERVER_TIMEOUT = 10  # seconds
+PATIENCE = 60.0  # seconds for a database that another program holds
+QUEUE = 5 * PATIENCE  # seconds for those who open it before, each of whom may wait for it
+ROOM = 2**20  # bytes that a folder must be able to take before anything is trained
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+BATCH = 1000  # metrics that MLflow takes at once
+KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A tracking store that answers."""
+
+    address: Address
+    client: MlflowClient
+    notices: Sequence[str] = ()
+    """What the user should be told about the store, a line each."""
+    _experiments: dict[str, str] = field(default_factory=dict, init=False)
+
+    def errors(self) -> store_errors:
+        """Within it, MLflow's and the database's errors become a StoreError of one line."""
+        return store_errors(self.address)
+
+    def experiment(self, study: str, question: str) -> str:
+        """The id of a study's experiment, created where it is missing."""
+        from mlflow.exceptions import MlflowException
+
+        if study not in self._experiments:
+            experiment = self.client.get_experiment_by_name(study)
+            if experiment is None:
+                # Without this tag a new experiment opens in MLflow's view for language models.
+                tags = {KIND: CUSTOM, "mlflow.note.content": question}
+                artifacts = self.address.artifacts and f"{self.address.artifacts}/{quote(study)}"
+                try:
+                    self.client.create_experiment(study, artifacts, tags)
+                except MlflowException as error:
+                    if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else somebody was faster
+                        raise
+                experiment = self.client.get_experiment_by_name(study)
+            if experiment is None or experiment.lifecycle_stage != "active":
+                raise StoreError(f"the experiment {study} is in the store's bin; restore it there, or empty the bin")
+            self._experiments[study] = experiment.experiment_id
+        return self._experiments[study]
+
+    def check_rights(self, questions: Mapping[str, str]) -> None:
+        """Raises a StoreError where the server does not let this user record runs; a database has no users.
+
+        Args:
+            questions: of the studies to record, by name.
+        """
+        if not self.address.is_server:
+            return
+        with self.errors():
+            for study, question in questions.items():
+                experiment = self.client.get_experiment(self.experiment(study, question))
+                # Needs the same right as recording a run. A tag that is there and stays as it is: MLflow's server
+                # fails where two callers add one at once.
+                kind = experiment.tags.get(KIND, CUSTOM)
+                self.client.set_experiment_tag(experiment.experiment_id, KIND, kind)
+
+    def log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Log metrics, params and tags of a run, all in one request where they are no more than it takes."""
+        from mlflow.entities import Param, RunTag
+
+        self.client.log_batch(
+            run_id,
+            metrics=metrics[:BATCH],
+            params=[Param(name, value) for name, value in (params or {}).items()],
+            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+        )
+        for start in range(BATCH, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
+        """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
+        return _patiently(self.address, ask)
+
+
+def connect(address: Address, *, create: bool = True) -> Connection:
+    """Open a store; a database that is not there yet is created, once, however many start together.
+
+    Args:
+        address: from `resolve`.
+        create: whether to create a database; without, a missing one is an error.
+
+    Raises:
+        StoreError: it does not answer, cannot be written, or is something else.
+    """
+    path = address.file
+    if path is not None:
+        _check_sqlite(path, create)
+    elif address.is_server:
+        _check_server(address)
+    _check_writable(address.trajectories, room=ROOM if create else 0)
+    _set_up_mlflow()
+    if path is None:
+        with store_errors(address):
+            return Connection(address, _client(address))
+    with store_errors(address), _alone(path):
+        _await_database(address, path)
+        client = _client(address)
+        return Connection(address, client, relocate(path, path.parent / "artifacts"))
+
+
+def tell_waiting(address: Address) -> None:
+    """Tell the user why nothing happens."""
+    name = address.name.removeprefix("sqlite:///")
+    print(f"waiting for the store {name}: another program holds it", file=sys.stderr, flush=True)
+
+
+def metric(name: str, value: float, timestamp: int, step: int, **of_model: str) -> Metric:
+    """A value for `Connection.log`; the time in ms since 1970."""
+    from mlflow.entities import Metric
+
+    return Metric(name, value, timestamp, step, **of_model)
+
+
+def _patiently(address: Address, ask: Callable[[], _Answer]) -> _Answer:
+    until, announced = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            return ask()
+        except Exception as error:
+            if LOCKED not in reason_of(error) or time.monotonic() > until:
+                raise
+        if not announced:
+            tell_waiting(address)
+            announced = True
+        time.sleep(1)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process at a time: MLflow takes no lock when it creates a database, and two first starts would collide."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=QUEUE)
+    except Timeout:
+        raise StoreError(
+            f"another program has held {path}.lock for {QUEUE:.0f} seconds; end that program, or name another store "
+            "with --tracking-uri"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _await_database(address: Address, path: Path) -> None:
+    """Wait until nobody holds a database for themselves; MLflow's own patience ends after 5 seconds.
+
+    Raises:
+        StoreError: it was held for a minute.
+    """
+
+    def look() -> None:
+        if path.exists():
+            with closing(sqlite3.connect(path, timeout=1)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    try:
+        _patiently(address, look)
+    except sqlite3.Error as error:
+        if LOCKED not in str(error):
+            return  # MLflow tells what is wrong with it
+        raise StoreError(
+            f"another program has held the store {path} for {PATIENCE:.0f} seconds; end that program, or name "
+            "another store with --tracking-uri"
+        ) from None
+
+
+def _client(address: Address) -> MlflowClient:
+    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    from mlflow import MlflowClient
+
+    if address.is_server:
+        _check_version(address)
+    client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _set_up_mlflow() -> None:
+    """What must be set before MLflow is imported."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # It would print a server's address as given, password and all, among what a program may read.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+
+def _check_sqlite(path: Path, create: bool) -> None:
+    if path.exists():
+        try:
+            with path.open("rb") as file:
+                start = file.read(16)
+        except OSError as error:
+            raise StoreError(f"the store {path} cannot be read: {error.strerror}") from None
+        if start not in (b"", b"SQLite format 3\0"):
+            raise StoreError(f"the store {path} is no SQLite database; name another file, or move this one away")
+    elif not create:
+        raise StoreError(
+            f"there is no store at {path} yet; record a run first (make studies), or import the published runs "
+            "(make ui)"
+        )
+    _check_writable(path.parent)
+
+
+def _check_writable(folder: Path, room: int = 0) -> None:
+    """Raises a StoreError where a folder cannot take a file of so many bytes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(room))
+            file.flush()
+    except OSError as error:
+        remedy = "make room there" if error.errno in FULL else "make it writable"
+        raise StoreError(
+            f"{folder} cannot be written ({error.strerror}); {remedy} or name another store with --tracking-uri"
+        ) from None
+
+
+def _check_server(address: Address) -> None:
+    """Raises a StoreError where no server answers; one that asks for another user does."""
+    _set_up_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        answer = _answer(address, "/health")
+    except MlflowException as error:
+        reason = address.without_password(reason_of(error))
+        raise StoreError(
+            f"the tracking server {address.name} does not answer ({reason}); start it, or name another store with "
+            "--tracking-uri"
+        ) from None
+    if answer.status_code not in (200, 401, 403):
+        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+
+
+def _check_version(address: Address) -> None:
+    """Raises a StoreError where a server does not let this user in, or has another major version of MLflow."""
+    from mlflow.version import VERSION
+
+    answer = _answer(address, "/version")
+    if answer.status_code == 401:
+        raise StoreError(unknown_user(address))
+    theirs = re.match(r"\s*(\d+)\.[\w.]+", answer.text)
+    if answer.status_code != 200 or not theirs:
+        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+    if theirs[1] != VERSION.split(".")[0]:
+        raise StoreError(
+            f"the tracking server {address.name} runs MLflow {theirs[0].strip()}, and here is {VERSION}: the major "
+            "version decides how a store is laid out; upgrade the older one"
+        )
+
+
+def _answer(address: Address, path: str) -> Any:
+    """A server's answer, asked for as MLflow's client does all: with its variables for certificates and users."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    credentials = get_default_host_creds(address.uri)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = {"max_retries": 0, "raise_on_status": False, "timeout": SERVER_TIMEOUT}
+    return http_request(credentials, path, "GET", **options)  # type: ignore[no-untyped-call]

@@ -1,0 +1,119 @@
+"""Files that are whole or absent after a kill: written aside, synced and renamed; appended lines are synced."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class TrajectoryError(RuntimeError):
+    """A trajectory's folder cannot be used as asked: one line that says why."""
+
+
+class Unwritable(OSError):
+    """A file could not be written, of a full disk for example; the one that was there before still is."""
+
+    def __str__(self) -> str:
+        """One line that names the file and says what to do."""
+        return f"{self.filename} cannot be written ({self.strerror}); once it can, the same command goes on"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is whole or absent after a kill.
+
+    Raises:
+        Unwritable: it could not be written.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with _named(path):
+        try:
+            with aside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+def append_line(path: Path, line: str, after: int) -> None:
+    """Append a line to a file, dropping whatever a kill left of one behind its first bytes.
+
+    Args:
+        path: of the file, made where it is missing.
+        line: without its end.
+        after: how many bytes of the file to keep.
+
+    Raises:
+        Unwritable: it could not be written.
+    """
+    with _named(path), path.open("ab") as file:
+        file.truncate(after)
+        file.write(f"{line}\n".encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file that is whole or absent after a kill.
+
+    Raises:
+        Unwritable: it could not be written.
+    """
+    write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        TrajectoryError: it holds something else.
+        FileNotFoundError: there is none.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise TrajectoryError(f"{path} was changed or damaged: it holds no JSON object")
+    return value
+
+
+@contextmanager
+def shaped(path: Path, what: str) -> Iterator[None]:
+    """Has an error of making a value from a JSON file's object name the file.
+
+    Raises:
+        TrajectoryError: in place of the error.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise TrajectoryError(f"{path} is not {what}: {error}") from None
+
+
+def check_name(name: str) -> str:
+    """The name itself, if it can be that of a file here, whatever the file system.
+
+    Raises:
+        TrajectoryError: it cannot.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise TrajectoryError(f"{name[:40]!r} cannot be a file's name: use up to 100 letters, digits and _ . -")
+    return name
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Has an error of writing name the file, which a full disk's does not."""
+    try:
+        yield
+    except OSError as error:
+        raise Unwritable(error.errno, error.strerror, str(path)) from error

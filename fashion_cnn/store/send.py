@@ -1,0 +1,359 @@
+"""Sending: bring the tracking store up to date with a trajectory's folder, whatever it has already.
+
+A list of steps, taken in order. Each knows from what the store has taken (`Sent`) whether it is due, notes beside the
+run what it took, and is harmless when repeated: a send that was cut off at any point is simply done again.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from fashion_cnn.events import Started, is_drawn
+from fashion_cnn.evidence.record import (
+    EPOCH_METRICS,
+    HASHES,
+    MODEL,
+    PER_CLASS,
+    TRACEBACK,
+    hashes_text,
+    network_texts,
+    texts,
+)
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.artifacts import send_artifacts
+from fashion_cnn.store.assets import DATASET, digest_of, log_data_set, log_model, send_images
+from fashion_cnn.store.connection import Connection, metric
+from fashion_cnn.store.description import description
+from fashion_cnn.store.entries import RunEntry, Sent
+from fashion_cnn.store.epochs import EpochLine
+from fashion_cnn.store.heartbeat import heartbeat
+from fashion_cnn.store.outputs import CutFiles
+from fashion_cnn.store.trajectories import Trajectory
+
+FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
+TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+LONGEST = 5000  # characters of an error: MLflow's limit for a tag
+
+
+@dataclass
+class Sending:
+    """One run on its way into the store."""
+
+    connection: Connection
+    trajectory: Trajectory
+    run: RunEntry
+    lines: Sequence[EpochLine]
+    """The trajectory's epochs so far."""
+    sent: Sent
+    """What the store has of the run."""
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run, once it was created."""
+        assert self.sent.run_id is not None
+        return self.sent.run_id
+
+    def note(self, **values: Any) -> None:
+        """Keep beside the run what the store has taken now: fields of `Sent`."""
+        self.sent = replace(self.sent, **values)
+        self.trajectory.save_sent(self.run, self.sent)
+
+    def ending(self) -> tuple[CutFiles, Started, Sequence[EpochLine]]:
+        """Of a finished run: what its cut left behind, what its worker said at the start, its epochs.
+
+        Raises:
+            StoreError: the folder lacks some of it.
+        """
+        assert self.run.cut is not None
+        cut, started = self.trajectory.cut(self.run.cut), self.trajectory.started()
+        if cut is None or started is None:
+            raise StoreError(f"{self.trajectory.folder.name} lacks what its cut at epoch {self.run.cut} left behind")
+        return cut, started, self.lines[: self.run.cut]
+
+
+def send(connection: Connection, trajectory: Trajectory) -> None:
+    """Bring the store up to date with a trajectory's folder; see `Store.send`."""
+    lines: list[EpochLine] | None = None
+    for run in trajectory.runs(connection.address.name):
+        sent = trajectory.sent(run)
+        if sent.done == run.status:
+            continue
+        lines = trajectory.epochs() if lines is None else lines
+        sending = Sending(connection, trajectory, run, lines, sent)
+        with connection.errors():
+            for step in STEPS:
+                if step.due(sending):
+                    step.take(sending)
+
+
+def unsent(connection: Connection, trajectory: Trajectory) -> list[RunEntry]:
+    """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
+    runs = trajectory.runs(connection.address.name)
+    return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
+
+
+def holds(connection: Connection, sent: Sent) -> bool:
+    """Whether a finished run that was (or is still to be) sent is in the store, as far as can be told."""
+    from mlflow.exceptions import MlflowException
+
+    if not sent.done:
+        return True
+    try:
+        info = connection.client.get_run(str(sent.run_id)).info
+    except MlflowException as error:
+        return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
+    return bool(info.lifecycle_stage == "active")
+
+
+def _create(sending: Sending) -> None:
+    """Create the run, or find the one that an earlier, cut off send created."""
+    connection, run, header = sending.connection, sending.run, sending.trajectory.header
+    experiment = connection.experiment(run.study, run.question)
+    created = connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1)
+    if created:
+        run_id = str(created[0].info.run_id)
+    else:
+        name, tags = f"{run.arm} · seed {run.seed}", _first_tags(sending)
+        created_run = connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)
+        run_id = str(created_run.info.run_id)
+    connection.log(run_id, params={**run.run_config().params(), "seed": str(run.seed)})
+    log_data_set(connection, run_id, header.identity.data_sha256, header.images)
+    sending.note(run_id=run_id)
+
+
+def _first_tags(sending: Sending) -> dict[str, str]:
+    run, header = sending.run, sending.trajectory.header
+    tags = {
+        "study": run.study,
+        "arm": run.arm,
+        "seed": str(run.seed),
+        "smoke": str(run.smoke).lower(),
+        "reuse": "on" if run.reuse else "off",
+        "record": run.record,
+        "config_sha256": run.run_config().sha256(),
+        "trajectory_sha256": header.trajectory_sha256,
+        **asdict(header.identity),
+        **heartbeat(),
+        "mlflow.note.content": description(run, None),
+        "mlflow.source.name": run.command,
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": _user(),
+        **run.tags,
+    }
+    if run.tags.get("git_commit", "unknown") != "unknown":
+        tags["mlflow.source.git.commit"] = run.tags["git_commit"]
+    return tags
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+def _resume(sending: Sending) -> None:
+    """A run that was killed or failed, and resumed."""
+    sending.connection.client.update_run(sending.run_id, status="RUNNING")
+    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **heartbeat()})
+    sending.note(done=None)
+
+
+def _send_tags(sending: Sending) -> None:
+    sending.connection.log(sending.run_id, tags=sending.run.tags)
+    sending.note(tags=dict(sending.run.tags))
+
+
+def _has_new_worker(sending: Sending) -> bool:
+    """Another one where the first was lost."""
+    started = sending.trajectory.started()
+    return started is not None and sending.sent.node != started.node
+
+
+def _send_worker(sending: Sending) -> None:
+    started = sending.trajectory.started()
+    assert started is not None
+    params, tags = {"parameters": str(started.parameters)}, {"node": started.node}
+    sending.connection.log(sending.run_id, params=params, tags=tags)
+    sending.note(node=started.node)
+
+
+def _new_lines(sending: Sending) -> Sequence[EpochLine]:
+    """The trajectory may be longer than the run, also while the run waits for its cut to be evaluated."""
+    cut = sending.run.run_config().cut([line.metrics["loss"] for line in sending.lines])
+    return sending.lines[sending.sent.epochs : cut.epoch if cut else None]
+
+
+def _send_epochs(sending: Sending) -> None:
+    lines = _new_lines(sending)
+    metrics = [metric(name, line.metrics[name], line.ended_at, line.epoch) for line in lines for name in EPOCH_METRICS]
+    alive = heartbeat() if sending.run.status == "running" else {}
+    sending.connection.log(sending.run_id, metrics=metrics, tags=alive)
+    sending.note(epochs=lines[-1].epoch)
+
+
+def _new_sheets(sending: Sending) -> dict[int, list[Path]]:
+    run, sent = sending.run, sending.sent
+    last = run.cut or sent.epochs
+    return {
+        epoch: paths
+        for epoch, paths in sending.trajectory.sheets().items()
+        if epoch not in sent.sheets and epoch <= last and (is_drawn(epoch) or epoch == run.cut)
+    }
+
+
+def _send_sheets(sending: Sending) -> None:
+    run = sending.run
+    for epoch, paths in _new_sheets(sending).items():
+        drawn_at = sending.lines[epoch - 1].ended_at if epoch else run.start_time
+        send_images(sending.connection, sending.run_id, run.record, epoch, drawn_at, paths)
+        sending.note(sheets=(*sending.sent.sheets, epoch))
+
+
+def _send_artifacts(sending: Sending) -> None:
+    artifacts = _artifacts(sending)
+    send_artifacts(sending.connection, sending.run_id, artifacts)
+    shown = json.dumps([{"path": PER_CLASS, "type": "table"}])
+    sending.connection.log(sending.run_id, tags={"mlflow.loggedArtifacts": shown})
+    digest = hashlib.sha256(artifacts[HASHES]).hexdigest()
+    sending.note(artifacts_sha256=digest, values=_measured(sending))
+
+
+def _artifacts(sending: Sending) -> dict[str, bytes]:
+    """All artifacts of a finished run but the image grid's, by path."""
+    run, header = sending.run, sending.trajectory.header
+    cut, started, lines = sending.ending()
+    artifacts = texts(
+        config=run.config,
+        settings=header.settings,
+        seed=run.seed,
+        hashes={"trajectory_sha256": header.trajectory_sha256, **asdict(header.identity)},
+        fingerprint=header.environment,
+        checkout={
+            "commit": run.tags.get("git_commit"),
+            "dirty": run.tags.get("git_dirty") == "true",
+            "remote": run.remote,
+        },
+        images=header.images,
+        files={"data_files": header.data_files, "code_files": header.code_files},
+        measured=_measured(sending),
+        epochs=[
+            {"epoch": line.epoch, **line.metrics, "weights_sha256": line.weights_sha256, "ended_at": line.ended_at}
+            for line in lines
+        ],
+        packages=run.packages,
+    )
+    table = json.loads(cut.files[PER_CLASS].read_bytes())
+    artifacts |= network_texts(table, started.model_summary, run.code_diff, run.traceback)
+    curves = f"learning_curves.{run.stop_reason}.png"
+    paths = {"activations.npz": "activations.npz", curves: "figures/learning_curves.png"}
+    paths |= {name: f"figures/{name}" for name in FIGURES}
+    artifacts |= {path: cut.files[name].read_bytes() for name, path in paths.items() if name in cut.files}
+    artifacts[HASHES] = hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
+    return artifacts
+
+
+def _measured(sending: Sending) -> Mapping[str, float]:
+    """The metrics of a finished run as a whole.
+
+    Kept with the artifacts, which state them first: the next worker of the trajectory starts in another time.
+    """
+    if sending.sent.values:
+        return sending.sent.values
+    cut, started, lines = sending.ending()
+    return {
+        "fit_seconds": sum(line.metrics["epoch_seconds"] for line in lines),
+        "fit_cpu_seconds": sum(line.metrics["epoch_cpu_seconds"] for line in lines),
+        "trace_seconds": started.trace_seconds,
+        "evaluate_seconds": cut.evaluate_seconds,
+        "epochs_trained": float(cut.epoch),
+        "reused_epochs": float(sending.run.reused_epochs),
+        "peak_memory_mib": cut.peak_memory_mib,
+    }
+
+
+def _send_model(sending: Sending) -> None:
+    cut, _, _ = sending.ending()
+    sending.note(model_id=log_model(sending.connection, sending.run_id, sending.run, cut))
+
+
+def _finish(sending: Sending) -> None:
+    run, sent, values = sending.run, sending.sent, _measured(sending)
+    cut, _, lines = sending.ending()
+    last = lines[-1]
+    tags = {
+        "weights_sha256": cut.weights_sha256,
+        "artifacts_sha256": str(sent.artifacts_sha256),
+        "stop_reason": str(run.stop_reason),
+        "error": "",
+        "drawing_error": cut.drawing_error[:LONGEST],
+        **heartbeat(),
+        "mlflow.note.content": description(run, last),
+    }
+    metrics = [metric(name, value, last.ended_at, cut.epoch) for name, value in values.items()]
+    # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
+    of_model = {
+        "model_id": str(sent.model_id),
+        "dataset_name": DATASET,
+        "dataset_digest": digest_of(sending.trajectory.header.identity.data_sha256),
+    }
+    for name in ("test_loss", "test_accuracy"):
+        metrics.append(metric(name, last.metrics[name], last.ended_at, cut.epoch, **of_model))
+    sending.connection.log(sending.run_id, metrics=metrics, tags=tags)
+    spent = round(1000 * (values["fit_seconds"] + values["evaluate_seconds"]))
+    _terminate(sending, run.start_time + spent)
+
+
+def _abort(sending: Sending) -> None:
+    """A run that failed or was killed."""
+    run = sending.run
+    tags = {"stop_reason": run.stop_reason or "error", "error": (run.error or "")[:LONGEST]}
+    sending.connection.log(sending.run_id, tags=tags)
+    if run.traceback:
+        sending.connection.client.log_text(sending.run_id, run.traceback, TRACEBACK)
+    # Nobody knows when a lost run ended: its last epoch is the last sign of life.
+    seen = sending.lines[-1].ended_at if sending.lines else run.start_time
+    ended = seen if run.stop_reason == "lost" else time.time_ns() // 1_000_000
+    # A clock that was set back must not make it end before it began.
+    _terminate(sending, max(ended, run.start_time))
+
+
+def _terminate(sending: Sending, end_time: int) -> None:
+    status = sending.run.status
+    sending.connection.client.set_terminated(sending.run_id, TERMINATED[status], end_time=end_time)
+    sending.note(done=status)
+
+
+class Step(NamedTuple):
+    """A part of a run that the store is given at a time."""
+
+    name: str
+    due: Callable[[Sending], object]
+    """Whether the store lacks it, and the folder has it."""
+    take: Callable[[Sending], None]
+    """Sends it and notes that."""
+
+
+def _is_finished(sending: Sending) -> bool:
+    return sending.run.status == "finished"
+
+
+STEPS: Final = (
+    Step("run", lambda sending: sending.sent.run_id is None, _create),
+    Step("resumption", lambda sending: sending.sent.done, _resume),
+    Step("tags", lambda sending: sending.sent.tags != sending.run.tags, _send_tags),
+    Step("worker", _has_new_worker, _send_worker),
+    Step("epochs", _new_lines, _send_epochs),
+    Step("feature maps", _new_sheets, _send_sheets),
+    Step("artifacts", lambda sending: _is_finished(sending) and not sending.sent.artifacts_sha256, _send_artifacts),
+    Step("model", lambda sending: _is_finished(sending) and sending.sent.model_id is None, _send_model),
+    Step("result", _is_finished, _finish),
+    Step("failure", lambda sending: sending.run.status in ("failed", "killed"), _abort),
+)

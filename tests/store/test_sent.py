@@ -1,0 +1,135 @@
+"""What is noted beside a run of what the store has taken, and the steps that note it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.entries import RunEntry, Sent
+from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.send import STEPS
+from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.trajectories import Trajectory
+from tests.support.scripted import events, header_and_record, open_store, record_one
+
+FINISHED = {  # as the code before this class wrote it
+    "run_id": "0123456789abcdef0123456789abcdef",
+    "epochs": 4,
+    "tags": {"git_commit": "unknown", "workers": "1"},
+    "node": "here",
+    "sheets": [0, 1, 2],
+    "artifacts_sha256": "a" * 64,
+    "values": {"fit_seconds": 1.5},
+    "model_id": "m-1",
+    "done": "finished",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(tmp_path)
+
+
+def test_nothing_was_sent_at_first(store: Store) -> None:
+    trajectory, run = header_and_record(store)
+    assert trajectory.sent(run) == Sent()
+
+
+def test_what_older_code_noted_comes_back_and_is_written_as_it_was() -> None:
+    sent = Sent.from_json(FINISHED)
+    assert (sent.run_id, sent.epochs, sent.sheets, sent.done) == (FINISHED["run_id"], 4, (0, 1, 2), "finished")
+    assert json.dumps(sent.to_json(), indent=1) == json.dumps({**FINISHED}, indent=1)
+
+
+def test_a_run_that_was_only_created_has_no_other_notes() -> None:
+    assert Sent(run_id="r").to_json() == {"run_id": "r", "epochs": 0}
+    assert Sent.from_json({"run_id": "r", "epochs": 0}) == Sent(run_id="r")
+
+
+def test_one_that_resumed_is_not_done() -> None:
+    assert Sent.from_json({"run_id": "r", "epochs": 2, "done": None}).done is None
+
+
+def test_notes_that_are_none_are_named(store: Store) -> None:
+    trajectory, run = header_and_record(store)
+    path = trajectory.folder / "runs" / f"{run.record}.sent.json"
+    path.write_text('{"sheets": 3}')
+    with pytest.raises(TrajectoryError, match=f"^{path} is not what this code keeps of a run that was sent: "):
+        trajectory.sent(run)
+
+
+def recorded_step_by_step(store: Store) -> tuple[Trajectory, RunEntry]:
+    """A run that is finished in its folder and was never sent."""
+    trajectory, run = header_and_record(store, replace(CNN, epochs=2))
+    for event in events(trajectory, 2):
+        match type(event).__name__:
+            case "Started":
+                trajectory.save_started(event)  # type: ignore[arg-type]
+            case "EpochDone":
+                trajectory.append(event)  # type: ignore[arg-type]
+            case "Drawn":
+                trajectory.save_sheets(event)  # type: ignore[arg-type]
+            case "CutDone":
+                trajectory.save_cut(event)  # type: ignore[arg-type]
+    run = replace(run, status="finished", stop_reason="epochs", cut=2)
+    trajectory.save_run(run)
+    return trajectory, run
+
+
+REQUESTS = {
+    "run": "create_run",
+    "tags": "log_batch",
+    "artifacts": "log_artifacts",
+    "model": "create_logged_model",
+    "result": "set_terminated",
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_send_that_is_cut_off_at_a_step_is_completed_by_the_next(
+    store: Store, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trajectory, run = recorded_step_by_step(store)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(5, "the cable was pulled")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, REQUESTS[name], fail)
+        with pytest.raises(StoreError, match="the cable was pulled"):
+            store.send(trajectory)
+    assert [ended.record for ended in store.unsent(trajectory)] == [run.record]
+    store.send(trajectory)
+    assert store.unsent(trajectory) == []
+    (row,) = store.runs().to_dict("records")
+    assert (row["status"], row["epochs_trained"]) == ("FINISHED", 2)
+    assert len(store.client.get_metric_history(row["run_id"], "loss")) == 2
+
+
+def test_each_step_has_a_name_of_its_own() -> None:
+    names = [step.name for step in STEPS]
+    assert len(set(names)) == len(names) and set(REQUESTS) < set(names)
+
+
+def test_what_was_sent_is_not_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trajectory = record_one(store, replace(DENSE, epochs=1))
+    asked: list[str] = []
+
+    def watched(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            asked.append(name)
+            return plain(*args, **kwargs)
+
+        return ask
+
+    for name in ("create_run", "log_batch", "log_artifacts", "search_runs"):
+        monkeypatch.setattr(store.client, name, watched(name, getattr(store.client, name)))
+    store.send(trajectory)
+    assert asked == []
