@@ -1,0 +1,37 @@
+"""A small made-up folder of published results: two studies, seven seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from experiments import POST_RESULTS, STUDIES
+from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.evidence import tables
+from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.reports import published as results
+from fashion_cnn.study import Study
+from tests.support.recorded import record
+
+BASELINE = STUDIES[0]
+EPOCHS = Study("epochs_study", "How long?", {f"{n} epochs": replace(CNN, epochs=n) for n in (5, 10)})
+STUDY = (replace(BASELINE, arms={"dense": replace(DENSE, epochs=2), "cnn": replace(CNN, epochs=2)}), EPOCHS)
+POST = POST_RESULTS.read_bytes()
+SEEDS = 7
+
+
+def records(*seeds: int, studies: tuple[Study, ...] = STUDY, processor: str = "") -> list[Record]:
+    return [
+        record(study, arm, seed, processor=processor)
+        for study in studies
+        for arm in study.arms
+        for seed in seeds or range(SEEDS)
+    ]
+
+
+def published(found: list[Record], studies: tuple[Study, ...] = STUDY) -> dict[str, bytes]:
+    files = results.record_tables(results.merge(studies, [], found).records)
+    said = results.verdicts_over(studies, results.published_records(files), POST)
+    files[results.CLAIMS] = tables.to_json(claims_values(said))
+    files["figures/baseline_study/scores.svg"] = b"<svg/>"
+    return {**files, results.MANIFEST: results.manifest(files)}
