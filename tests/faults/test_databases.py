@@ -193,7 +193,7 @@ def held_store(tmp_path_factory: pytest.TempPathFactory) -> Held:
         seconds["ending"] = time.monotonic() - started
         trouble, unsent = ended.trouble, len(store.unsent(ending[0]))
         read, seconds["reading"] = asked.result()
-        printed, errors = listing.communicate(timeout=120)
+        printed, errors = listing.communicate(timeout=600)
         seconds["list"] = time.monotonic() - started
     listed = subprocess.CompletedProcess([], listing.returncode, printed, errors)
     return Held(store, seconds, trouble, unsent, read, listed)

@@ -209,7 +209,7 @@ def test_two_clones_with_different_code_write_to_one_store_and_neither_is_taken_
         lab.command(*train), cwd=clone, env=lab.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     said = lab.call(*train)
-    printed, _ = other.communicate(timeout=200)
+    printed, _ = other.communicate(timeout=600)
     assert other.returncode == 0, printed
     assert "1 runs made" in said and "1 runs made" in printed
     runs = lab.runs()

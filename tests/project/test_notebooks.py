@@ -158,7 +158,7 @@ def test_a_notebook_runs_to_the_end_in_an_empty_home_and_gives_what_is_committed
     # Not this Python's folder in PATH: the kernel must be this Python's all the same.
     made = subprocess.run(
         [sys.executable, EXECUTE, "--to", tmp_path, name],
-        cwd=tmp_path, env={**variables, "PATH": os.defpath}, capture_output=True, text=True, timeout=280,
+        cwd=tmp_path, env={**variables, "PATH": os.defpath}, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "Warning" not in made.stderr, "what it trains would be no evidence, for example"
@@ -184,6 +184,6 @@ def test_a_cell_that_fails_ends_it_with_the_traceback_and_writes_nothing(tmp_pat
     (tmp_path / "compare_runs.py").write_text(f"{head}# %%\nprint(1)\n\n# %%\n1 / 0\n", encoding="utf-8")
     copy = tmp_path / EXECUTE.name
     copy.write_bytes(EXECUTE.read_bytes())
-    made = subprocess.run([sys.executable, copy, "compare_runs"], capture_output=True, text=True, timeout=100)
+    made = subprocess.run([sys.executable, copy, "compare_runs"], capture_output=True, text=True, timeout=600)
     assert made.returncode == 1 and "ZeroDivisionError" in made.stderr
     assert not list(tmp_path.glob("*.ipynb*")) and not list(tmp_path.glob(".*"))

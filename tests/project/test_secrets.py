@@ -72,7 +72,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
             env={**lab.variables, **dict.fromkeys(VARIABLES, TOKEN)},
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=600,
         )
     finally:
         server.send_signal(signal.SIGINT)

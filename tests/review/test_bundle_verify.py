@@ -505,7 +505,7 @@ def test_verifying_needs_numpy_pandas_and_scipy_no_network_no_store_and_writes_n
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.run(
         [sys.executable, "-B", "-c", ALONE, "bundle.zip", "--expect", hashlib.sha256(bundle).hexdigest()],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     *printed, last = process.stdout.splitlines()

@@ -173,7 +173,7 @@ class TestAnotherEnvironment:
         if len(os.sched_getaffinity(0)) < 2:
             pytest.skip("one core cannot run two threads")
         process = lab.start("replay", three, "--threads", 2, "--epochs", 1, "--json")
-        found = json.loads(process.communicate(timeout=200)[0])
+        found = json.loads(process.communicate(timeout=600)[0])
         assert (process.returncode, found["answer"]) in ((0, "EXACT"), (1, "NOT COMPARABLE"))
         assert (found["epochs"], found["recorded"], found["data"], found["code"]) == (1, 3, [], [])
         assert found["environment"] == [{"part": "threads", "recorded": 1, "here": 2}]
@@ -229,7 +229,7 @@ class TestOtherCode:
 
         def call(*words: object) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
-                lab.command(*words), cwd=checkout, env=lab.variables, capture_output=True, text=True, timeout=200
+                lab.command(*words), cwd=checkout, env=lab.variables, capture_output=True, text=True, timeout=600
             )
 
         made = call("train", "--model", "dense", "--epochs", 1)
@@ -267,7 +267,7 @@ class TestWhatGoesWrong:
             assert "starting" in process.stderr.readline()
             workers = descendants(process.pid)
             process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=600)
         finally:
             process.kill()
         assert process.returncode == 130

@@ -75,7 +75,7 @@ class TestTwoCalls:
         lab.store()
         both = [lab.start(*LONG), lab.start(*LONG)]
         for process in both:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=600)
             assert process.returncode == 0, errors
         assert len(lab.runs()) == 1 and len(lab.trajectories()) == 1
         (epochs,) = [len(one.epochs()) for one in lab.trajectories()]

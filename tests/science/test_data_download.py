@@ -98,7 +98,7 @@ def test_eight_processes_on_a_cold_cache_make_one_download(server: Server, cache
         processes = [stack.enter_context(started(server)) for _ in range(8)]
         for process in processes:
             start(process)
-        outputs = [process.communicate(timeout=120) for process in processes]
+        outputs = [process.communicate(timeout=600) for process in processes]
     assert server.requests == once_each()
     assert {out for out, _ in outputs} == {f"{data.load(server.folder).sha256}\n"}
     assert {err for _, err in outputs} == {""}  # no bar where there is no terminal
@@ -122,7 +122,7 @@ def test_a_download_that_is_killed_leaves_nothing_half_and_the_next_one_succeeds
     server.released.set()
     with started(server) as process:
         start(process)
-        assert process.communicate(timeout=120) == (f"{data.load(server.folder).sha256}\n", "")
+        assert process.communicate(timeout=600) == (f"{data.load(server.folder).sha256}\n", "")
     assert not list(cache.glob("*.part"))
 
 

@@ -81,7 +81,7 @@ class Lab:
     def call_process(self, *words: object) -> str:
         """Run a command in a process of its own; it must end well."""
         process = self.start(*words)
-        printed, errors = process.communicate(timeout=250)
+        printed, errors = process.communicate(timeout=600)
         assert process.returncode == 0, f"status {process.returncode}\n{printed}\n{errors}"
         return printed + errors
 

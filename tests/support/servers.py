@@ -30,7 +30,7 @@ NAME = "mlflow.example.org"  # what the tracking server is called besides, as RE
 ADMINISTRATOR = "admin"
 MEMBER = "member"  # has an account like everybody in the team, and no rights but those that each account has
 GUEST = "guest"
-START = 90.0  # seconds that a server may take to answer
+START = 240.0  # seconds that a server may take to answer
 # What every process of the cluster and its clients has. Ray turns 127.0.0.1 into the machine's own address unless it
 # takes itself for a system without clusters.
 RAY_VARIABLES = {
@@ -218,7 +218,7 @@ def ray_cluster(folder: Path, nodes: int) -> Iterator[Cluster]:
         yield cluster
     finally:
         started = descendants(holder.pid)
-        holder.communicate(timeout=120)  # it ends when nobody can ask it any more
+        holder.communicate(timeout=600)  # it ends when nobody can ask it any more
         until = time.monotonic() + 20
         while left := [number for number in started if is_alive(number)]:
             assert time.monotonic() < until, f"Ray left processes behind: {left}"

@@ -18,7 +18,7 @@ from fashion_cnn.store.tracking import Store
 FOUR, LONG = replace(DENSE, epochs=4), replace(DENSE, epochs=40)
 
 
-def wait_until(holds: Any, seconds: float = 60) -> None:
+def wait_until(holds: Any, seconds: float = 240) -> None:
     until = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < until, "it did not come to that"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.support.command import REPOSITORY, Lab
 
-PATIENCE = 120.0  # seconds, for a machine with more to do
+PATIENCE = 300.0  # seconds, for a machine with more to do
 GIVES_UP = 15.0  # seconds in which a worker without a runner must be gone
 
 # Makes a terminal the process' own, as a login does, and becomes the command.
