@@ -144,12 +144,9 @@ def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
 
 
 def binomial(successes: int, n: int) -> tuple[float, float]:
-    """The two one-sided exact binomial tests against one half: P(X ≥ successes) and P(X ≤ successes), X ~ B(n, 1/2).
+    """The p values for "in more than half" and "in less than half": P(X ≥ successes), P(X ≤ successes), X ~ B(n, 1/2).
 
-    The sign test (Conover 1999, Practical Nonparametric Statistics, 3.1 and 3.4).
-
-    Returns:
-        p values for "in more than half" and for "in less than half".
+    The exact sign test (Conover 1999, Practical Nonparametric Statistics, 3.1 and 3.4).
     """
     from scipy import stats
 
@@ -160,10 +157,7 @@ def holm(p: Floats) -> Floats:
     """Holm's adjusted p values: the i-th smallest of m times m - i + 1, at most 1, and never below the one before.
 
     Rejecting what is at most alpha keeps the probability of any false rejection at most alpha, however the tests
-    depend on each other (Holm 1979, Scand. J. Statist. 6).
-
-    Args:
-        p: (..., m): families of m tests.
+    depend on each other (Holm 1979, Scand. J. Statist. 6). Families of m tests are given as (..., m).
     """
     import numpy as np
 
@@ -205,13 +199,14 @@ def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) ->
     """
     import numpy as np
 
-    tests = [claim for claim in claims if not isinstance(claim, NotTested)]
-    parts = [_measured(claim, runs, alpha) for claim in tests]
+    parts = [_measured(claim, runs, alpha) for claim in claims if not isinstance(claim, NotTested)]
     enough = [number for number, part in enumerate(parts) if part.p_for is not None]
     if enough:
         raw = np.array([(parts[number].p_for, parts[number].p_against) for number in enough], dtype=float).T
         for number, (p_for, p_against) in zip(enough, holm(raw).T, strict=True):
-            parts[number] = _judged(parts[number], float(p_for), float(p_against), alpha)
+            verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
+            adjusted = replace(parts[number], p_for_holm=float(p_for), p_against_holm=float(p_against))
+            parts[number] = replace(adjusted, verdict=verdict)
     sentences: dict[str, list[Claim]] = {}
     for claim in claims:
         sentences.setdefault(claim.says, []).append(claim)
@@ -234,11 +229,6 @@ def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
     elif "too few seeds" in verdicts:
         verdict = "too few seeds"
     return Sentence(claims[0].says, claims[0].source, tuple(dict.fromkeys(notes)), verdict, tuple(parts))
-
-
-def _judged(part: Part, p_for: float, p_against: float, alpha: float) -> Part:
-    verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
-    return replace(part, p_for_holm=p_for, p_against_holm=p_against, verdict=verdict)
 
 
 def _measured(claim: Test, runs: pd.DataFrame, alpha: float) -> Part:
@@ -270,10 +260,9 @@ def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: i
     p_for = p_against = None
     if n >= MIN_PAIRS:
         if isinstance(claim, Equivalent):
-            both = equivalence(differences, claim.within)
+            p_for, p_against = map(float, equivalence(differences, claim.within))
         else:
-            both = one_sided(sign * differences, claim.margin)
-        p_for, p_against = map(float, both)
+            p_for, p_against = map(float, one_sided(sign * differences, claim.margin))
     mean = float(differences.mean()) if n else None
     sd, constant = (float(differences.std(ddof=1)), bool(is_constant(differences))) if n > 1 else (None, False)
     wins, ties = int((sign * differences > 0).sum()), int((differences == 0).sum())

@@ -1,8 +1,4 @@
-"""What the runs of some studies say: of each study's claims, and of the post's printed numbers.
-
-Pure: runs and epochs come from a store, a file or a bundle, and `fashion-cnn claims`, the report and a bundle show the
-same.
-"""
+"""What the runs of some studies say of the claims and of the post's numbers, whatever they come from. Pure."""
 
 from __future__ import annotations
 
@@ -66,7 +62,7 @@ class Verdicts:
     post: pd.DataFrame
     """What the post printed, one row per epoch."""
     printed: pd.DataFrame
-    """See `evidence.printed.printed_values`; by study and arm as in `post`."""
+    """See `printed_values`; by study and arm as in `post`."""
     pool: pd.DataFrame
     """Our runs that `printed` compares with: one per config and seed, whichever study it is recorded in."""
 
@@ -110,10 +106,10 @@ def verdicts(
     post: pd.DataFrame,
     incomplete: Collection[str] = (),
 ) -> Verdicts:
-    """What some runs say.
+    """What some runs say of the studies' claims and of the post's numbers.
 
     Args:
-        studies: whose claims; in order.
+        studies: in order.
         runs: one row per run of these studies, as `Store.runs` gives them.
         epochs: one row per epoch, as `Store.epochs` gives them; at least of the runs that count.
         post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
@@ -137,20 +133,11 @@ def verdicts(
 
 
 def _json(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()
-    }  # fmt: skip
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFrame, post: bytes) -> Verdicts:
-    """What the runs of a bundle say of the studies' claims and of the post's numbers.
-
-    Args:
-        studies: in order.
-        runs: a row per run, as `tables.frames` gives them.
-        epochs: a row per epoch, likewise.
-        post: the CSV file of the post's numbers.
-    """
+    """As `verdicts`, of the frames of a bundle's records and the CSV file of the post's numbers."""
     import pandas as pd
 
     return verdicts(studies, runs, epochs, pd.read_csv(io.BytesIO(post)))

@@ -12,11 +12,7 @@ from fashion_cnn.store.trajectories import trajectories
 
 
 def sync(store: Store) -> tuple[int, str | None]:
-    """Send what was not sent of every trajectory that nobody is at.
-
-    Returns:
-        How many runs were sent, and the last error or None.
-    """
+    """Send what was not sent of every trajectory that nobody is at; gives how many runs were, and the last error."""
     sent, trouble = 0, None
     for trajectory in trajectories(store.address.trajectories):
         # Whatever is wrong with one folder, the others are sent.
@@ -39,7 +35,7 @@ def clean(store: Store) -> tuple[int, int]:
     """Drop what recorded runs no longer need, where all runs of a trajectory are finished and sent.
 
     Returns:
-        Bytes freed, and how many trajectories were left alone because something of them is still needed.
+        Bytes freed, and how many trajectories were left alone.
     """
     freed = left = 0
     for trajectory in trajectories(store.address.trajectories):

@@ -22,15 +22,8 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
     An experiment whose artifacts were given a place of another kind is left alone, and so is one whose folder is where
     the database says and not beside the database.
 
-    Args:
-        database: of MLflow, in sqlite.
-        artifacts: the folder beside it.
-
     Returns:
         What to tell the user: a line for each place that was changed, and one for each folder that was not found.
-
-    Raises:
-        sqlite3.Error: the database cannot be read or written.
     """
     lines: dict[str, None] = {}
     with closing(sqlite3.connect(database, timeout=TIMEOUT, isolation_level=None)) as connection:
