@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MIN_PAIRS: Final = 6
 """With fewer, not even differences of one sign would be significant in a sign-flip test: 2 / 2 ** 5 is over 0.05."""
 Verdict = Literal["supported", "contradicted", "undecided", "too few seeds", "not tested"]
+_DECISIVE: Final[tuple[Verdict, ...]] = ("contradicted", "too few seeds", "undecided", "supported", "not tested")
+"""Which verdict on a part decides on the sentence: the first of these."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Part:
     estimate: float | None
     """The mean difference, `claim.arm` minus the other; of `Stops`, the share of runs that end before the epoch."""
     low: float | None
-    """Of the interval of the estimate."""
     high: float | None
+    """The interval of the estimate."""
     confidence: float
     """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
     (before Holm)."""
@@ -102,12 +104,7 @@ def one_sided(differences: Floats, margin: float = 0.0) -> tuple[Floats, Floats]
     and about normal. Where all differences are the same there is no t: p is 0 for what they say and 1 for the other,
     and a difference that equals the margin is not above it, so that it counts for "below".
 
-    Args:
-        differences: (..., n), n of at least 2.
-        margin: in their units.
-
-    Returns:
-        p values (...) for "above" and for "below".
+    Differences are (..., n), n of at least 2, the margin in their units. Gives p values (...) for "above" and "below".
     """
     import numpy as np
     from scipy import special
@@ -129,12 +126,8 @@ def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
     84). That is a union of two, so twice the smaller p value (Bonferroni's inequality), which keeps the level whatever
     the margin. Differences that are all the same decide as in `one_sided`.
 
-    Args:
-        differences: (..., n), n of at least 2.
-        within: the margin, in their units, above 0.
-
-    Returns:
-        p values (...) for "within" and for "beyond".
+    Differences are (..., n), n of at least 2, the margin in their units and above 0. Gives p values (...) for "within"
+    and "beyond".
     """
     import numpy as np
 
@@ -218,16 +211,8 @@ def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
     if len(sources) > 1 or (parts and len(parts) < len(claims)):
         raise ClaimError(f"the parts of {claims[0].says!r} must be of one source, and all tested or none")
     notes = [text for claim in claims for text in (getattr(claim, "why", ""), claim.note) if text]
-    verdicts = {part.verdict for part in parts}
-    verdict: Verdict = "undecided"
-    if not parts:
-        verdict = "not tested"
-    elif verdicts == {"supported"}:
-        verdict = "supported"
-    elif "contradicted" in verdicts:
-        verdict = "contradicted"
-    elif "too few seeds" in verdicts:
-        verdict = "too few seeds"
+    verdicts = {part.verdict for part in parts} or {"not tested"}
+    verdict = next(verdict for verdict in _DECISIVE if verdict in verdicts)
     return Sentence(claims[0].says, claims[0].source, tuple(dict.fromkeys(notes)), verdict, tuple(parts))
 
 

@@ -18,7 +18,7 @@ from fashion_cnn.store.connection import PATIENCE, StoreBusy, tell_waiting
 from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
 from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.tracking import Store
-from fashion_cnn.store.trajectories import Trajectory
+from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 HEARTBEAT = 15.0  # seconds
 RETRY = 5.0  # seconds after a send that failed
@@ -120,6 +120,43 @@ class Recorder:
             finished.append(replace(run, status="finished", error=None))
             trajectory.save_run(finished[-1])
         return finished
+
+
+def sync(store: Store) -> tuple[int, str | None]:
+    """Send what was not sent of every trajectory that nobody is at; gives how many runs were, and the last error."""
+    sent, trouble = 0, None
+    for trajectory in trajectories(store.address.trajectories):
+        # Whatever is wrong with one folder, the others are sent.
+        try:
+            with trajectory.held() as had:
+                if not had:
+                    continue
+                trajectory.end_runs(store.address.name, "killed", "lost", LOST)  # whoever made them holds no lock
+                waiting = len(store.unsent(trajectory))
+                try:
+                    store.send(trajectory)
+                finally:
+                    sent += waiting - len(store.unsent(trajectory))
+        except (StoreError, TrajectoryError, OSError) as error:
+            trouble = str(error)
+    return sent, trouble
+
+
+def clean(store: Store) -> tuple[int, int]:
+    """Drop what recorded runs no longer need, where all runs of a trajectory are finished and sent.
+
+    Returns:
+        Bytes freed, and how many trajectories were left alone.
+    """
+    freed = left = 0
+    for trajectory in trajectories(store.address.trajectories):
+        with trajectory.held() as had, suppress(TrajectoryError):
+            runs = trajectory.runs()
+            if had and all(run.status == "finished" and trajectory.sent(run).done for run in runs):
+                freed += trajectory.clean()
+                continue
+        left += 1
+    return freed, left
 
 
 class _Heart(threading.Thread):

@@ -82,13 +82,11 @@ def _create(sending: Sending) -> None:
     """Create the run, or find the one that an earlier, cut off send created."""
     connection, run, header = sending.connection, sending.run, sending.trajectory.header
     experiment = connection.experiment(run.study, run.question)
-    created = connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1)
-    if created:
-        run_id = str(created[0].info.run_id)
-    else:
+    created = list(connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1))
+    if not created:
         name, tags = f"{run.arm} · seed {run.seed}", _first_tags(sending)
-        created_run = connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)
-        run_id = str(created_run.info.run_id)
+        created = [connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)]
+    run_id = str(created[0].info.run_id)
     connection.log(run_id, params={**run.run_config().params(), "seed": str(run.seed)})
     log_data_set(connection, run_id, header.identity.data_sha256, header.images)
     sending.note(run_id=run_id)
@@ -194,7 +192,7 @@ def _send_artifacts(sending: Sending) -> None:
 
 def _artifacts(sending: Sending) -> dict[str, bytes]:
     """All artifacts of a finished run but the image grid's, by path."""
-    run, header = sending.run, sending.trajectory.header
+    run, tags, header = sending.run, sending.run.tags, sending.trajectory.header
     cut, started, lines = sending.ending()
     artifacts = record.texts(
         config=run.config,
@@ -202,11 +200,7 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
         seed=run.seed,
         hashes={"trajectory_sha256": header.trajectory_sha256, **asdict(header.identity)},
         fingerprint=header.environment,
-        checkout={
-            "commit": run.tags.get("git_commit"),
-            "dirty": run.tags.get("git_dirty") == "true",
-            "remote": run.remote,
-        },
+        checkout={"commit": tags.get("git_commit"), "dirty": tags.get("git_dirty") == "true", "remote": run.remote},
         images=header.images,
         files={"data_files": header.data_files, "code_files": header.code_files},
         measured=_measured(sending),
@@ -311,13 +305,11 @@ def _description(run: RunEntry, last: EpochLine | None) -> str:
 
 
 class Step(NamedTuple):
-    """A part of a run that the store is given at a time."""
+    """A part of a run: whether it is due, as the store lacks it and the folder has it; and what sends and notes it."""
 
     name: str
     due: Callable[[Sending], object]
-    """Whether the store lacks it, and the folder has it."""
     take: Callable[[Sending], None]
-    """Sends it and notes that."""
 
 
 def _is_finished(sending: Sending) -> bool:

@@ -29,6 +29,7 @@ from typing import Any
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
+from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.store.entries import RunFiles
 from fashion_cnn.store.epochs import EpochLine, States, read_lines
 from fashion_cnn.store.files import (
@@ -86,11 +87,12 @@ class Trajectory(RunFiles):
             write_json(self.folder / "header.json", asdict(header))
         if self.header.trajectory_sha256 != header.trajectory_sha256:
             raise TrajectoryError(f"{self.folder} holds another trajectory; move it away and start again")
+        wanted = asdict(header.identity)
         for line in self.epochs():
-            if other := _differing(line.identity, header.identity):
+            if other := [BASIS[name] for name, value in asdict(line.identity).items() if value != wanted[name]]:
                 raise TrajectoryError(
-                    f"epoch {line.epoch} in {self.folder} was trained under another {other}; move it away and start "
-                    "again"
+                    f"epoch {line.epoch} in {self.folder} was trained under another {' and '.join(other)}; move it "
+                    "away and start again"
                 )
 
     @property
@@ -271,9 +273,3 @@ def header_of(
 def trajectories(root: Path) -> list[Trajectory]:
     """All trajectories in a folder, by name."""
     return [Trajectory(path.parent) for path in sorted(root.glob("*/header.json"))]
-
-
-def _differing(recorded: Identity, wanted: Identity) -> str:
-    """What differs between two identities, in words; nothing where they are the same."""
-    names = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
-    return " and ".join(word for name, word in names.items() if getattr(recorded, name) != getattr(wanted, name))
