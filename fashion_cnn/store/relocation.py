@@ -37,7 +37,7 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
             before = _path(old)
             if new.is_dir():
                 lines[f"artifacts are taken from {new.parent} now; they were recorded in {before.parent}"] = None
-            elif _recorded(connection, number):
+            elif connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone():
                 lines[f"artifacts are missing: copy {before} of the old place to {new}"] = None
         connection.execute("COMMIT")
     return list(lines)
@@ -71,7 +71,3 @@ def _change(connection: sqlite3.Connection, number: object, old: str, new: str) 
             f"WHERE experiment_id = ? AND ({column} = ? OR substr({column}, 1, ?) = ?)",
             (new, len(old) + 1, number, old, len(old) + 1, f"{old}/"),
         )
-
-
-def _recorded(connection: sqlite3.Connection, number: object) -> bool:
-    return connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone() is not None
