@@ -127,7 +127,7 @@ def _recording(task: Task) -> Figures:
     """What recording a run takes besides its training."""
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
-    from fashion_cnn.store.maintenance import clean
+    from fashion_cnn.store.recorder import clean
 
     study = Study("benchmark", "What does recording cost?", {"cnn": replace(task.config, epochs=RECORDED_EPOCHS)})
     with tempfile.TemporaryDirectory() as home:

@@ -40,7 +40,7 @@ def _list(project: Project, options: argparse.Namespace) -> int:
     import pandas as pd
 
     from fashion_cnn.cli import tables
-    from fashion_cnn.store.heartbeat import is_lost
+    from fashion_cnn.store.tracking import is_lost
 
     runs = _recorded_runs(project, options.study, open_store(options))
     lost = pd.Series([is_lost(row, time.time()) for row in runs.to_dict("records")], runs.index, dtype=bool)

@@ -120,7 +120,7 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
 
 
 def _sync(_: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.store.maintenance import sync
+    from fashion_cnn.store.recorder import sync
 
     sent, trouble = sync(open_store(options))
     text = f"{sent} runs sent" + (f"; then: {trouble}" if trouble else "")
@@ -129,7 +129,7 @@ def _sync(_: Project, options: argparse.Namespace) -> int:
 
 
 def _gc(_: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.store.maintenance import clean
+    from fashion_cnn.store.recorder import clean
 
     freed, left = clean(open_store(options))
     text = f"{freed / 2**20:.1f} MiB freed; {left} trajectories left alone: their runs have not all ended and been sent"

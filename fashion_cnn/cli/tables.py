@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from fashion_cnn.claims import MEASURES, Stops
-from fashion_cnn.evidence.printed import misses
-from fashion_cnn.evidence.verdicts import CAVEATS
+from fashion_cnn.evidence.verdicts import CAVEATS, misses
 from fashion_cnn.running.plan import expected_epochs
 from fashion_cnn.terminal import console, duration, table
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.architecture import parameter_count
-from fashion_cnn.config import (
-    MAX_SEED,
-    hash_of,
-    trajectory_sha256,
-)
+from fashion_cnn.config import MAX_SEED, hash_of, trajectory_sha256
 from fashion_cnn.environment import files_sha256
 from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, whole_number
 
@@ -45,6 +41,14 @@ def contradictions(record: Record) -> list[Contradiction]:
 def _differ(name: str, recorded: Any, other: Any, where: str, epoch: int | None = None) -> Iterator[Contradiction]:
     if not absent(recorded) and not absent(other) and recorded != other:
         yield Contradiction(name, epoch, str(recorded), f"{where} says {other}")
+
+
+def _same(
+    names: Iterable[str], recorded: Mapping[str, Any], other: Mapping[str, Any], where: str, epoch: int | None = None
+) -> Iterator[Contradiction]:
+    """As `_differ`, of what two mappings hold under the same names."""
+    for name in names:
+        yield from _differ(name, recorded.get(name), other.get(name), where, epoch)
 
 
 def _far(name: str, recorded: Any, other: float | None, where: str) -> Iterator[Contradiction]:
@@ -97,8 +101,7 @@ def _of_trajectory(record: Record) -> Iterator[Contradiction]:
     row, trajectory, where = record.row, record.json("trajectory.json"), "trajectory.json"
     if not isinstance(trajectory, dict):
         return
-    for name in ("trajectory_sha256", *BASIS):
-        yield from _differ(name, row.get(name), trajectory.get(name), where)
+    yield from _same(("trajectory_sha256", *BASIS), row, trajectory, where)
     yield from _differ("seed", row.get("seed"), _text(trajectory.get("seed")), where)
     config, settings = record.config(), trajectory.get("settings")
     if config is not None and isinstance(settings, dict):
@@ -107,17 +110,15 @@ def _of_trajectory(record: Record) -> Iterator[Contradiction]:
     yield from _of_parts(trajectory)
     measured = trajectory.get("run")
     if isinstance(measured, dict):
-        for name in RUN_METRICS:
-            yield from _differ(name, row.get(name), measured.get(name), where)
+        yield from _same(RUN_METRICS, row, measured, where)
     states = record.states()
     yield from _differ("epochs_trained", row.get("epochs_trained"), float(len(states)), f"{where}, by its epochs,")
     if len(record.epochs) > len(states):
         yield Contradiction("epochs", None, str(len(record.epochs)), f"{where} has {len(states)}")
     for number, (epoch, state) in enumerate(zip(record.epochs, states, strict=False), start=1):
-        for name in ("epoch", *EPOCH_METRICS):
-            yield from _differ(name, epoch.get(name), state.get(name), where, number)
+        yield from _same(("epoch", *EPOCH_METRICS), epoch, state, where, number)
     if states:
-        yield from _differ("weights_sha256", row.get("weights_sha256"), states[-1].get("weights_sha256"), where)
+        yield from _same(["weights_sha256"], row, states[-1], where)
 
 
 def _of_parts(trajectory: Mapping[str, Any]) -> Iterator[Contradiction]:
@@ -141,8 +142,7 @@ def _of_ending(record: Record) -> Iterator[Contradiction]:
     row, epochs, config = record.row, record.epochs, record.config()
     if not epochs or row.get("status") != "FINISHED":
         return
-    for name in EPOCH_METRICS:
-        yield from _differ(name, row.get(name), epochs[-1].get(name), "the last epoch")
+    yield from _same(EPOCH_METRICS, row, epochs[-1], "the last epoch")
     for name, part in (("fit_seconds", "epoch_seconds"), ("fit_cpu_seconds", "epoch_cpu_seconds")):
         total = sum(_number(epoch.get(part)) for epoch in epochs)
         yield from _far(name, row.get(name), total, "the sum over the epochs")

@@ -1,7 +1,6 @@
 """What a record is: the names of what it holds, its texts as they are written, and what it must hold to be evidence.
 
-Pure: a record comes from a store, a bundle or a published table, and none of them is asked for anything here. That
-what a run must hold is stated as data follows mlcommons/logging's compliance checker.
+Pure, whatever it comes from. That the rules are data follows mlcommons/logging's compliance checker.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fashion_cnn.config import FIELDS, ConfigError, RunConfig, parse
 from fashion_cnn.data import FASHION_MNIST_SHA256
@@ -42,7 +41,6 @@ TRACEBACK: Final = "traceback.txt"
 TEXTS: Final = ("config.json", "environment.json", "trajectory.json", PER_CLASS, "requirements.txt", HASHES)
 LIGHT: Final = (*TEXTS, "model_summary.txt", "code.diff")
 """The artifacts that are small enough to be read or packed with every run."""
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def texts(
@@ -59,23 +57,14 @@ def texts(
     epochs: Sequence[Mapping[str, Any]],
     packages: Sequence[str],
 ) -> dict[str, bytes]:
-    """The texts that say how a run was made and what each epoch gave.
+    """`config.json`, `environment.json`, `trajectory.json` and `requirements.txt`: how a run was made, what it gave.
 
-    Args:
-        config: canonical.
-        settings: those of the config that decide its trajectory.
-        seed: of the run.
-        hashes: `trajectory_sha256` and the three of `BASIS`; others are left alone.
-        fingerprint: what `environment_sha256` is of.
-        checkout: `commit`, `dirty` (bool) and `remote` of the repository; None where unknown.
-        images: training and test images of a smoke run; None for all.
-        files: the SHA-256 of each file that a hash is of, under `data_files` and `code_files`.
-        measured: the metrics of the run as a whole.
-        epochs: in order: `epoch`, the epoch metrics, `weights_sha256`, `ended_at` (ms since 1970).
-        packages: as lines of a requirements file.
-
-    Returns:
-        `config.json`, `environment.json`, `trajectory.json` and `requirements.txt`, by name.
+    `config` is canonical; `settings` are those of it that decide the trajectory. `hashes` has `trajectory_sha256` and
+    the three of `BASIS`, `fingerprint` is what `environment_sha256` is of. `checkout` has `commit`, `dirty` (bool) and
+    `remote` of the repository, None where unknown. `images` are a smoke run's for training and testing, None for all.
+    `files` has the SHA-256 of each file that a hash is of, under `data_files` and `code_files`. `measured` are the
+    metrics of the run as a whole. `epochs`, in order, have `epoch`, the epoch metrics, `weights_sha256` and `ended_at`
+    (ms since 1970). `packages` are lines of a requirements file.
     """
     where = {name: checkout[name] for name in ("commit", "dirty", "remote")}
     environment = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"], "checkout": where}
@@ -100,16 +89,9 @@ def texts(
 def network_texts(
     table: Mapping[str, Sequence[Any]], summary: str, code_diff: str = "", traceback: str = ""
 ) -> dict[str, bytes]:
-    """The texts that only a record with its own network has.
+    """The texts that only a record with its own network has; `code.diff` and `traceback.txt` where there is one.
 
-    Args:
-        table: the confusion matrix per class: `class`, `images`, `answered <class>`, columns of equal length.
-        summary: of the network's layers.
-        code_diff: to the commit, or nothing where the checkout was clean.
-        traceback: of a failure before the run resumed, or nothing.
-
-    Returns:
-        `per_class.json` and `model_summary.txt`; `code.diff` and `traceback.txt` where there is something in them.
+    `table` is the confusion matrix per class: `class`, `images`, `answered <class>`, columns of equal length.
     """
     rows = [list(row) for row in zip(*table.values(), strict=True)]
     artifacts = {
@@ -170,20 +152,23 @@ class Rule:
 
     field: str
     """`row.<column>`, `epochs.<metric>` of the store, `states.<quantity>` of trajectory.json, or `artifacts.<path>`."""
-    count: Literal["one", "one an epoch"]
-    """How many of it there must be."""
     holds: Callable[[Any, Record], bool]
     """Whether one of it is as it must be."""
     wanted: str
     """That, in words."""
 
+    @property
+    def each_epoch(self) -> bool:
+        """Whether there must be one of it for each epoch, not one for the run."""
+        return self.field.startswith(("epochs.", "states."))
+
 
 def _given(value: Any, _: Record) -> bool:
-    return isinstance(value, str) and value != "" and value != "unknown"
+    return isinstance(value, str) and value not in ("", "unknown")
 
 
 def _sha256(value: Any, _: Record) -> bool:
-    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 def _finite(value: Any, _: Record) -> bool:
@@ -191,15 +176,15 @@ def _finite(value: Any, _: Record) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and abs(value) < 1.7e308
 
 
-def _is(*allowed: str) -> Callable[[Any, Record], bool]:
-    return lambda value, _: value in allowed
-
-
 def _json_object(value: Any, _: Record) -> bool:
     try:
         return isinstance(json.loads(value), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _is(*allowed: str) -> Callable[[Any, Record], bool]:
+    return lambda value, _: value in allowed
 
 
 def _counts(value: Any, _: Record) -> bool:
@@ -210,36 +195,26 @@ def _clean_or_shown(value: Any, record: Record) -> bool:
     return value == "false" or (value == "true" and bool(record.artifacts.get("code.diff")))
 
 
+_DIGESTS: Final = [name for name in (*_HASH_TAGS, *_RESULT_TAGS) if name != "data_sha256"]
 RULES: Final = (
-    Rule("row.status", "one", _is("FINISHED"), "FINISHED"),
-    Rule("row.stop_reason", "one", _is("epochs", "callback"), "epochs or callback"),
-    Rule("row.smoke", "one", _is("false"), "false: a smoke run is no evidence"),
-    *(Rule(f"row.{name}", "one", _given, "the param as text") for name in FIELDS),
-    *(Rule(f"row.{name}", "one", _counts, "a whole number") for name in ("seed", "parameters")),
-    *(Rule(f"row.{name}", "one", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
-    *(
-        Rule(f"row.{name}", "one", _sha256, "a SHA-256 in hex")
-        for name in (*_HASH_TAGS, *_RESULT_TAGS)
-        if name != "data_sha256"
-    ),
-    Rule("row.data_sha256", "one", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
-    Rule("row.git_commit", "one", _given, "a commit"),
-    Rule("row.git_dirty", "one", _clean_or_shown, "false, or true with the artifact code.diff"),
-    *(Rule(f"row.{name}", "one", _finite, "a finite number") for name in RUN_METRICS),
-    *(Rule(f"epochs.{name}", "one an epoch", _finite, "a finite number") for name in EPOCH_METRICS),
-    Rule("states.weights_sha256", "one an epoch", _sha256, "a SHA-256 in hex in trajectory.json"),
-    *(
-        Rule(f"artifacts.{name}", "one", _json_object, "a JSON object")
-        for name in TEXTS
-        if name.endswith(".json")
-    ),
-    Rule("artifacts.requirements.txt", "one", lambda value, _: b"==" in value, "a list of packages"),
-)  # fmt: skip
-PUBLISHED_RULES: Final = tuple(
-    rule
-    for rule in RULES
-    if rule.field not in ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}")
+    Rule("row.status", _is("FINISHED"), "FINISHED"),
+    Rule("row.stop_reason", _is("epochs", "callback"), "epochs or callback"),
+    Rule("row.smoke", _is("false"), "false: a smoke run is no evidence"),
+    *(Rule(f"row.{name}", _given, "the param as text") for name in FIELDS),
+    *(Rule(f"row.{name}", _counts, "a whole number") for name in ("seed", "parameters")),
+    *(Rule(f"row.{name}", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
+    *(Rule(f"row.{name}", _sha256, "a SHA-256 in hex") for name in _DIGESTS),
+    Rule("row.data_sha256", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
+    Rule("row.git_commit", _given, "a commit"),
+    Rule("row.git_dirty", _clean_or_shown, "false, or true with the artifact code.diff"),
+    *(Rule(f"row.{name}", _finite, "a finite number") for name in RUN_METRICS),
+    *(Rule(f"epochs.{name}", _finite, "a finite number") for name in EPOCH_METRICS),
+    Rule("states.weights_sha256", _sha256, "a SHA-256 in hex in trajectory.json"),
+    *(Rule(f"artifacts.{name}", _json_object, "a JSON object") for name in TEXTS if name.endswith(".json")),
+    Rule("artifacts.requirements.txt", lambda value, _: b"==" in value, "a list of packages"),
 )
+_UNPUBLISHED: Final = ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}")
+PUBLISHED_RULES: Final = tuple(rule for rule in RULES if rule.field not in _UNPUBLISHED)
 """Of a record that was imported from published tables: what these cannot hold is not asked for."""
 
 
@@ -271,8 +246,8 @@ def missing(record: Record, rules: Sequence[Rule] = RULES) -> list[Lack]:
     epochs = record.row.get("epochs_trained")
     expected = int(epochs) if isinstance(epochs, int | float) and math.isfinite(epochs) else 0
     for rule in rules:
-        values = list(_values(record, rule.field))
-        wanted = expected if rule.count == "one an epoch" else 1
+        values = _values(record, rule.field)
+        wanted = expected if rule.each_epoch else 1
         wrong = [value for value in values if not rule.holds(value, record)]
         if len(values) != wanted or not values:
             count = f"{rule.wanted}, {wanted} of it" if wanted != 1 else rule.wanted
@@ -282,15 +257,13 @@ def missing(record: Record, rules: Sequence[Rule] = RULES) -> list[Lack]:
     return lacks
 
 
-def _values(record: Record, name: str) -> Iterator[Any]:
+def _values(record: Record, name: str) -> list[Any]:
     kind, _, key = name.partition(".")
-    if kind in ("epochs", "states"):
-        lines = record.epochs if kind == "epochs" else record.states()
-        yield from (line[key] for line in lines if key in line and not absent(line[key]))
-        return
-    values: Mapping[str, Any] = record.row if kind == "row" else record.artifacts
-    if key in values and not absent(values[key]):
-        yield values[key]
+    if kind in ("row", "artifacts"):
+        places: Sequence[Mapping[str, Any]] = [record.row if kind == "row" else record.artifacts]
+    else:
+        places = record.epochs if kind == "epochs" else record.states()
+    return [place[key] for place in places if not absent(place.get(key))]
 
 
 def absent(value: Any) -> bool:

@@ -29,19 +29,15 @@ def select(
         incomplete: the ids of runs whose record is not complete, or contradicts itself.
 
     Returns:
-        The chosen rows by study, arm and seed, and how many were left out for which reason. Each run that was left
-        out is counted once, under the first reason that holds.
+        The chosen rows by study, arm and seed, and how many were left out for which reason, the first that holds.
     """
     reasons = reasons_left_out(runs, study, incomplete)
-    chosen = runs[reasons == ""].sort_values(
-        CELL, key=lambda column: column.astype(int) if column.name == "seed" else column
-    )
+    chosen = runs[reasons == ""]
+    chosen = chosen.sort_values(CELL, key=lambda column: column.astype(int) if column.name == "seed" else column)
     return chosen, list(reasons[reasons != ""].value_counts(sort=False).items())
 
 
-def reasons_left_out(
-    runs: pd.DataFrame, study: Study | None = None, incomplete: Collection[str] = ()
-) -> pd.Series:  # fmt: skip
+def reasons_left_out(runs: pd.DataFrame, study: Study | None = None, incomplete: Collection[str] = ()) -> pd.Series:
     """Why each run is left out by `select`; "" for those that are in. Arguments as there."""
     import pandas as pd
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MIN_PAIRS: Final = 6
 """With fewer, not even differences of one sign would be significant in a sign-flip test: 2 / 2 ** 5 is over 0.05."""
 Verdict = Literal["supported", "contradicted", "undecided", "too few seeds", "not tested"]
+_DECISIVE: Final[tuple[Verdict, ...]] = ("contradicted", "too few seeds", "undecided", "supported", "not tested")
+"""Which verdict on a part decides on the sentence: the first of these."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class Part:
     estimate: float | None
     """The mean difference, `claim.arm` minus the other; of `Stops`, the share of runs that end before the epoch."""
     low: float | None
-    """Of the interval of the estimate."""
     high: float | None
+    """The interval of the estimate."""
     confidence: float
     """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
     (before Holm)."""
@@ -102,12 +104,7 @@ def one_sided(differences: Floats, margin: float = 0.0) -> tuple[Floats, Floats]
     and about normal. Where all differences are the same there is no t: p is 0 for what they say and 1 for the other,
     and a difference that equals the margin is not above it, so that it counts for "below".
 
-    Args:
-        differences: (..., n), n of at least 2.
-        margin: in their units.
-
-    Returns:
-        p values (...) for "above" and for "below".
+    Differences are (..., n), n of at least 2, the margin in their units. Gives p values (...) for "above" and "below".
     """
     import numpy as np
     from scipy import special
@@ -129,12 +126,8 @@ def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
     84). That is a union of two, so twice the smaller p value (Bonferroni's inequality), which keeps the level whatever
     the margin. Differences that are all the same decide as in `one_sided`.
 
-    Args:
-        differences: (..., n), n of at least 2.
-        within: the margin, in their units, above 0.
-
-    Returns:
-        p values (...) for "within" and for "beyond".
+    Differences are (..., n), n of at least 2, the margin in their units and above 0. Gives p values (...) for "within"
+    and "beyond".
     """
     import numpy as np
 
@@ -144,12 +137,9 @@ def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
 
 
 def binomial(successes: int, n: int) -> tuple[float, float]:
-    """The two one-sided exact binomial tests against one half: P(X ≥ successes) and P(X ≤ successes), X ~ B(n, 1/2).
+    """The p values for "in more than half" and "in less than half": P(X ≥ successes), P(X ≤ successes), X ~ B(n, 1/2).
 
-    The sign test (Conover 1999, Practical Nonparametric Statistics, 3.1 and 3.4).
-
-    Returns:
-        p values for "in more than half" and for "in less than half".
+    The exact sign test (Conover 1999, Practical Nonparametric Statistics, 3.1 and 3.4).
     """
     from scipy import stats
 
@@ -160,10 +150,7 @@ def holm(p: Floats) -> Floats:
     """Holm's adjusted p values: the i-th smallest of m times m - i + 1, at most 1, and never below the one before.
 
     Rejecting what is at most alpha keeps the probability of any false rejection at most alpha, however the tests
-    depend on each other (Holm 1979, Scand. J. Statist. 6).
-
-    Args:
-        p: (..., m): families of m tests.
+    depend on each other (Holm 1979, Scand. J. Statist. 6). Families of m tests are given as (..., m).
     """
     import numpy as np
 
@@ -205,13 +192,14 @@ def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) ->
     """
     import numpy as np
 
-    tests = [claim for claim in claims if not isinstance(claim, NotTested)]
-    parts = [_measured(claim, runs, alpha) for claim in tests]
+    parts = [_measured(claim, runs, alpha) for claim in claims if not isinstance(claim, NotTested)]
     enough = [number for number, part in enumerate(parts) if part.p_for is not None]
     if enough:
         raw = np.array([(parts[number].p_for, parts[number].p_against) for number in enough], dtype=float).T
         for number, (p_for, p_against) in zip(enough, holm(raw).T, strict=True):
-            parts[number] = _judged(parts[number], float(p_for), float(p_against), alpha)
+            verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
+            adjusted = replace(parts[number], p_for_holm=float(p_for), p_against_holm=float(p_against))
+            parts[number] = replace(adjusted, verdict=verdict)
     sentences: dict[str, list[Claim]] = {}
     for claim in claims:
         sentences.setdefault(claim.says, []).append(claim)
@@ -223,22 +211,9 @@ def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
     if len(sources) > 1 or (parts and len(parts) < len(claims)):
         raise ClaimError(f"the parts of {claims[0].says!r} must be of one source, and all tested or none")
     notes = [text for claim in claims for text in (getattr(claim, "why", ""), claim.note) if text]
-    verdicts = {part.verdict for part in parts}
-    verdict: Verdict = "undecided"
-    if not parts:
-        verdict = "not tested"
-    elif verdicts == {"supported"}:
-        verdict = "supported"
-    elif "contradicted" in verdicts:
-        verdict = "contradicted"
-    elif "too few seeds" in verdicts:
-        verdict = "too few seeds"
+    verdicts = {part.verdict for part in parts} or {"not tested"}
+    verdict = next(verdict for verdict in _DECISIVE if verdict in verdicts)
     return Sentence(claims[0].says, claims[0].source, tuple(dict.fromkeys(notes)), verdict, tuple(parts))
-
-
-def _judged(part: Part, p_for: float, p_against: float, alpha: float) -> Part:
-    verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
-    return replace(part, p_for_holm=p_for, p_against_holm=p_against, verdict=verdict)
 
 
 def _measured(claim: Test, runs: pd.DataFrame, alpha: float) -> Part:
@@ -270,10 +245,9 @@ def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: i
     p_for = p_against = None
     if n >= MIN_PAIRS:
         if isinstance(claim, Equivalent):
-            both = equivalence(differences, claim.within)
+            p_for, p_against = map(float, equivalence(differences, claim.within))
         else:
-            both = one_sided(sign * differences, claim.margin)
-        p_for, p_against = map(float, both)
+            p_for, p_against = map(float, one_sided(sign * differences, claim.margin))
     mean = float(differences.mean()) if n else None
     sd, constant = (float(differences.std(ddof=1)), bool(is_constant(differences))) if n > 1 else (None, False)
     wins, ties = int((sign * differences > 0).sum()), int((differences == 0).sum())

@@ -23,11 +23,7 @@ COLUMNS: Final[Mapping[str, _Kind]] = {
     **dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), "real"),
 }
 """Of the table of runs."""
-EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {
-    "run_id": "text",
-    "epoch": "whole",
-    **dict.fromkeys(EPOCH_METRICS, "real"),
-}
+EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {"run_id": "text", "epoch": "whole", **dict.fromkeys(EPOCH_METRICS, "real")}
 _NOTHING: Final = "not there"
 
 
@@ -41,11 +37,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(content: bytes) -> Any:
-    """The JSON value in a file.
-
-    Raises:
-        TableError: it holds none.
-    """
+    """The JSON value in a file; a TableError where it holds none."""
     try:
         return json.loads(content)
     except (ValueError, RecursionError):
@@ -101,10 +93,8 @@ def _cell(value: Any, kind: _Kind) -> str:
 
 
 def _value(cell: str, kind: _Kind) -> Any:
-    if cell == "":
-        return None
     try:
-        return cell if kind == "text" else int(cell) if kind == "whole" else float(cell)
+        return (cell or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
     except ValueError:
         return None
 

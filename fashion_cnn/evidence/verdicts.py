@@ -1,22 +1,19 @@
-"""What the runs of some studies say: of each study's claims, and of the post's printed numbers.
-
-Pure: runs and epochs come from a store, a file or a bundle, and `fashion-cnn claims`, the report and a bundle show the
-same.
-"""
+"""What the runs of some studies say of the claims and of the post's numbers, whatever they come from. Pure."""
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from fashion_cnn.claims import ALPHA
-from fashion_cnn.evidence.printed import misses, printed_values
+from fashion_cnn.claims import ALPHA, DIGITS
+from fashion_cnn.evidence.record import absent
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Sentence, decide
 from fashion_cnn.evidence.tables import from_json, to_json
+from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -31,6 +28,10 @@ CAVEATS: Final = (
     "Verdicts hold for this training set and this test set; more seeds do not make them hold for other images.",
     "Times are those of one machine.",
 )
+PRINTED_COLUMNS: Final = [
+    "study", "arm", "measure", "epoch", "printed", "give", "n", "mean", "sd", "low", "high", "inside",
+]  # fmt: skip
+"""Of the frame that `printed_values` returns."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Verdicts:
     post: pd.DataFrame
     """What the post printed, one row per epoch."""
     printed: pd.DataFrame
-    """See `evidence.printed.printed_values`; by study and arm as in `post`."""
+    """See `printed_values`; by study and arm as in `post`."""
     pool: pd.DataFrame
     """Our runs that `printed` compares with: one per config and seed, whichever study it is recorded in."""
 
@@ -92,15 +93,13 @@ class Verdicts:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {
-            "alpha": ALPHA,
-            "caveats": list(CAVEATS),
-            "studies": [verdict.as_dict() for verdict in self.studies],
-            "post": {
-                name: {**misses(frame), "values": [_json(row) for row in frame.to_dict("records")]}
-                for name, frame in (("test_results", self.test_results), ("epoch_results", self.epoch_results))
-            },
-        }
+        post = {}
+        for name, frame in (("test_results", self.test_results), ("epoch_results", self.epoch_results)):
+            rows = frame.to_dict("records")
+            values = [{column: None if absent(value) else value for column, value in row.items()} for row in rows]
+            post[name] = {**misses(frame), "values": values}
+        studies = [verdict.as_dict() for verdict in self.studies]
+        return {"alpha": ALPHA, "caveats": list(CAVEATS), "studies": studies, "post": post}
 
 
 def verdicts(
@@ -110,10 +109,10 @@ def verdicts(
     post: pd.DataFrame,
     incomplete: Collection[str] = (),
 ) -> Verdicts:
-    """What some runs say.
+    """What some runs say of the studies' claims and of the post's numbers.
 
     Args:
-        studies: whose claims; in order.
+        studies: in order.
         runs: one row per run of these studies, as `Store.runs` gives them.
         epochs: one row per epoch, as `Store.epochs` gives them; at least of the runs that count.
         post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
@@ -136,21 +135,8 @@ def verdicts(
     return Verdicts(tuple(decided), post, printed_values(post, configs, pool, epochs), pool)
 
 
-def _json(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()
-    }  # fmt: skip
-
-
 def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFrame, post: bytes) -> Verdicts:
-    """What the runs of a bundle say of the studies' claims and of the post's numbers.
-
-    Args:
-        studies: in order.
-        runs: a row per run, as `tables.frames` gives them.
-        epochs: a row per epoch, likewise.
-        post: the CSV file of the post's numbers.
-    """
+    """As `verdicts`, of the frames of a bundle's records and the CSV file of the post's numbers."""
     import pandas as pd
 
     return verdicts(studies, runs, epochs, pd.read_csv(io.BytesIO(post)))
@@ -160,3 +146,66 @@ def claims_values(decided: Verdicts) -> dict[str, Any]:
     """Verdicts as JSON values, without the words that say nothing about these runs."""
     values: dict[str, Any] = from_json(to_json(decided.as_dict()))  # tuples become lists, as in a file
     return {name: value for name, value in values.items() if name != "caveats"}
+
+
+def printed_values(
+    printed: pd.DataFrame, configs: Mapping[tuple[str, str], str], runs: pd.DataFrame, epochs: pd.DataFrame
+) -> pd.DataFrame:
+    """Could a number that somebody printed once be one of our runs? Each is set in the distribution of our seeds.
+
+    Args:
+        printed: one row per epoch of one run of an arm: `study`, `arm`, `epoch`, `loss`, `accuracy`, and with the last
+            epoch `test_loss`, `test_accuracy`.
+        configs: the `config_sha256` of each study and arm; rows of other arms are left out.
+        runs: one row per config and seed: `run_id`, `config_sha256`, `test_loss`, `test_accuracy`; of any study.
+        epochs: one row per epoch of a run: `run_id`, `epoch`, `loss`, `accuracy`. Runs that ended before an epoch have
+            none.
+
+    Returns:
+        One row per number: `study`, `arm`, `measure`, `epoch`, `printed`, `give` (half its last digit), `n`, `mean`,
+        `sd`, `low`, `high` (the 95 % prediction interval for one more run), and `inside`: whether the number, give or
+        take half its last digit, meets the interval. Below n = 2 there is no interval and `inside` is None.
+    """
+    import pandas as pd
+
+    scores = dict(iter(runs.groupby("config_sha256", sort=False)))
+    of_config = epochs.merge(runs[["run_id", "config_sha256"]], on="run_id")
+    curves = dict(iter(of_config.groupby(["config_sha256", "epoch"], sort=False)))
+    rows = []
+    for row in printed.to_dict("records"):
+        config = configs.get((row["study"], row["arm"]))
+        for measure, digits in DIGITS.items():
+            if config is None or not math.isfinite(row[measure]):
+                continue
+            ours = scores.get(config) if measure.startswith("test_") else curves.get((config, row["epoch"]))
+            spread = _spread(() if ours is None else ours[measure], row[measure], 10.0**-digits / 2)
+            rows.append({name: row[name] for name in ("study", "arm", "epoch")} | {"measure": measure, **spread})
+    return pd.DataFrame(rows, columns=PRINTED_COLUMNS).astype({"inside": object})
+
+
+def _spread(values: Sequence[float], printed: float, give: float) -> dict[str, Any]:
+    """The columns from `printed` on, of a number and our values of it."""
+    import numpy as np
+
+    ours = np.sort([value for value in values if math.isfinite(value)])  # so that their order changes no last digit
+    n = len(ours)
+    mean = float(ours.mean()) if n else math.nan
+    sd, low, high, inside = math.nan, math.nan, math.nan, None
+    if n > 1:
+        sd = float(ours.std(ddof=1))
+        low, high = prediction_interval(mean, sd, n, 1 - ALPHA)
+        inside = bool(printed - give <= high and printed + give >= low)
+    summary = {"n": n, "mean": mean, "sd": sd, "low": low, "high": high}
+    return {"printed": printed, "give": give, **summary, "inside": inside}
+
+
+def misses(values: pd.DataFrame) -> dict[str, float]:
+    """How many of some `printed_values` lie outside, of how many `compared`, and how many `by_chance` would.
+
+    One in twenty of numbers that are like ours would miss its 95 % interval if they were not rounded: half a last digit
+    of room on both sides makes it fewer, so `by_chance` is the most. Numbers of one run miss together, so the count
+    strays further from that than a binomial one.
+    """
+    compared = values[values["inside"].notna()]
+    outside = int((~compared["inside"].astype(bool)).sum())
+    return {"compared": len(compared), "outside": outside, "by_chance": ALPHA * len(compared)}

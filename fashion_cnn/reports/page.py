@@ -24,10 +24,9 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
-from fashion_cnn.evidence.printed import COLUMNS, misses
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
-from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
+from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
 from fashion_cnn.intervals import half_width
 from fashion_cnn.study import Study
 
@@ -151,7 +150,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
                 row |= {"printed": float(counted[measure]), "inside": None}
                 spread = _spread(ours[measure])
                 rows.append({**row, "mean": spread["mean"], "sd": spread["sd"]})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=PRINTED_COLUMNS)
 
 
 def render_report(

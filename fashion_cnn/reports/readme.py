@@ -15,12 +15,11 @@ from inspect import isfunction
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
-from fashion_cnn.evidence.printed import misses
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
-from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts
+from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
 from fashion_cnn.reports import speed
 from fashion_cnn.reports.markdown import named_once, plain, signed, table
 from fashion_cnn.reports.page import arm_table, post_comparison

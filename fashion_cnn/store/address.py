@@ -17,7 +17,7 @@ class StoreError(RuntimeError):
 
 @dataclass(frozen=True)
 class Address:
-    """Where a tracking store and what belongs to it are."""
+    """Where a tracking store, its artifacts and its trajectories are."""
 
     uri: str
     artifacts: str | None
@@ -40,11 +40,7 @@ class Address:
 
     @property
     def file(self) -> Path | None:
-        """The database file of a sqlite store, None of any other.
-
-        Raises:
-            StoreError: the address names no file, or one that MLflow would take for another.
-        """
+        """The database file of a sqlite store, None of any other; a StoreError where MLflow would take another."""
         return _sqlite_path(self.uri) if self.uri.startswith("sqlite:") else None
 
     def without_password(self, text: str) -> str:
@@ -58,10 +54,7 @@ def resolve(uri: str | None, repository: Path) -> Address:
     """The store of an address, of MLFLOW_TRACKING_URI, or the repository's own `mlruns/mlflow.db`.
 
     The trajectories of a sqlite store lie beside its file, those of any other in the folder that
-    FASHION_CNN_TRAJECTORIES names, else in the repository's `mlruns`.
-
-    Raises:
-        StoreError: not an address of a database or a tracking server.
+    FASHION_CNN_TRAJECTORIES names, else in the repository's `mlruns`. A StoreError says why an address is none.
     """
     home = repository / "mlruns"
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home / 'mlflow.db'}"

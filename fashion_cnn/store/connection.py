@@ -1,4 +1,4 @@
-"""Opening a tracking store: locks, waiting for a database that is held, the checks of a server, MLflow's client."""
+"""One connection to a tracking store: opening it, what is written through it, and its errors in one line each."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fashion_cnn.store.address import Address, StoreError
-from fashion_cnn.store.errors import LOCKED, reason_of, store_errors, unknown_user
 from fashion_cnn.store.relocation import relocate
 
 if TYPE_CHECKING:
@@ -32,22 +30,59 @@ ROOM = 2**20  # bytes that a folder must be able to take before anything is trai
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BATCH = 1000  # metrics that MLflow takes at once
 KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
+BEAT = "%Y-%m-%dT%H:%M:%SZ"  # the time in a heartbeat
+LOCKED = "database is locked"  # how SQLite says so
+FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's errors say so
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True)
+class StoreBusy(StoreError):
+    """Another program holds the database for itself: it may be free again soon."""
+
+
 class Connection:
-    """A tracking store that answers."""
+    """A tracking store that answers, for what writes to it; `Store` reads as well."""
 
-    address: Address
-    client: MlflowClient
-    notices: Sequence[str] = ()
-    """What the user should be told about the store, a line each."""
-    _experiments: dict[str, str] = field(default_factory=dict, init=False)
+    def __init__(self, address: Address, *, create: bool = True) -> None:
+        """Open a store; a database that is not there yet is created, once, however many start together.
 
-    def errors(self) -> store_errors:
-        """Within it, MLflow's and the database's errors become a StoreError of one line."""
-        return store_errors(self.address)
+        Args:
+            address: from `resolve`.
+            create: whether to create a database; without, a missing one is an error.
+
+        Raises:
+            StoreError: it does not answer, cannot be written, or is something else.
+        """
+        self.address = address
+        self.notices: Sequence[str] = ()
+        """What the user should be told about the store, a line each."""
+        self._experiments: dict[str, str] = {}
+        path = address.file
+        if path is not None:
+            _check_sqlite(path, create)
+        elif address.is_server:
+            _check_server(address)
+        _check_writable(address.trajectories, room=ROOM if create else 0)
+        _set_up_mlflow()
+        with self.errors():
+            if path is None:
+                self.client = _client(address)
+                return
+            with _alone(path):
+                self._await(path)
+                self.client = _client(address)
+                self.notices = relocate(path, path.parent / "artifacts")
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Within it, MLflow's and the database's errors become a StoreError of one line; a signal passes."""
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:
+            raise _store_error(self.address, error) from error
 
     def experiment(self, study: str, question: str) -> str:
         """The id of a study's experiment, created where it is missing."""
@@ -71,10 +106,9 @@ class Connection:
         return self._experiments[study]
 
     def check_rights(self, questions: Mapping[str, str]) -> None:
-        """Raises a StoreError where the server does not let this user record runs; a database has no users.
+        """Make sure, before anything is trained, that this user may record runs; a database has no users.
 
-        Args:
-            questions: of the studies to record, by name.
+        The studies' questions are given by name. Raises a StoreError where the server does not allow it.
         """
         if not self.address.is_server:
             return
@@ -107,33 +141,35 @@ class Connection:
 
     def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
-        return _patiently(self.address, ask)
+        until, announced = time.monotonic() + PATIENCE, False
+        while True:
+            try:
+                return ask()
+            except Exception as error:
+                if LOCKED not in _reason(error) or time.monotonic() > until:
+                    raise
+            if not announced:
+                tell_waiting(self.address)
+                announced = True
+            time.sleep(1)
 
+    def _await(self, path: Path) -> None:
+        """Wait until nobody holds the database; MLflow's own patience when it opens one ends after 5 seconds."""
 
-def connect(address: Address, *, create: bool = True) -> Connection:
-    """Open a store; a database that is not there yet is created, once, however many start together.
+        def look() -> None:
+            if path.exists():
+                with closing(sqlite3.connect(path, timeout=1)) as connection:
+                    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
-    Args:
-        address: from `resolve`.
-        create: whether to create a database; without, a missing one is an error.
-
-    Raises:
-        StoreError: it does not answer, cannot be written, or is something else.
-    """
-    path = address.file
-    if path is not None:
-        _check_sqlite(path, create)
-    elif address.is_server:
-        _check_server(address)
-    _check_writable(address.trajectories, room=ROOM if create else 0)
-    _set_up_mlflow()
-    if path is None:
-        with store_errors(address):
-            return Connection(address, _client(address))
-    with store_errors(address), _alone(path):
-        _await_database(address, path)
-        client = _client(address)
-        return Connection(address, client, relocate(path, path.parent / "artifacts"))
+        try:
+            self.patiently(look)
+        except sqlite3.Error as error:
+            if LOCKED not in str(error):
+                return  # MLflow tells what is wrong with it
+            raise StoreError(
+                f"another program has held the store {path} for {PATIENCE:.0f} seconds; end that program, or name "
+                "another store with --tracking-uri"
+            ) from None
 
 
 def tell_waiting(address: Address) -> None:
@@ -149,18 +185,50 @@ def metric(name: str, value: float, timestamp: int, step: int, **of_model: str) 
     return Metric(name, value, timestamp, step, **of_model)
 
 
-def _patiently(address: Address, ask: Callable[[], _Answer]) -> _Answer:
-    until, announced = time.monotonic() + PATIENCE, False
-    while True:
-        try:
-            return ask()
-        except Exception as error:
-            if LOCKED not in reason_of(error) or time.monotonic() > until:
-                raise
-        if not announced:
-            tell_waiting(address)
-            announced = True
-        time.sleep(1)
+def heartbeat() -> dict[str, str]:
+    """The tag for `Connection.log` that says a run is alive now."""
+    return {"heartbeat": time.strftime(BEAT, time.gmtime())}
+
+
+def _store_error(address: Address, error: Exception) -> StoreError:
+    reason = address.without_password(_reason(error))
+    status, name = getattr(error, "get_http_status_code", int)(), address.name
+    if status == 401:
+        return _unknown_user(address)
+    if status == 403 and FOREIGN_HOST in reason:
+        return StoreError(
+            f"the tracking server {name} does not go by the name {urlsplit(name).netloc}: use a name of its "
+            "--allowed-hosts, or have this one added there"
+        )
+    if status == 403:
+        return StoreError(
+            f"the tracking server {name} does not allow this user that; its administrator can, with EDIT for the "
+            f"study's experiment ({reason})"
+        )
+    busy_or_not = StoreBusy if LOCKED in reason else StoreError
+    return busy_or_not(f"the tracking store {name} did not answer as it should: {reason}")
+
+
+def _unknown_user(address: Address) -> StoreError:
+    return StoreError(
+        f"the tracking server {address.name} asks for a user that it knows, with the right password: set "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+
+
+def _reason(error: BaseException) -> str:
+    """What an error comes down to, in one line: the system's own words, or else what it was raised from."""
+    cause: BaseException | None = error
+    system = None
+    while cause is not None:
+        system = cause if isinstance(cause, OSError) and cause.strerror else system
+        cause = cause.__cause__ or cause.__context__
+    if system is not None:
+        path = system.filename2 or system.filename
+        return f"{system.strerror}: {path}" if path else str(system.strerror)
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
 
 
 @contextmanager
@@ -180,29 +248,6 @@ def _alone(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _await_database(address: Address, path: Path) -> None:
-    """Wait until nobody holds a database for themselves; MLflow's own patience ends after 5 seconds.
-
-    Raises:
-        StoreError: it was held for a minute.
-    """
-
-    def look() -> None:
-        if path.exists():
-            with closing(sqlite3.connect(path, timeout=1)) as connection:
-                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-    try:
-        _patiently(address, look)
-    except sqlite3.Error as error:
-        if LOCKED not in str(error):
-            return  # MLflow tells what is wrong with it
-        raise StoreError(
-            f"another program has held the store {path} for {PATIENCE:.0f} seconds; end that program, or name "
-            "another store with --tracking-uri"
-        ) from None
 
 
 def _client(address: Address) -> MlflowClient:
@@ -267,13 +312,13 @@ def _check_server(address: Address) -> None:
     try:
         answer = _answer(address, "/health")
     except MlflowException as error:
-        reason = address.without_password(reason_of(error))
+        reason = address.without_password(_reason(error))
         raise StoreError(
             f"the tracking server {address.name} does not answer ({reason}); start it, or name another store with "
             "--tracking-uri"
         ) from None
     if answer.status_code not in (200, 401, 403):
-        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+        raise _no_server(address, answer)
 
 
 def _check_version(address: Address) -> None:
@@ -282,15 +327,19 @@ def _check_version(address: Address) -> None:
 
     answer = _answer(address, "/version")
     if answer.status_code == 401:
-        raise StoreError(unknown_user(address))
+        raise _unknown_user(address)
     theirs = re.match(r"\s*(\d+)\.[\w.]+", answer.text)
     if answer.status_code != 200 or not theirs:
-        raise StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
+        raise _no_server(address, answer)
     if theirs[1] != VERSION.split(".")[0]:
         raise StoreError(
             f"the tracking server {address.name} runs MLflow {theirs[0].strip()}, and here is {VERSION}: the major "
             "version decides how a store is laid out; upgrade the older one"
         )
+
+
+def _no_server(address: Address, answer: Any) -> StoreError:
+    return StoreError(f"{address.name} is no MLflow tracking server (it answers {answer.status_code})")
 
 
 def _answer(address: Address, path: str) -> Any:

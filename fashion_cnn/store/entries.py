@@ -22,7 +22,7 @@ class RunEntry:
     record: str
     """Names the run for ever, in the folder and as a tag in the store."""
     store: str
-    """The tracking store it is for."""
+    """The name of the tracking store it is for."""
     study: str
     question: str
     arm: str
@@ -86,21 +86,20 @@ class Sent:
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
 
-class RunEntries:
+class RunFiles:
     """The folder `runs` of a trajectory; who writes in it holds the trajectory's lock."""
 
     def __init__(self, folder: Path) -> None:
-        """Look at a folder, which need not be there yet."""
+        """Look at a trajectory's folder, which need not be there yet."""
         self.folder = folder
 
-    def read(self, store: str | None = None) -> list[RunEntry]:
+    def runs(self, store: str | None = None) -> list[RunEntry]:
         """The runs for a store (or for all), in the order they were planned.
 
-        Raises:
-            TrajectoryError: a run's file is damaged, or was written by code that keeps other things of a run.
+        A TrajectoryError names a file that is damaged, or of code that keeps other things of a run.
         """
         entries = []
-        for path in self.folder.glob("*.json"):
+        for path in (self.folder / "runs").glob("*.json"):
             if not path.name.endswith(".sent.json"):
                 with shaped(path, "a run as this code keeps it"):
                     entries.append(RunEntry(**read_json(path)))
@@ -108,46 +107,39 @@ class RunEntries:
         chosen = [entry for entry in entries if store is None or _same_store(entry.store, store)]
         return sorted(chosen, key=lambda entry: (entry.start_time, entry.record))
 
-    def save(self, entry: RunEntry) -> None:
+    def save_run(self, entry: RunEntry) -> None:
         """Write a run, new or changed."""
-        write_json(self.folder / f"{entry.record}.json", asdict(entry))
+        write_json(self.folder / "runs" / f"{entry.record}.json", asdict(entry))
 
-    def end(
+    def end_runs(
         self, store: str, status: RunStatus, stop_reason: str, error: str | None, traceback: str = ""
     ) -> list[RunEntry]:
         """Mark the runs for a store that are still running as failed or killed; returns them as they are now."""
         ended = [
             replace(entry, status=status, stop_reason=stop_reason, error=error, traceback=traceback)
-            for entry in self.read(store)
+            for entry in self.runs(store)
             if entry.status == "running"
         ]
         for entry in ended:
             with suppress(OSError):  # on a full disk it stays running, as that of a process that died
-                self.save(entry)
+                self.save_run(entry)
         return ended
 
     def sent(self, entry: RunEntry) -> Sent:
         """What the tracking store has of a run."""
-        path = self._sent_path(entry)
-        try:
-            values = read_json(path)
-        except FileNotFoundError:
+        path = self.folder / "runs" / f"{entry.record}.sent.json"
+        if not path.exists():
             return Sent()
+        values = read_json(path)
         with shaped(path, "what this code keeps of a run that was sent"):
             return Sent.from_json(values)
 
     def save_sent(self, entry: RunEntry, sent: Sent) -> None:
         """Note what the tracking store has of a run."""
-        write_json(self._sent_path(entry), sent.to_json())
-
-    def _sent_path(self, entry: RunEntry) -> Path:
-        return self.folder / f"{entry.record}.sent.json"
+        write_json(self.folder / "runs" / f"{entry.record}.sent.json", sent.to_json())
 
 
 def _same_store(first: str, second: str) -> bool:
     """Whether two addresses name one store; a sqlite store may be moved or copied, its trajectories beside it."""
-
-    def lasting(address: str) -> str:
-        return address.rpartition("/")[2] if address.startswith("sqlite:") else address
-
-    return lasting(first) == lasting(second)
+    first, second = (name.rpartition("/")[2] if name.startswith("sqlite:") else name for name in (first, second))
+    return first == second

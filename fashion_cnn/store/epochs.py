@@ -51,22 +51,12 @@ def read_lines(path: Path) -> tuple[list[EpochLine], int]:
 
 @dataclass(frozen=True)
 class States:
-    """The folders `states` and `weights` of a trajectory's."""
+    """The folders `states` and `weights` in a trajectory's folder."""
 
     folder: Path
-    """The trajectory's."""
 
     def save(self, state: State, trajectory_sha256: str, last: int) -> None:
-        """Keep an epoch's weights, and its full state if it is one of the last two.
-
-        Args:
-            state: to keep.
-            trajectory_sha256: of the trajectory it belongs to, written into the file.
-            last: the trajectory's last epoch.
-
-        Raises:
-            Unwritable: a file could not be written.
-        """
+        """Keep an epoch's weights, and its full state if it is one of the last two up to epoch `last`."""
         write_bytes(self.path("weights", state.epoch), _packed(state.weights))
         if state.epoch > last - KEPT_STATES:
             both = {f"weights/{name}": array for name, array in state.weights.items()}
@@ -75,13 +65,7 @@ class States:
             write_bytes(self.path("states", state.epoch), _packed(both))
 
     def latest(self, lines: Sequence[EpochLine], trajectory_sha256: str, refused: list[str]) -> State | None:
-        """The newest full state of a trajectory whose bits are those its epoch recorded, or None.
-
-        Args:
-            lines: the trajectory's epochs.
-            trajectory_sha256: of the trajectory.
-            refused: is told why a newer state cannot be used.
-        """
+        """The newest full state whose bits are those its line recorded; `refused` is told why a newer one is not."""
         for line in reversed(lines):
             path = self.path("states", line.epoch)
             if not path.exists():

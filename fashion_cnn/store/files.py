@@ -25,11 +25,7 @@ class Unwritable(OSError):
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent after a kill.
-
-    Raises:
-        Unwritable: it could not be written.
-    """
+    """Write a file that is whole or absent after a kill; raises Unwritable where that cannot be done."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
     with _named(path):
         try:
@@ -44,16 +40,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def append_line(path: Path, line: str, after: int) -> None:
-    """Append a line to a file, dropping whatever a kill left of one behind its first bytes.
-
-    Args:
-        path: of the file, made where it is missing.
-        line: without its end.
-        after: how many bytes of the file to keep.
-
-    Raises:
-        Unwritable: it could not be written.
-    """
+    """Append a line to a file, dropping whatever a kill left behind its first `after` bytes."""
     with _named(path), path.open("ab") as file:
         file.truncate(after)
         file.write(f"{line}\n".encode())
@@ -62,21 +49,12 @@ def append_line(path: Path, line: str, after: int) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file that is whole or absent after a kill.
-
-    Raises:
-        Unwritable: it could not be written.
-    """
+    """Write a JSON file as `write_bytes` does."""
     write_bytes(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        TrajectoryError: it holds something else.
-        FileNotFoundError: there is none.
-    """
+    """The JSON object in a file; a TrajectoryError where it holds something else."""
     try:
         value = json.loads(path.read_bytes())
     except ValueError:
@@ -88,11 +66,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def shaped(path: Path, what: str) -> Iterator[None]:
-    """Has an error of making a value from a JSON file's object name the file.
-
-    Raises:
-        TrajectoryError: in place of the error.
-    """
+    """Has an error of making a value from a file's JSON object be a TrajectoryError that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
@@ -100,11 +74,7 @@ def shaped(path: Path, what: str) -> Iterator[None]:
 
 
 def check_name(name: str) -> str:
-    """The name itself, if it can be that of a file here, whatever the file system.
-
-    Raises:
-        TrajectoryError: it cannot.
-    """
+    """The name itself; a TrajectoryError where it cannot be a file's here, whatever the file system."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise TrajectoryError(f"{name[:40]!r} cannot be a file's name: use up to 100 letters, digits and _ . -")
     return name

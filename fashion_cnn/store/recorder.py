@@ -14,12 +14,11 @@ from dataclasses import replace
 
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.connection import PATIENCE, tell_waiting
+from fashion_cnn.store.connection import PATIENCE, StoreBusy, tell_waiting
 from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
-from fashion_cnn.store.errors import StoreBusy
 from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.tracking import Store
-from fashion_cnn.store.trajectories import Trajectory
+from fashion_cnn.store.trajectories import Trajectory, trajectories
 
 HEARTBEAT = 15.0  # seconds
 RETRY = 5.0  # seconds after a send that failed
@@ -30,8 +29,7 @@ class Recorder:
 
     def __init__(self, store: Store) -> None:
         """A recorder for one store."""
-        self._sender, self._heart = _Sender(store), _Heart(store)
-        self._store = store
+        self._store, self._sender, self._heart = store, _Sender(store), _Heart(store)
 
     def __enter__(self) -> Recorder:
         """Start sending."""
@@ -50,11 +48,7 @@ class Recorder:
         return self._sender.trouble
 
     def begin(self, trajectory: Trajectory, runs: Sequence[RunEntry]) -> list[RunEntry]:
-        """Note runs as running and start sending; those whose cut is there already are finished at once.
-
-        Returns:
-            The runs that are finished now.
-        """
+        """Note runs as running and start sending; returns those finished at once, as their cut is there already."""
         for run in runs:
             trajectory.save_run(run)
         finished = self._settle(trajectory)
@@ -63,10 +57,7 @@ class Recorder:
         return finished
 
     def take(self, trajectory: Trajectory, event: Event) -> list[RunEntry]:
-        """Write an event.
-
-        Returns:
-            The runs that it finished or failed.
+        """Write an event; returns the runs that it finished or failed.
 
         Raises:
             TrajectoryError: the event does not continue this trajectory.
@@ -101,11 +92,7 @@ class Recorder:
         return ended
 
     def tidy(self, trajectory: Trajectory) -> list[RunEntry]:
-        """Close the runs that a dead process left running, and have sent what it did not send.
-
-        Returns:
-            The runs that were closed; none where another process is at the trajectory.
-        """
+        """Close the runs that a dead process left running, and send what it did not; returns those that were closed."""
         name = self._store.address.name
         left = [run for run in trajectory.runs(name) if run.status == "running"]
         if not (left or self._store.unsent(trajectory)) or not trajectory.acquire():
@@ -123,26 +110,53 @@ class Recorder:
         runs = trajectory.runs(self._store.address.name)
         losses = [line.metrics["loss"] for line in trajectory.epochs()]
         kept = trajectory.cuts()
-        cuts = {run.record: run.run_config().cut(losses) for run in runs if run.status == "running"}
-        ready = [run for run in runs if (cut := cuts.get(run.record)) and cut.epoch in kept]
+        cuts = [(run.run_config().cut(losses), run) for run in runs if run.status == "running"]
+        ready = [(cut, run) for cut, run in cuts if cut is not None and cut.epoch in kept]
         finished: list[RunEntry] = []
         # The shortest first, so that each epoch is counted as trained for one run and as reused for the others.
-        for run in sorted(ready, key=lambda run: cuts[run.record] or ()):
-            cut = cuts[run.record]
-            assert cut is not None
+        for cut, run in sorted(ready, key=lambda both: both[0]):
             carried = max((other.cut or 0 for other in (*runs, *finished) if other.status == "finished"), default=0)
-            finished.append(
-                replace(
-                    run,
-                    status="finished",
-                    stop_reason=cut.reason,
-                    cut=cut.epoch,
-                    reused_epochs=min(cut.epoch, carried),
-                    error=None,
-                )
-            )
+            run = replace(run, stop_reason=cut.reason, cut=cut.epoch, reused_epochs=min(cut.epoch, carried))
+            finished.append(replace(run, status="finished", error=None))
             trajectory.save_run(finished[-1])
         return finished
+
+
+def sync(store: Store) -> tuple[int, str | None]:
+    """Send what was not sent of every trajectory that nobody is at; gives how many runs were, and the last error."""
+    sent, trouble = 0, None
+    for trajectory in trajectories(store.address.trajectories):
+        # Whatever is wrong with one folder, the others are sent.
+        try:
+            with trajectory.held() as had:
+                if not had:
+                    continue
+                trajectory.end_runs(store.address.name, "killed", "lost", LOST)  # whoever made them holds no lock
+                waiting = len(store.unsent(trajectory))
+                try:
+                    store.send(trajectory)
+                finally:
+                    sent += waiting - len(store.unsent(trajectory))
+        except (StoreError, TrajectoryError, OSError) as error:
+            trouble = str(error)
+    return sent, trouble
+
+
+def clean(store: Store) -> tuple[int, int]:
+    """Drop what recorded runs no longer need, where all runs of a trajectory are finished and sent.
+
+    Returns:
+        Bytes freed, and how many trajectories were left alone.
+    """
+    freed = left = 0
+    for trajectory in trajectories(store.address.trajectories):
+        with trajectory.held() as had, suppress(TrajectoryError):
+            runs = trajectory.runs()
+            if had and all(run.status == "finished" and trajectory.sent(run).done for run in runs):
+                freed += trajectory.clean()
+                continue
+        left += 1
+    return freed, left
 
 
 class _Heart(threading.Thread):
@@ -156,22 +170,18 @@ class _Heart(threading.Thread):
         self._closing = False
 
     def watch(self, trajectory: Trajectory) -> None:
-        """Its runs are alive from now on."""
         self._watched |= {trajectory}
         self._woken.set()
 
     def leave(self, trajectory: Trajectory) -> None:
-        """Its runs are not this process's any more."""
         self._watched -= {trajectory}
 
     def close(self) -> None:
-        """Stop."""
         self._closing = True
         self._woken.set()
         self.join()
 
     def run(self) -> None:
-        """Beat until closed."""
         while not self._closing:
             for trajectory in self._watched:
                 # What is wrong is reported when the trajectory is sent.
@@ -184,7 +194,7 @@ class _Heart(threading.Thread):
         for run in trajectory.runs(self._store.address.name):
             sent = trajectory.sent(run)
             if run.status == "running" and sent.run_id is not None and not sent.done and not self._closing:
-                self._store.beat([sent.run_id])
+                self._store.beat(sent.run_id)
 
 
 class _Sender(threading.Thread):
@@ -203,18 +213,15 @@ class _Sender(threading.Thread):
 
     @property
     def trouble(self) -> str | None:
-        """Why a folder is not sent, or None where all are."""
         with self._changed:
             return next(iter(self._troubles.values()), None)
 
     def notify(self, trajectory: Trajectory) -> None:
-        """The folder changed."""
         with self._changed:
             self._due[trajectory] = 0.0
             self._changed.notify()
 
     def leave(self, trajectory: Trajectory) -> None:
-        """Its runs are not this process's any more, once they are sent."""
         with self._changed:
             self._leaving.add(trajectory)
         self.notify(trajectory)
@@ -230,7 +237,6 @@ class _Sender(threading.Thread):
             trajectory.release()
 
     def run(self) -> None:
-        """Send until closed."""
         while True:
             with self._changed:
                 now = time.monotonic()

@@ -22,15 +22,8 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
     An experiment whose artifacts were given a place of another kind is left alone, and so is one whose folder is where
     the database says and not beside the database.
 
-    Args:
-        database: of MLflow, in sqlite.
-        artifacts: the folder beside it.
-
     Returns:
         What to tell the user: a line for each place that was changed, and one for each folder that was not found.
-
-    Raises:
-        sqlite3.Error: the database cannot be read or written.
     """
     lines: dict[str, None] = {}
     with closing(sqlite3.connect(database, timeout=TIMEOUT, isolation_level=None)) as connection:
@@ -44,7 +37,7 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
             before = _path(old)
             if new.is_dir():
                 lines[f"artifacts are taken from {new.parent} now; they were recorded in {before.parent}"] = None
-            elif _recorded(connection, number):
+            elif connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone():
                 lines[f"artifacts are missing: copy {before} of the old place to {new}"] = None
         connection.execute("COMMIT")
     return list(lines)
@@ -78,7 +71,3 @@ def _change(connection: sqlite3.Connection, number: object, old: str, new: str) 
             f"WHERE experiment_id = ? AND ({column} = ? OR substr({column}, 1, ?) = ?)",
             (new, len(old) + 1, number, old, len(old) + 1, f"{old}/"),
         )
-
-
-def _recorded(connection: sqlite3.Connection, number: object) -> bool:
-    return connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone() is not None

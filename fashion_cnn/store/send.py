@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import html
 import json
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,29 +18,16 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from fashion_cnn.events import Started, is_drawn
-from fashion_cnn.evidence.record import (
-    EPOCH_METRICS,
-    HASHES,
-    MODEL,
-    PER_CLASS,
-    TRACEBACK,
-    hashes_text,
-    network_texts,
-    texts,
-)
+from fashion_cnn.evidence import record
+from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, MODEL, PER_CLASS, TRACEBACK
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import send_artifacts
-from fashion_cnn.store.assets import DATASET, digest_of, log_data_set, log_model, send_images
-from fashion_cnn.store.connection import Connection, metric
-from fashion_cnn.store.description import description
+from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_model, send_artifacts, send_images
+from fashion_cnn.store.connection import Connection, heartbeat, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
-from fashion_cnn.store.heartbeat import heartbeat
-from fashion_cnn.store.outputs import CutFiles
-from fashion_cnn.store.trajectories import Trajectory
+from fashion_cnn.store.trajectories import CutFiles, Trajectory
 
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
-TERMINATED = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 LONGEST = 5000  # characters of an error: MLflow's limit for a tag
 
 
@@ -66,11 +55,7 @@ class Sending:
         self.trajectory.save_sent(self.run, self.sent)
 
     def ending(self) -> tuple[CutFiles, Started, Sequence[EpochLine]]:
-        """Of a finished run: what its cut left behind, what its worker said at the start, its epochs.
-
-        Raises:
-            StoreError: the folder lacks some of it.
-        """
+        """Of a finished run: what its cut left behind, what its worker said at the start, its epochs."""
         assert self.run.cut is not None
         cut, started = self.trajectory.cut(self.run.cut), self.trajectory.started()
         if cut is None or started is None:
@@ -93,36 +78,15 @@ def send(connection: Connection, trajectory: Trajectory) -> None:
                     step.take(sending)
 
 
-def unsent(connection: Connection, trajectory: Trajectory) -> list[RunEntry]:
-    """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
-    runs = trajectory.runs(connection.address.name)
-    return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
-
-
-def holds(connection: Connection, sent: Sent) -> bool:
-    """Whether a finished run that was (or is still to be) sent is in the store, as far as can be told."""
-    from mlflow.exceptions import MlflowException
-
-    if not sent.done:
-        return True
-    try:
-        info = connection.client.get_run(str(sent.run_id)).info
-    except MlflowException as error:
-        return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
-    return bool(info.lifecycle_stage == "active")
-
-
 def _create(sending: Sending) -> None:
     """Create the run, or find the one that an earlier, cut off send created."""
     connection, run, header = sending.connection, sending.run, sending.trajectory.header
     experiment = connection.experiment(run.study, run.question)
-    created = connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1)
-    if created:
-        run_id = str(created[0].info.run_id)
-    else:
+    created = list(connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1))
+    if not created:
         name, tags = f"{run.arm} · seed {run.seed}", _first_tags(sending)
-        created_run = connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)
-        run_id = str(created_run.info.run_id)
+        created = [connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)]
+    run_id = str(created[0].info.run_id)
     connection.log(run_id, params={**run.run_config().params(), "seed": str(run.seed)})
     log_data_set(connection, run_id, header.identity.data_sha256, header.images)
     sending.note(run_id=run_id)
@@ -141,7 +105,7 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         "trajectory_sha256": header.trajectory_sha256,
         **asdict(header.identity),
         **heartbeat(),
-        "mlflow.note.content": description(run, None),
+        "mlflow.note.content": _description(run, None),
         "mlflow.source.name": run.command,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
@@ -213,7 +177,7 @@ def _send_sheets(sending: Sending) -> None:
     run = sending.run
     for epoch, paths in _new_sheets(sending).items():
         drawn_at = sending.lines[epoch - 1].ended_at if epoch else run.start_time
-        send_images(sending.connection, sending.run_id, run.record, epoch, drawn_at, paths)
+        send_images(sending.connection, sending.run_id, run, epoch, drawn_at, paths)
         sending.note(sheets=(*sending.sent.sheets, epoch))
 
 
@@ -228,19 +192,15 @@ def _send_artifacts(sending: Sending) -> None:
 
 def _artifacts(sending: Sending) -> dict[str, bytes]:
     """All artifacts of a finished run but the image grid's, by path."""
-    run, header = sending.run, sending.trajectory.header
+    run, tags, header = sending.run, sending.run.tags, sending.trajectory.header
     cut, started, lines = sending.ending()
-    artifacts = texts(
+    artifacts = record.texts(
         config=run.config,
         settings=header.settings,
         seed=run.seed,
         hashes={"trajectory_sha256": header.trajectory_sha256, **asdict(header.identity)},
         fingerprint=header.environment,
-        checkout={
-            "commit": run.tags.get("git_commit"),
-            "dirty": run.tags.get("git_dirty") == "true",
-            "remote": run.remote,
-        },
+        checkout={"commit": tags.get("git_commit"), "dirty": tags.get("git_dirty") == "true", "remote": run.remote},
         images=header.images,
         files={"data_files": header.data_files, "code_files": header.code_files},
         measured=_measured(sending),
@@ -251,12 +211,12 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
         packages=run.packages,
     )
     table = json.loads(cut.files[PER_CLASS].read_bytes())
-    artifacts |= network_texts(table, started.model_summary, run.code_diff, run.traceback)
+    artifacts |= record.network_texts(table, started.model_summary, run.code_diff, run.traceback)
     curves = f"learning_curves.{run.stop_reason}.png"
     paths = {"activations.npz": "activations.npz", curves: "figures/learning_curves.png"}
     paths |= {name: f"figures/{name}" for name in FIGURES}
     artifacts |= {path: cut.files[name].read_bytes() for name, path in paths.items() if name in cut.files}
-    artifacts[HASHES] = hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
+    artifacts[HASHES] = record.hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
     return artifacts
 
 
@@ -295,7 +255,7 @@ def _finish(sending: Sending) -> None:
         "error": "",
         "drawing_error": cut.drawing_error[:LONGEST],
         **heartbeat(),
-        "mlflow.note.content": description(run, last),
+        "mlflow.note.content": _description(run, last),
     }
     metrics = [metric(name, value, last.ended_at, cut.epoch) for name, value in values.items()]
     # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
@@ -327,18 +287,29 @@ def _abort(sending: Sending) -> None:
 
 def _terminate(sending: Sending, end_time: int) -> None:
     status = sending.run.status
-    sending.connection.client.set_terminated(sending.run_id, TERMINATED[status], end_time=end_time)
+    sending.connection.client.set_terminated(sending.run_id, status.upper(), end_time=end_time)
     sending.note(done=status)
 
 
+def _description(run: RunEntry, last: EpochLine | None) -> str:
+    """In Markdown: the question, what came of the run by its last epoch, and the command that reruns it."""
+    result = "still running"
+    if last is not None:
+        accuracy, loss = last.metrics["test_accuracy"], last.metrics["test_loss"]
+        result = f"after {last.epoch} epochs: test accuracy {accuracy:.4f}, test loss {loss:.4f}"
+    arm = re.sub(r"([\\`*_\[\]!#~|])", r"\\\1", html.escape(run.arm, quote=False))  # shown as it is
+    longest = max(map(len, re.findall("`+", run.command)), default=0)
+    fence, gap = "`" * (longest + 1), " " * bool(longest)  # a span of code, whatever the command holds
+    said = (run.question, f"Arm **{arm}**, seed {run.seed}: {result}.", f"Again: {fence}{gap}{run.command}{gap}{fence}")
+    return "\n\n".join(paragraph for paragraph in said if paragraph)
+
+
 class Step(NamedTuple):
-    """A part of a run that the store is given at a time."""
+    """A part of a run: whether it is due, as the store lacks it and the folder has it; and what sends and notes it."""
 
     name: str
     due: Callable[[Sending], object]
-    """Whether the store lacks it, and the folder has it."""
     take: Callable[[Sending], None]
-    """Sends it and notes that."""
 
 
 def _is_finished(sending: Sending) -> bool:

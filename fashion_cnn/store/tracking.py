@@ -1,119 +1,103 @@
-"""The tracking store: sends what trajectories' folders hold, reads records as tidy frames."""
+"""The tracking store: sends what trajectories' folders hold, reads runs as tidy frames and records as evidence."""
 
 from __future__ import annotations
 
+import calendar
+import re
+import tempfile
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_cnn.evidence.record import Record
-from fashion_cnn.store import heartbeat, imports, read, send
-from fashion_cnn.store.address import Address
-from fashion_cnn.store.connection import connect
-from fashion_cnn.store.entries import RunEntry, Sent
+from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, MODEL, PARAMS, RUN_METRICS, TAGS, Record
+from fashion_cnn.store.address import StoreError
+from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
+from fashion_cnn.store.connection import ABSENT, BEAT, Connection, heartbeat, metric
+from fashion_cnn.store.entries import LOST, RunEntry, Sent
+from fashion_cnn.store.send import send
 from fashion_cnn.store.trajectories import Trajectory
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+LOST_AFTER = 120.0  # seconds without a heartbeat
+READERS = 8  # requests for artifacts that a server has at a time
+TOGETHER = 32  # records that are read before the first of them is used
+HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # the UI's own; MLflow's client has nothing like it
+MANY, MOST = 100, 25_000  # the runs that it takes, and the values that it gives
+RUN_ID, SHORT_ID = 32, 6  # digits of a run's id, and how many of them must be given
+_INFO = ("run_id", "experiment_id", "artifact_uri", "name", "status", "start_time", "end_time")
+_METRICS = (*EPOCH_METRICS, *RUN_METRICS)
 
 
-class Store:
-    """A tracking store that answers. Everything is done by the room's other modules, on one connection."""
-
-    def __init__(self, address: Address, *, create: bool = True) -> None:
-        """Open a store; a database that is not there yet is created, once, however many start together.
-
-        Args:
-            address: from `resolve`.
-            create: whether to create a database; without, a missing one is an error.
-
-        Raises:
-            StoreError: it does not answer, cannot be written, or is something else.
-        """
-        self._connection = connect(address, create=create)
-        self.address = address
-        self.client: MlflowClient = self._connection.client
-        self.notices: Sequence[str] = self._connection.notices
-        """What the user should be told about the store, a line each."""
-
-    def check_rights(self, questions: Mapping[str, str]) -> None:
-        """Make sure, before anything is trained, that this user may record runs; a database has no users.
-
-        Args:
-            questions: of the studies to record, by name.
-
-        Raises:
-            StoreError: the server does not allow it.
-        """
-        self._connection.check_rights(questions)
-
-    def experiment(self, study: str, question: str) -> str:
-        """The id of a study's experiment, created where it is missing."""
-        return self._connection.experiment(study, question)
+class Store(Connection):
+    """A tracking store that answers. Whatever asks it raises a StoreError where it does not answer as it should."""
 
     def send(self, trajectory: Trajectory) -> None:
-        """Bring the store up to date with a trajectory's folder.
-
-        Raises:
-            StoreError: the store did not take all of it; what it took is noted.
-        """
-        send.send(self._connection, trajectory)
+        """Bring the store up to date with a trajectory's folder; what it took before an error is noted."""
+        send(self, trajectory)
 
     def unsent(self, trajectory: Trajectory) -> list[RunEntry]:
         """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
-        return send.unsent(self._connection, trajectory)
+        runs = trajectory.runs(self.address.name)
+        return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
 
     def holds(self, sent: Sent) -> bool:
         """Whether a finished run that was (or is still to be) sent is in the store, as far as can be told."""
-        return send.holds(self._connection, sent)
+        from mlflow.exceptions import MlflowException
 
-    def beat(self, run_ids: Sequence[str]) -> None:
-        """Tell that these runs are alive."""
-        heartbeat.beat(self._connection, run_ids)
+        if not sent.done:
+            return True
+        try:
+            info = self.client.get_run(str(sent.run_id)).info
+        except MlflowException as error:
+            return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
+        return bool(info.lifecycle_stage == "active")
+
+    def beat(self, run_id: str) -> None:
+        """Tell that a run is alive."""
+        with self.errors():
+            for name, value in heartbeat().items():
+                self.client.set_tag(run_id, name, value)
 
     def close_lost(self, here: Collection[str]) -> list[str]:
         """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
 
-        Args:
-            here: the records that this machine has a folder of; the lock of that tells whether they are alive.
-
-        Returns:
-            The names of the runs that were closed.
-
-        Raises:
-            StoreError: the store does not answer.
+        `here` are the records that it has a folder of, whose lock tells more. Returns the names of the closed runs.
         """
-        return heartbeat.close_lost(self._connection, here)
-
-    def import_published(self, record: Record, question: str, figures: Mapping[str, bytes]) -> None:
-        """Bring a published record into the store, as a run of its study, tagged `published` with its id.
-
-        Args:
-            record: of `results.read`.
-            question: the study's.
-            figures: more artifacts, by path.
-
-        Raises:
-            StoreError: the store did not take all of it; the run is not FINISHED then.
-        """
-        imports.import_published(self._connection, record, question, figures)
+        closed = []
+        with self.errors():
+            for run in list(_search(self, None, "tags.study != '' and attributes.status = 'RUNNING'")):
+                row = _row(run)
+                if row.get("record") in here or not is_lost(row, time.time()):
+                    continue
+                self.log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
+                ended = max(round(1000 * _last_sign(row)), row["start_time"])
+                self.client.set_terminated(row["run_id"], "KILLED", end_time=ended)
+                closed.append(f"{row['study']}: {row['name']}")
+        return closed
 
     def import_record(self, record: Record, question: str) -> str:
         """Bring a record into the store as if it had been recorded there, without a model; returns its run's id.
 
-        Args:
-            record: with a state per epoch in `trajectory.json`.
-            question: the study's.
-
-        Raises:
-            StoreError: the store did not take all of it; the run is not FINISHED then.
+        It needs a state per epoch in its `trajectory.json`. A run that the store did not take whole is not FINISHED.
         """
-        return imports.import_record(self._connection, record, question, {}, {})
+        return _import(self, record, question, {}, {})
+
+    def import_published(self, record: Record, question: str, figures: Mapping[str, bytes]) -> None:
+        """As `import_record`, of a published one: tagged `published` with its id, and with figures by path."""
+        published = str(record.row["run_id"])
+        origin = f"Published: imported from `experiments/results`, not recorded here; there it is run {published}."
+        tags = {"published": published, "mlflow.note.content": f"{question}\n\n{origin}"}
+        _import(self, record, question, tags, figures)
 
     def delete(self, run_id: str) -> None:
         """Move a run to the store's bin."""
-        with self._connection.errors():
+        with self.errors():
             self.client.delete_run(run_id)
 
     def runs(self, studies: Sequence[str] | None = None) -> pd.DataFrame:
@@ -123,11 +107,29 @@ class Store:
             `run_id`, `experiment_id`, `artifact_uri`, `name`, `status` (MLflow's), `start_time`, `end_time` (ms), the
             tags as text, the params as text, the last value of each metric (float, NaN where missing).
         """
-        return read.runs(self._connection, studies)
+        import pandas as pd
+
+        with self.errors():
+            rows = [_row(run) for run in _search(self, studies)]
+        frame = pd.DataFrame(rows, columns=[*_INFO, *TAGS, *PARAMS, *_METRICS])
+        return frame.astype(dict.fromkeys(_METRICS, float))
 
     def epochs(self, run_ids: Sequence[str]) -> pd.DataFrame:
         """One row per epoch of these runs: `run_id`, `epoch` (from 1), and the epoch metrics (float)."""
-        return read.epochs(self._connection, run_ids)
+        import pandas as pd
+
+        with self.errors():
+            values = [
+                (run_id, epoch, name, value)
+                for name in EPOCH_METRICS
+                for run_id, epoch, value in _histories(self, run_ids, name)
+            ]
+        if not values:
+            return pd.DataFrame(columns=["run_id", "epoch", *EPOCH_METRICS])
+        long = pd.DataFrame(values, columns=["run_id", "epoch", "metric", "value"])
+        wide = long.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
+        wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
+        return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
 
     def find(self, start: str) -> dict[str, Any]:
         """The one run whose id is this or starts so, as a row of `runs`; an imported one has its published id as well.
@@ -135,28 +137,51 @@ class Store:
         Raises:
             StoreError: fewer than 6 digits, no such run, or several.
         """
-        return read.find(self._connection, start)
+        start = start.strip().lower()
+        if not re.fullmatch(r"[0-9a-f]+", start):
+            return self.run(start)
+        if len(start) < SHORT_ID:
+            raise StoreError(f"{start!r} is too short for a run's id; give at least its first {SHORT_ID} digits")
+        with self.errors():
+            ids = [run.info.run_id for run in _search(self, None, f"tags.published LIKE '{start}%'")]
+            if len(start) < RUN_ID:
+                ids += [run.info.run_id for run in _search(self, None) if run.info.run_id.startswith(start)]
+        if len(ids) > 1:
+            raise StoreError(f"the ids of {len(ids)} runs start with {start!r}: {', '.join(ids[:3])}; give more digits")
+        return self.run(ids[0] if ids else start)
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """One run, as a row of `runs`.
+        """The run of an id, as a row of `runs`; a StoreError where it is none, or none of this project's."""
+        from mlflow.exceptions import MlflowException
 
-        Raises:
-            StoreError: there is none with this id, or none of this project's.
-        """
-        return read.run(self._connection, run_id)
+        stored: Run | None = None
+        try:
+            with self.errors():
+                stored = self.client.get_run(run_id)
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, MlflowException) or cause.error_code not in ABSENT:
+                raise
+        if stored is None or not stored.data.tags.get("study"):
+            raise StoreError(
+                f"{self.address.name} has no recorded run {run_id[:80]!r}; `fashion-cnn list` shows those it has"
+            )
+        return {**dict.fromkeys((*TAGS, *PARAMS, *_METRICS)), **_row(stored)}
 
     def record(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, float]], *, whole: bool = True) -> Record:
-        """All that the store holds of a run, for whoever checks it.
+        """All that the store holds of a run: a row of `runs`, its rows of `epochs`, and artifacts.
 
-        Args:
-            row: of `runs`.
-            epochs: of `epochs`, this run's, in order.
-            whole: whether to read every artifact and the model; without, only the texts that hashes depend on.
-
-        Raises:
-            StoreError: the store does not answer.
+        Without `whole` these are only the texts that hashes depend on; with it, every artifact and the model.
         """
-        return read.record(self._connection, row, epochs, whole=whole)
+        with self.errors(), tempfile.TemporaryDirectory() as folder:
+            artifacts = dict(read_artifacts(self, row["artifact_uri"], None if whole else LIGHT, folder))
+            if whole:
+                outputs = self.client.get_run(row["run_id"]).outputs
+                for output in outputs.model_outputs if outputs else ():
+                    uri = self.client.get_logged_model(output.model_id).artifact_location
+                    for _, content in read_artifacts(self, uri, (NATIVE,), folder):
+                        artifacts[MODEL] = content
+        return Record(row, epochs, artifacts, whole)
 
     def records(
         self,
@@ -167,16 +192,116 @@ class Store:
     ) -> Iterator[Record]:
         """What `record` gives of many runs, in their order; from a server several are read at a time.
 
-        Args:
-            rows: of `runs`.
-            epochs: of `epochs`, in order, by run id; a run without any may be missing.
-            whole: see `record`.
-
-        Raises:
-            StoreError: the store does not answer.
+        The rows of `epochs` are given by run id; a run without any may be missing.
         """
-        return read.records(self._connection, rows, epochs, whole=whole)
+
+        def read(row: Mapping[str, Any]) -> Record:
+            return self.record(row, epochs.get(str(row["run_id"]), ()), whole=whole)
+
+        with ThreadPoolExecutor(READERS if self.address.is_server else 1) as pool:
+            for start in range(0, len(rows), TOGETHER):
+                yield from pool.map(read, rows[start : start + TOGETHER])
 
     def artifact(self, run_id: str, name: str) -> Path | None:
         """A local copy of a run's artifact, or None where the run has none of this name."""
-        return read.artifact(self._connection, run_id, name)
+        with self.errors():
+            if not among(partial(self.client.list_artifacts, run_id), [name]):
+                return None
+            return Path(self.client.download_artifacts(run_id, name))
+
+
+def is_lost(row: Mapping[str, Any], now: float) -> bool:
+    """Whether a row of `Store.runs` is said to be running but gave no sign of life for two minutes (now: in s)."""
+    return bool(row["status"] == "RUNNING" and now - _last_sign(row) > LOST_AFTER)
+
+
+def _last_sign(row: Mapping[str, Any]) -> float:
+    """When a run last gave a sign of life, in seconds since 1970."""
+    try:
+        return float(calendar.timegm(time.strptime(str(row.get("heartbeat")), BEAT)))
+    except ValueError:
+        return float(row["start_time"]) / 1000
+
+
+def _import(
+    connection: Connection, record: Record, question: str, tags: Mapping[str, str], artifacts: Mapping[str, bytes]
+) -> str:
+    """As `Store.import_record`, with more tags and artifacts than the record has."""
+    row, states = record.row, record.states()
+    end, cut = int(states[-1]["ended_at"]), int(states[-1]["epoch"])
+    tags = {**{name: str(row[name]) for name in TAGS if row.get(name) is not None}, **tags}
+    params = {name: str(row[name]) for name in (*PARAMS, "seed")}
+    metrics = [
+        metric(name, state[name], int(state["ended_at"]), int(state["epoch"]))
+        for state in states
+        for name in EPOCH_METRICS
+    ]
+    metrics += [metric(name, row[name], end, cut) for name in RUN_METRICS]
+    with connection.errors():
+        experiment = connection.experiment(str(row["study"]), question)
+        created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
+        run_id = str(created.info.run_id)
+        put_artifacts(connection, run_id, str(created.info.artifact_uri), {**record.artifacts, **artifacts})
+        connection.log(run_id, metrics, params)
+        log_data_set(connection, run_id, str(row["data_sha256"]), None)
+        connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))
+    return run_id
+
+
+def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "tags.study != ''") -> Iterator[Run]:
+    """The runs of some studies' experiments, or of all, that a filter of MLflow's lets pass; oldest first."""
+    experiments = connection.patiently(connection.client.search_experiments)
+    ids = [experiment.experiment_id for experiment in experiments if studies is None or experiment.name in studies]
+    token: str | None = None
+    while ids:
+        ask = partial(connection.client.search_runs, ids, wanted, max_results=1000, page_token=token)
+        page = connection.patiently(partial(ask, order_by=["attributes.start_time"]))
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _row(run: Run) -> dict[str, Any]:
+    """A run's params, last metrics, tags and what MLflow itself says of it, by name."""
+    data, info = run.data, run.info
+    return {
+        **{name: _printable(value) for name, value in data.params.items()},
+        **data.metrics,
+        **{name: _printable(value) for name, value in data.tags.items()},
+        **{name: getattr(info, name) for name in _INFO if name != "name"},
+        "name": _printable(info.run_name or ""),
+    }
+
+
+def _printable(text: str) -> str:
+    """A text without what could act on a terminal or feign a line: others may write to the store, too."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _histories(connection: Connection, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:
+    """Every value of a metric, with its run and step: one query for 100 runs."""
+    for start in range(0, len(run_ids), MANY):
+        some = list(run_ids[start : start + MANY])
+        if connection.address.is_server:
+            yield from _served_histories(connection, some, name)
+        else:
+            values = connection.client._tracking_client.store.get_metric_history_bulk(some, name, 1_000_000)
+            yield from ((value.run_id, value.step, value.value) for value in values)
+
+
+def _served_histories(connection: Connection, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:
+    """As `_histories`, through a server and of at most so many runs as it takes at once."""
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request_safe
+
+    credentials = get_default_host_creds(connection.address.uri)  # type: ignore[no-untyped-call]
+    query = {"run_id": run_ids, "metric_key": name}
+    answer = http_request_safe(credentials, HISTORIES, "GET", params=query)  # type: ignore[no-untyped-call]
+    values = answer.json()["metrics"]
+    if len(values) < MOST:
+        yield from ((value["run_id"], int(value["step"]), float(value["value"])) for value in values)
+        return
+    for run_id in run_ids:  # it gave no more than so many of them
+        history = connection.client.get_metric_history(run_id, name)
+        yield from ((run_id, value.step, value.value) for value in history)

@@ -1,4 +1,4 @@
-"""The folder of a trajectory: append, read, lock, clean. Its parts: `epochs`, `outputs`, `entries`.
+"""The folder of a trajectory: append, read, lock, clean.
 
     <trajectories>/<first 16 digits of trajectory_sha256>[.alone-<record>]/
         header.json             settings, seed, hashes, environment: written once
@@ -19,6 +19,7 @@ folder to itself.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,10 +29,18 @@ from typing import Any
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
-from fashion_cnn.store.entries import RunEntries, RunEntry, RunStatus, Sent
+from fashion_cnn.evidence.record import BASIS
+from fashion_cnn.store.entries import RunFiles
 from fashion_cnn.store.epochs import EpochLine, States, read_lines
-from fashion_cnn.store.files import TrajectoryError, append_line, read_json, shaped, write_json
-from fashion_cnn.store.outputs import CutFiles, Outputs
+from fashion_cnn.store.files import (
+    TrajectoryError,
+    append_line,
+    check_name,
+    read_json,
+    shaped,
+    write_bytes,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -45,47 +54,50 @@ class Header:
     images: tuple[int, int] | None
     trajectory_sha256: str
     data_files: Mapping[str, str] = field(default_factory=dict)
-    """The SHA-256 of each file that `data_sha256` is of."""
     code_files: Mapping[str, str] = field(default_factory=dict)
-    """The SHA-256 of each module that `code_sha256` is of."""
+    """The SHA-256 of each file that `data_sha256` and `code_sha256` are of."""
 
 
-class Trajectory:
+@dataclass(frozen=True)
+class CutFiles:
+    """What a cut left behind."""
+
+    epoch: int
+    weights_sha256: str
+    evaluate_seconds: float
+    peak_memory_mib: float
+    files: Mapping[str, Path]
+    drawing_error: str
+
+
+class Trajectory(RunFiles):
     """One folder. Whoever extends it or its runs holds the lock; anybody may read."""
 
     def __init__(self, folder: Path) -> None:
         """Look at a folder, which need not be there yet."""
-        self.folder = folder
+        super().__init__(folder)
         self._lock: Any = None
-        self._lines = folder / "epochs.jsonl"
-        self._states, self._outputs, self._entries = States(folder), Outputs(folder), RunEntries(folder / "runs")
+        self._lines, self._states = folder / "epochs.jsonl", States(folder)
 
     def create(self, header: Header) -> None:
-        """Make the folder and its header, unless they are there.
-
-        Raises:
-            TrajectoryError: a folder of this name holds another trajectory, or epochs of another.
-        """
+        """Make the folder and its header; a TrajectoryError where it holds another trajectory, or epochs of another."""
         for name in ("states", "weights", "cuts", "runs"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         if not (self.folder / "header.json").exists():
             write_json(self.folder / "header.json", asdict(header))
         if self.header.trajectory_sha256 != header.trajectory_sha256:
             raise TrajectoryError(f"{self.folder} holds another trajectory; move it away and start again")
+        wanted = asdict(header.identity)
         for line in self.epochs():
-            if other := _differing(line.identity, header.identity):
+            if other := [BASIS[name] for name, value in asdict(line.identity).items() if value != wanted[name]]:
                 raise TrajectoryError(
-                    f"epoch {line.epoch} in {self.folder} was trained under another {other}; move it away and start "
-                    "again"
+                    f"epoch {line.epoch} in {self.folder} was trained under another {' and '.join(other)}; move it "
+                    "away and start again"
                 )
 
     @property
     def header(self) -> Header:
-        """What never changes about it.
-
-        Raises:
-            TrajectoryError: the header is missing or not one.
-        """
+        """What never changes about it; a TrajectoryError where the file is missing or holds something else."""
         path = self.folder / "header.json"
         values = read_json(path)
         with shaped(path, "a trajectory's header"):
@@ -94,10 +106,7 @@ class Trajectory:
             return Header(identity=identity, images=None if images is None else tuple(images), **values)
 
     def acquire(self) -> bool:
-        """Become the one that extends this trajectory, unless another process or object is.
-
-        The operating system releases the lock when the holder ends, however it ends.
-        """
+        """Become the one that extends this trajectory, unless another is; the lock ends with its process."""
         from filelock import FileLock, Timeout
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -134,10 +143,10 @@ class Trajectory:
 
     def started(self) -> Started | None:
         """What the latest worker said at its start, or None where none did yet."""
-        try:
-            values = read_json(self.folder / "started.json")
-        except FileNotFoundError:
+        path = self.folder / "started.json"
+        if not path.exists():
             return None
+        values = read_json(path)
         return Started(identity=Identity(**values.pop("identity")), **values)
 
     def epochs(self) -> list[EpochLine]:
@@ -171,82 +180,73 @@ class Trajectory:
         self._states.drop_older(last)
 
     def latest_state(self, refused: list[str] | None = None) -> State | None:
-        """The newest full state of this trajectory whose bits are those its epoch recorded, or None.
-
-        Args:
-            refused: is told why a newer one cannot be used.
-        """
+        """The newest full state whose bits are those its epoch recorded; `refused` is told why no newer one is."""
         return self._states.latest(self.epochs(), self.header.trajectory_sha256, [] if refused is None else refused)
 
     def weights(self, epoch: int) -> Arrays | None:
         """The weights after an epoch if they are kept and have the recorded hash, else None."""
-        line = next((line for line in self.epochs() if line.epoch == epoch), None)
-        arrays = self._states.weights(epoch)
-        matches = line is not None and arrays is not None and arrays_sha256(arrays) == line.weights_sha256
-        return arrays if matches else None
+        arrays, recorded = self._states.weights(epoch), {line.epoch: line.weights_sha256 for line in self.epochs()}
+        return arrays if arrays is not None and arrays_sha256(arrays) == recorded.get(epoch) else None
 
     def save_cut(self, event: CutDone) -> None:
-        """Keep what a cut leaves behind; done before is done."""
-        self._outputs.save_cut(event)
+        """Keep what a cut leaves behind, unless it is there; a TrajectoryError where a file's name is not allowed."""
+        folder = self.folder / "cuts" / f"{event.epoch:06d}"
+        if (folder / "cut.json").exists():
+            return
+        for name in event.files:
+            check_name(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in event.files.items():
+            write_bytes(folder / name, content)
+        names = ("epoch", "weights_sha256", "evaluate_seconds", "peak_memory_mib", "drawing_error")
+        values = {name: getattr(event, name) for name in names}
+        write_json(folder / "cut.json", {**values, "files": sorted(event.files)})
 
     def cut(self, epoch: int) -> CutFiles | None:
         """What the cut at an epoch left behind, or None."""
-        return self._outputs.cut(epoch)
+        folder = self.folder / "cuts" / f"{epoch:06d}"
+        if not (folder / "cut.json").exists():
+            return None
+        values = read_json(folder / "cut.json")
+        return CutFiles(**{**values, "files": {name: folder / check_name(name) for name in values["files"]}})
 
     def cuts(self) -> frozenset[int]:
         """The epochs whose cut is kept."""
-        return self._outputs.cuts()
+        return frozenset(int(path.parent.name) for path in (self.folder / "cuts").glob("*/cut.json"))
 
     def save_sheets(self, event: Drawn) -> None:
-        """Keep the feature maps of an epoch."""
-        self._outputs.save_sheets(event)
+        """Keep an epoch's feature maps unless they are there; a TrajectoryError where a layer's name is not allowed."""
+        folder = self.folder / "sheets" / f"{event.epoch:06d}"
+        if folder.exists():
+            return
+        for layer in event.sheets:
+            check_name(layer)
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}")  # the sender must never see a part of it
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for layer, content in event.sheets.items():
+            write_bytes(aside / f"{layer}.png", content)
+        aside.rename(folder)
 
     def sheets(self) -> dict[int, list[Path]]:
-        """The feature maps that are kept, by epoch."""
-        return self._outputs.sheets()
-
-    def runs(self, store: str | None = None) -> list[RunEntry]:
-        """The runs of this trajectory for a store (or for all), in the order they were planned.
-
-        Raises:
-            TrajectoryError: a run's file is damaged, or was written by code that keeps other things of a run.
-        """
-        return self._entries.read(store)
-
-    def save_run(self, run: RunEntry) -> None:
-        """Write a run, new or changed."""
-        self._entries.save(run)
-
-    def end_runs(
-        self, store: str, status: RunStatus, stop_reason: str, error: str | None, traceback: str = ""
-    ) -> list[RunEntry]:
-        """Mark the runs for a store that are still running as failed or killed; returns them as they are now."""
-        return self._entries.end(store, status, stop_reason, error, traceback)
-
-    def sent(self, run: RunEntry) -> Sent:
-        """What the tracking store has of a run."""
-        return self._entries.sent(run)
-
-    def save_sent(self, run: RunEntry, sent: Sent) -> None:
-        """Note what the tracking store has of a run."""
-        self._entries.save_sent(run, sent)
+        """The feature maps that are kept, by epoch: a PNG per layer, in the order of the layers' names."""
+        folders = sorted((self.folder / "sheets").glob("[0-9]*"))
+        return {int(folder.name): sorted(folder.glob("*.png")) for folder in folders}
 
     def size(self) -> int:
         """Bytes in the folder."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
     def clean(self) -> int:
-        """Drop what recorded runs no longer need; the caller holds the lock and knows that all is sent.
+        """Drop what recorded runs no longer need and give the bytes freed; the caller holds the lock, and all is sent.
 
         What stays is the last state, so that a longer run can continue it, the epochs' lines and the runs. An
         earlier cut that is wanted later is trained again, and must give the same weights.
-
-        Returns:
-            Bytes freed.
         """
         before = self.size()
         self._states.drop_all_but(last=len(self.epochs()))
-        self._outputs.drop()
+        for folder in (*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")):
+            shutil.rmtree(folder)
         return before - self.size()
 
 
@@ -266,16 +266,10 @@ def header_of(
 ) -> Header:
     """The header of a config's trajectory."""
     sha256 = trajectory_sha256(config, seed, **asdict(identity))
-    files = {"data_files": dict(data_files or {}), "code_files": dict(code_files or {})}
-    return Header(config.training_settings(), seed, identity, dict(environment), images, sha256, **files)
+    files = dict(data_files or {}), dict(code_files or {})
+    return Header(config.training_settings(), seed, identity, dict(environment), images, sha256, *files)
 
 
 def trajectories(root: Path) -> list[Trajectory]:
     """All trajectories in a folder, by name."""
     return [Trajectory(path.parent) for path in sorted(root.glob("*/header.json"))]
-
-
-def _differing(recorded: Identity, wanted: Identity) -> str:
-    """What differs between two identities, in words; nothing where they are the same."""
-    names = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
-    return " and ".join(word for name, word in names.items() if getattr(recorded, name) != getattr(wanted, name))

@@ -63,11 +63,11 @@ class TestCompleteness:
         lacks = {lack.field: lack for lack in missing(without(rule.field))}
         expected = {rule.field}
         if rule.field == "row.epochs_trained":  # without it nobody knows how many epochs there must be
-            expected |= {other.field for other in RULES if other.count == "one an epoch"}
+            expected |= {other.field for other in RULES if other.each_epoch}
         if rule.field == "artifacts.trajectory.json":
             expected |= {"states.weights_sha256"}
         assert set(lacks) == expected
-        assert lacks[rule.field].found == ("1 of it" if rule.count == "one an epoch" else "missing")
+        assert lacks[rule.field].found == ("1 of it" if rule.each_epoch else "missing")
 
     @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.field)
     def test_what_a_rule_asks_for_is_missed_where_something_else_is_in_its_place(self, rule: Rule) -> None:

@@ -21,8 +21,7 @@ from filelock import FileLock
 from fashion_cnn.evidence.record import EPOCH_METRICS
 from fashion_cnn.store import connection as connecting
 from fashion_cnn.store import recorder as recording
-from fashion_cnn.store.maintenance import sync
-from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.recorder import Recorder, sync
 from fashion_cnn.store.tracking import Store
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up

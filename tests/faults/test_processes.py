@@ -22,8 +22,8 @@ import pytest
 from fashion_cnn.config import DENSE
 from fashion_cnn.store import recorder
 from fashion_cnn.store.entries import RunStatus
-from fashion_cnn.store.heartbeat import LOST_AFTER
 from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.tracking import LOST_AFTER
 from fashion_cnn.store.trajectories import Trajectory
 from tests.support import scripted
 from tests.support.command import REPOSITORY, Lab

@@ -181,13 +181,15 @@ class TestASmokeStudyThroughAllOfIt:
         store, ids = member.store(), list(member.runs("baseline_study")["run_id"])
         at_once = store.epochs(ids)
         assert set(at_once["run_id"]) == set(ids) and not at_once.isna().any(axis=None)
-        monkeypatch.setattr("fashion_cnn.store.read.MOST", 1)
+        monkeypatch.setattr("fashion_cnn.store.tracking.MOST", 1)
         pd.testing.assert_frame_equal(store.epochs(ids), at_once)
 
     def test_one_of_its_texts_that_a_run_lacks_keeps_nobody_from_reading_the_others(
         self, smoke: str, member: Member, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fashion_cnn.store.read.LIGHT", (*LIGHT, "lacking.txt"))  # as code.diff of a clean checkout
+        monkeypatch.setattr(
+            "fashion_cnn.store.tracking.LIGHT", (*LIGHT, "lacking.txt")
+        )  # as code.diff of a clean checkout
         rows = member.runs("baseline_study").to_dict("records")
         for record in records_of(member.store(), rows, whole=False):
             assert set(LIGHT) - {"code.diff"} <= set(record.artifacts) <= set(LIGHT)

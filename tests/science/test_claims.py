@@ -15,7 +15,6 @@ from scipy import stats
 
 from experiments import STUDIES
 from fashion_cnn.claims import ALPHA, Claim, ClaimError, Equivalent, Higher, Lower, NotTested, Stops
-from fashion_cnn.evidence.printed import misses, printed_values
 from fashion_cnn.evidence.statistics import (
     Part,
     binomial,
@@ -24,6 +23,7 @@ from fashion_cnn.evidence.statistics import (
     holm,
     one_sided,
 )
+from fashion_cnn.evidence.verdicts import misses, printed_values
 from fashion_cnn.intervals import mean_interval, prediction_interval, share_interval
 
 NOISE = np.array([0.3, -0.2, 0.1, 0.4, -0.5, 0.2, -0.1, -0.3, 0.0, 0.1]) / 100  # of ten seeds; their mean is 0
