@@ -32,11 +32,7 @@ class ClaimError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Stated:
-    """What every claim has.
-
-    Raises:
-        ClaimError: the sentence is empty, or the source unknown.
-    """
+    """What every claim has."""
 
     says: str
     """The sentence, in short. Claims that say the same are the parts of one sentence."""
@@ -59,11 +55,7 @@ class _Stated:
 
 @dataclass(frozen=True)
 class _BetweenArms(_Stated):
-    """A claim about the differences between two arms.
-
-    Raises:
-        ClaimError: an unknown measure, or an arm compared with itself.
-    """
+    """A claim about the differences between two arms."""
 
     measure: str
     arm: str
@@ -83,11 +75,7 @@ class _BetweenArms(_Stated):
 
 @dataclass(frozen=True)
 class _Directed(_BetweenArms):
-    """A claim that one arm lies beyond another.
-
-    Raises:
-        ClaimError: the margin is negative or not finite.
-    """
+    """A claim that one arm lies beyond another."""
 
     than: str = field(kw_only=True)
     margin: float = field(default=0.0, kw_only=True)
@@ -124,11 +112,7 @@ class Lower(_Directed):
 
 @dataclass(frozen=True)
 class Equivalent(_BetweenArms):
-    """The mean difference between `arm` and `to` is at most `within`, whatever its sign.
-
-    Raises:
-        ClaimError: `within` is not a finite number above 0.
-    """
+    """The mean difference between `arm` and `to` is at most `within`, whatever its sign."""
 
     to: str
     within: float = field(kw_only=True)
@@ -150,11 +134,7 @@ class Equivalent(_BetweenArms):
 
 @dataclass(frozen=True)
 class Stops(_Stated):
-    """More than half of the runs of `arm` end before the epoch `before`, counted from 1.
-
-    Raises:
-        ClaimError: `before` is below 2, so no run could end before it.
-    """
+    """More than half of the runs of `arm` end before the epoch `before`, counted from 1."""
 
     arm: str
     before: int = field(kw_only=True)

@@ -20,11 +20,7 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """A question, the arms that answer it, and what is claimed of them before they run.
-
-    Raises:
-        StudyError: a name is not allowed, there are no arms, or a claim is about an unknown arm.
-    """
+    """A question, the arms that answer it, and what is claimed of them before they run; a StudyError refuses others."""
 
     name: str
     question: str
@@ -52,11 +48,7 @@ class Study:
 
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
-    """The named studies in their own order; all where none is named.
-
-    Raises:
-        StudyError: an unknown name; names the nearest one.
-    """
+    """The named studies in their own order; all where none is named. A StudyError names the nearest one."""
     known = [study.name for study in studies]
     for name in names:
         if name not in known:

@@ -44,11 +44,7 @@ def strongest_channel(activation: NDArray[np.float32]) -> int:
 
 
 def channel_maps(activations: Activations, layer: str, channel: Channel = 1) -> tuple[int, NDArray[np.float32]]:
-    """A channel's number and its maps of a layer, (n, height, width).
-
-    Raises:
-        FigureError: there is no such layer or channel.
-    """
+    """A channel's number and its maps of a layer, (n, height, width)."""
     if layer not in activations:
         raise FigureError(f"there is no layer {layer!r}; there are: {', '.join(activations) or 'none'}")
     maps = activations[layer]
@@ -136,15 +132,9 @@ def all_channels(activations: Activations, *, title: str = "", scale: Mapping[st
 def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, enlarge: int = 512) -> Pixels:
     """All channels of a layer for one image as a near-square sheet of tiles, for MLflow's image grid.
 
-    Args:
-        activation: (height, width, channels), float32.
-        low: the value of the darkest colour.
-        high: the value of the brightest.
-        enlarge: pixels that the longer side has at least, each pixel of a map becoming a square: MLflow's own
-            thumbnails blur small images.
-
-    Returns:
-        (H, W, 3), uint8.
+    From (height, width, channels), float32, to (H, W, 3), uint8. `low` is the value of the darkest colour, `high` that
+    of the brightest. The longer side gets at least `enlarge` pixels, each pixel of a map becoming a square: MLflow's
+    own thumbnails blur small images.
     """
     tiles = np.moveaxis(activation, -1, 0)
     colours = matplotlib.colormaps[_MAP_COLOURS](colour_norm(low, high)(tiles), bytes=True)[..., :3]
@@ -161,16 +151,9 @@ def arms_feature_maps(
 ) -> Figure:  # fmt: skip
     """How the networks of several arms see one image: arms as rows, each layer's strongest channel in a column.
 
-    A layer has one colour scale over the arms. Arms without maps (dense) are left out; where an arm lacks a layer
-    that another has, nothing is drawn.
-
-    Args:
-        activations: by arm, of all the images. The strongest channel has the highest mean over all of them.
-        images: the input.
-        indices: of the images.
-        image: the index of the one to show.
-        class_name: of that image.
-        title: what study and seed this is.
+    `activations` are by arm, of all images; the strongest channel has the highest mean over all of them. `image` is the
+    index of the one to show, of the class `class_name`. A layer has one colour scale over the arms. Arms without maps
+    (dense) are left out; where an arm lacks a layer that another has, nothing is drawn.
     """
     arms = {arm: maps for arm, maps in activations.items() if maps}
     if image not in indices:

@@ -40,11 +40,8 @@ MOST_MISTAKES: Final = 12
 def learning_curves(epochs: pd.DataFrame, *, stop: tuple[int, str], title: str = "") -> Figure:
     """Loss and accuracy by epoch, training and test, and where and why the run stopped.
 
-    Args:
-        epochs: of one run: `epoch` (from 1), `loss` and `accuracy` (training, averaged over the epoch), `test_loss`,
-            `test_accuracy`.
-        stop: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
-        title: what run this is.
+    `epochs` of one run: `epoch` (from 1), `loss` and `accuracy` (training, averaged over the epoch), `test_loss`,
+    `test_accuracy`; `stop`: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
     """
     columns = ("epoch", "loss", "accuracy", "test_loss", "test_accuracy")
     epochs = complete_rows(epochs, columns, "epochs").sort_values("epoch")

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 def scores_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
     """Test accuracy and test loss by arm: each seed a point, the mean and its 95 % interval (Student's t).
 
-    Args:
-        runs: `arm`, `seed`, `test_accuracy`, `test_loss`; a run that lacks a number is left out.
-        arms: in order; one without runs keeps its place.
-        title: what study this is.
+    The runs need `arm`, `seed`, `test_accuracy`, `test_loss`; one that lacks a number is left out. An arm without runs
+    keeps its place.
     """
     return _dots(runs, arms, {"test_accuracy": "test accuracy", "test_loss": "test loss"}, title)
 
@@ -84,12 +82,8 @@ def _dots(
 def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
     """Loss and accuracy by epoch and arm, test and training: the mean over seeds in a band from lowest to highest.
 
-    Arms that end earlier are drawn thinner and on top, so that arms which are prefixes of one training stay visible.
-
-    Args:
-        epochs: `arm`, `seed`, `epoch` (from 1), `loss`, `accuracy`, `test_loss`, `test_accuracy`.
-        arms: in order; one without runs stays in the legend.
-        title: what study this is.
+    Arms that end earlier are drawn thinner and on top, so that arms which are prefixes of one training stay visible;
+    one without runs stays in the legend. The epochs need `arm`, `seed`, `epoch` (from 1) and the four measures.
     """
     import seaborn  # here, for it takes a second, which workers spare; and outside the style, which it would keep
 

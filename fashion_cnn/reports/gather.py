@@ -32,15 +32,7 @@ class StoreFrames:
 
 
 def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
-    """What a store holds of some studies.
-
-    Args:
-        store: is asked once for the runs, and once per metric for the epochs of up to 100 runs.
-        studies: whose runs and arms.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
+    """What a store holds of some studies; it is asked once for the runs, and once per metric and 100 runs' epochs."""
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs)
     return StoreFrames(runs, epochs, lacking)
@@ -51,14 +43,8 @@ def study_views(
 ) -> list[StudyView]:
     """What the report needs of some studies, in their order.
 
-    Args:
-        store: is asked for the activations of each arm.
-        studies: in order.
-        data: the images that the activations are of; None leaves the feature maps out.
-        frames: what the store holds of at least these studies, where that is known.
-
-    Raises:
-        StoreError: the store does not answer.
+    Without `data`, the images that the activations are of, the feature maps are left out. `frames` is what the store
+    holds of at least these studies, where that is known.
     """
     frames = frames or recorded(store, studies)
     return [_study_view(store, study, data, frames) for study in studies]
@@ -95,12 +81,7 @@ def _of_runs(incomplete: Mapping[str, str], runs: pd.DataFrame) -> dict[str, str
 def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
     """The records of some studies that count, in their order, as a bundle takes them.
 
-    Args:
-        store: is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
-        studies: whose runs and arms.
-
-    Raises:
-        StoreError: the store does not answer.
+    The store is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
     """
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs, whole=True)
@@ -119,17 +100,8 @@ def incomplete(
 ) -> tuple[dict[str, str], pd.DataFrame]:
     """Which runs would be chosen as evidence but are none, because their records lack or contradict something.
 
-    Args:
-        store: is asked for the epochs and the texts of what would be chosen, no more.
-        studies: whose arms decide.
-        runs: of `Store.runs`.
-        whole: whether to compare every artifact and the model with its hash, too.
-
-    Returns:
-        By run id the first thing that is wrong; and the epochs of all runs that were looked at.
-
-    Raises:
-        StoreError: the store does not answer.
+    The store is asked for the epochs and the texts of what would be chosen, no more; `whole`: for every artifact and
+    the model, too. Returns the first thing that is wrong, by run id; and the epochs of all runs that were looked at.
     """
     lacking: dict[str, str] = {}
     epochs = store.epochs([])

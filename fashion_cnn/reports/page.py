@@ -95,16 +95,12 @@ class Exploratory:
 
 
 def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """What each arm reached and cost, over its seeds.
-
-    Args:
-        runs: one row per arm and seed, as `selection.select` chooses them.
-        arms: the order; an arm without runs has n = 0.
+    """What each of the arms, in order, reached and cost over its seeds; `runs` as `selection.select` chooses them.
 
     Returns:
         One row per arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high`
-        (the interval of the mean, see `_spread`); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and
-        `wall_seconds` of training (means). NaN where there is no value: with one seed there is no spread.
+        (the mean's 95 % interval); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and `wall_seconds` of
+        training (means). NaN where there is no value: with one seed there is no spread, without runs n = 0.
     """
     rows = []
     for arm in arms:
@@ -128,9 +124,8 @@ def _spread(values: pd.Series) -> dict[str, float]:
 def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
     """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
 
-    Returns:
-        One row per arm and measure: the columns of `printed.printed_values` for test and training scores, and
-        `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
+    One row per arm and measure: the columns of `printed.printed_values` for test and training scores, and
+    `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
     post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
     pool = verdicts.pool.assign(seconds_per_epoch=verdicts.pool["fit_seconds"] / verdicts.pool["epochs_trained"])
@@ -161,13 +156,12 @@ def render_report(
     made_at: str,
     exploratory: Exploratory | None = None,
 ) -> str:
-    """The report of some studies: one HTML page that needs no network and no script.
+    """The report of some studies: one HTML page; the same arguments give the same page.
 
     Args:
         views: of the studies, in order. Where a study has no runs, or only smoke runs, the page says so.
-        verdicts: what these and perhaps more runs say of the claims and of the post's numbers, of at least these
-            studies; without it, both are left out.
-        made_at: the time, as text: the same arguments give the same page.
+        verdicts: on the claims of at least these studies and on the post's numbers; without it, both are left out.
+        made_at: the time, as text.
         exploratory: the data set; without it, the page does not show it.
     """
     loader = jinja2.PackageLoader("fashion_cnn.reports")
@@ -187,9 +181,8 @@ def render_report(
 def study_figures(view: StudyView) -> dict[str, bytes]:
     """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
 
-    Returns:
-        `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
-        `feature_maps_<its place among the test images>.png`.
+    `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
+    `feature_maps_<its place among the test images>.png`.
     """
     section, title = _section(view, None), view.study.name
     drawn: dict[str, bytes] = {}
@@ -202,13 +195,7 @@ def study_figures(view: StudyView) -> dict[str, bytes]:
 
 
 def number(value: float, kind: str, signed: bool = False) -> str:
-    """A number as the page writes it; a dash where there is none.
-
-    Args:
-        value: may be NaN.
-        kind: "score", "seconds", "count", "plain" (as few digits as it needs, four at most), or "p".
-        signed: whether a plus is written.
-    """
+    """A number as the page writes it, its `kind` one of `_FORMATS`; a dash where there is none."""
     if kind == "p" and value < _SMALLEST_P:
         return f"< {_SMALLEST_P:{_FORMATS[kind]}}"
     text = format(value, ("+" if signed else "") + _FORMATS[kind]) if math.isfinite(value) else _NONE
@@ -271,11 +258,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
 def _picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: Any) -> Markup:
     """A figure as inline SVG, its ids with the prefix (else two of a page would share some); without one, as PNG.
 
-    Args:
-        draw: makes the figure; where it cannot, the reason stands in the figure's place.
-        alt: what the figure shows, for anyone who does not see it.
-        prefix: of the ids; a figure of pixels has none.
-        **arguments: for `draw`.
+    Where `draw` cannot make it, the reason stands in its place; `alt` tells anyone who does not see it what it shows.
     """
     try:
         figure = draw(**arguments)

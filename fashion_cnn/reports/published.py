@@ -60,14 +60,10 @@ class Merged:
 
 
 def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Iterable[Record]) -> Merged:
-    """The published records and those of a store, one for each study, arm, seed and environment.
+    """The published records and the complete ones of a store, one for each study, arm, seed and environment.
 
-    One that is published already stays. All have one code and one data set: those of the newest record.
-
-    Args:
-        studies: whose arms decide the order, and which configs are present ones.
-        published: see `published_records`.
-        recorded: complete records of a store.
+    One that is published already stays. All have one code and one data set: those of the newest record. The studies'
+    arms decide the order, and which configs are present ones.
 
     Raises:
         ResultsError: two records of one trajectory have other weights after the same epoch.
@@ -129,11 +125,7 @@ def _check_same_weights(records: Sequence[Record]) -> None:
 
 
 def check_nothing_lost(merged: Merged) -> None:
-    """Whether everything that was published stays so.
-
-    Raises:
-        ResultsError: it would not; says how many runs of which studies would be dropped and why, and how to do it.
-    """
+    """Raise a ResultsError where published records would be dropped: how many, why, and how to do it."""
     if not merged.lost:
         return
     studies, reasons = Counter[str](), Counter[str]()
@@ -150,11 +142,7 @@ def check_nothing_lost(merged: Merged) -> None:
 
 
 def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
-    """The files that hold the records themselves.
-
-    Raises:
-        ResultsError: a record lacks what they need, or records of one hash say different things of what it is of.
-    """
+    """The files that hold the records; a ResultsError where one lacks what they need, or two contradict."""
     shared: dict[str, Any] = {"data_files": {}, "code_files": {}, "remote": None, "environments": {}}
     rows = []
     for record in records:
@@ -197,10 +185,7 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
     """The published records, in the order of `runs.csv`; none where there is no `runs.csv`.
 
     Their artifacts are those which the tables tell: `config.json`, `environment.json`, `trajectory.json`,
-    `requirements.txt`.
-
-    Raises:
-        ResultsError: the files are no published records; says which and why.
+    `requirements.txt`. A ResultsError says which file is no published one, and why.
     """
     if RUNS not in files:
         return []
@@ -256,12 +241,9 @@ def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: byt
 
 
 def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
-    """What does not hold of the published files, a line each: nothing where all does.
+    """What does not hold of the published files, a line each; `post` are the post's printed numbers, CSV.
 
-    Args:
-        files: by name, relative to their folder; others than `manifest.json` lists are left alone.
-        studies: as they are now.
-        post: the post's printed numbers, CSV.
+    Files that `manifest.json` does not list are left alone, but for figures and feature maps.
     """
     if lacking := [name for name in (*TABLES, CLAIMS, MANIFEST) if name not in files]:
         yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"

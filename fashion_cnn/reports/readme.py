@@ -201,11 +201,8 @@ def parts(
 ) -> dict[str, Callable[[], str]]:
     """What can stand in a page, by name; each is made when it is called.
 
-    Args:
-        studies: in order.
-        records: published; at least one.
-        post: the post's printed numbers, CSV.
-        benchmarks: by name the JSON values of what `experiments.benchmark` wrote; may be empty.
+    At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
+    values of what `experiments.benchmark` wrote, and may be empty.
     """
     findings = _Findings(studies, records, verdicts_over(studies, records, post), benchmarks)
     names = [name for name, member in vars(_Findings).items() if isfunction(member) and not name.startswith("_")]
@@ -213,16 +210,7 @@ def parts(
 
 
 def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README.md") -> str:
-    """A page with its marked parts generated anew.
-
-    Args:
-        text: of the page.
-        made: see `parts`.
-        page: its name, for errors.
-
-    Raises:
-        SummaryError: a mark that cog does not understand, or a part that does not exist.
-    """
+    """The text of a page with its marked parts, of `parts`, generated anew; a SummaryError where one cannot be."""
     from cogapp.cogapp import Cog, CogError
 
     def part(name: str) -> str:

@@ -46,12 +46,9 @@ class Unpacked:
 def pack(files: Mapping[str, bytes], moment: int) -> bytes:
     """A zip of some files, in the order of their names; the same arguments give the same bytes.
 
-    Args:
-        files: by name: letters, digits, `.`, `_` and `-`, folders with `/`.
-        moment: the date of every entry, milliseconds since 1970; in UTC, brought into the years 1980 to 2107.
-
-    Raises:
-        ArchiveError: a name that cannot be one, or more than `unpack` takes.
+    Names have letters, digits, `.`, `_` and `-`, folders `/`. Every entry's date is the `moment`, milliseconds since
+    1970; in UTC, brought into the years 1980 to 2107. Raises an ArchiveError at another name, and at more than `unpack`
+    takes.
     """
     for name in files:
         _check_name(name)
@@ -71,10 +68,9 @@ def pack(files: Mapping[str, bytes], moment: int) -> bytes:
 def unpack(content: bytes) -> Unpacked:
     """The files of a zip, in memory.
 
-    Raises:
-        ArchiveError: no zip; or one with an entry that is encrypted, a link or another special file, packed in an
-            unusual way, there twice, or named so that it could leave its folder; or one that is too large, has too
-            many files, or grows too much when it is unpacked. Names the entry.
+    Raises an ArchiveError that names the entry where it is no zip, or has one that is encrypted, a link or another
+    special file, packed in an unusual way, there twice, or named so that it could leave its folder; or where it is too
+    large, has too many files, or grows too much when it is unpacked.
     """
     # Before Python's reader makes an object of each entry.
     _check_size(content.count(_ENTRY), len(content))

@@ -61,11 +61,7 @@ def is_run_id(text: Any) -> bool:
 
 
 def record_files(records: Sequence[Record]) -> dict[str, bytes]:
-    """The tables and the artifacts of some records.
-
-    Raises:
-        BundleError: a run's id cannot be a folder's name.
-    """
+    """The tables and the artifacts of some records."""
     artifacts = {}
     for record in records:
         run_id = record.row["run_id"]
@@ -101,11 +97,7 @@ def study_values(study: Study) -> dict[str, Any]:
 
 
 def study_of(name: str, values: Mapping[str, Any]) -> Study:
-    """A study of JSON values.
-
-    Raises:
-        BundleError: they are none; says why.
-    """
+    """A study of JSON values; a BundleError says why they are none."""
     try:
         arms = {arm: RunConfig.from_mapping(config) for arm, config in values["arms"].items()}
         claims = tuple(_claim_of(dict(claim)) for claim in values["claims"])
@@ -131,11 +123,7 @@ def to_manifest(files: Mapping[str, bytes]) -> bytes:
 
 
 def from_manifest(content: bytes) -> dict[str, tuple[str, int]]:
-    """What a manifest lists: SHA-256 and size in bytes by name.
-
-    Raises:
-        BundleError: it is none, or of another format.
-    """
+    """What a manifest lists: SHA-256 and size in bytes by name; a BundleError where it is none."""
     try:
         values = from_json(content)
         named = values["format"]

@@ -71,13 +71,7 @@ _WHAT: Final = {
 
 
 def describe(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequence[Record]) -> dict[str, Any]:
-    """The description as a JSON value.
-
-    Args:
-        files: of the bundle, by name; all but this one and the manifest.
-        studies: of the records.
-        records: of the bundle.
-    """
+    """The description as a JSON value, of all files of the bundle but this one and the manifest."""
     configs = {(study.name, arm): (study, config) for study in studies for arm, config in study.arms.items()}
     actions = []
     for record in records:

@@ -34,12 +34,9 @@ from fashion_cnn.review.bundle import (
 
 
 def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
-    """The bundle of some studies' records.
+    """The bundle of some studies' records, in order; `post` are the post's printed numbers, CSV.
 
-    Args:
-        selections: in order; a study without a record is named in `left_out.json` only.
-        lock: `requirements.lock`.
-        post: the post's printed numbers, CSV.
+    A study without a record is named in `left_out.json` only.
 
     Raises:
         BundleError: not one of the studies has a record.

@@ -115,11 +115,7 @@ class VerifyResult:
 
 
 def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> VerifyResult:
-    """Check a bundle's file; arguments as those of `verify`.
-
-    Raises:
-        BundleError: it cannot be read, or is no bundle, or is not safe to read; or `expected` is no SHA-256.
-    """
+    """Check a bundle's file as `verify` does; a BundleError where it cannot be read or is no safe bundle."""
     if expected is not None and not _SHA256.fullmatch(expected := expected.strip().lower()):
         raise BundleError(f"{expected[:80]!r} is no SHA-256; allowed: 64 digits from 0 to f")
     try:
@@ -137,7 +133,7 @@ def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code
 def verify(
     content: bytes, *, expected: str | None = None, here: Sequence[Study] = (), code_sha256: str | None = None
 ) -> VerifyResult:
-    """Check a bundle.
+    """Check a bundle: the bytes of its file.
 
     Args:
         content: the file.
