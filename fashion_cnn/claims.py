@@ -34,12 +34,9 @@ class ClaimError(ValueError):
 class _Stated:
     """What every claim has."""
 
-    says: str
-    """The sentence, in short. Claims that say the same are the parts of one sentence."""
-    source: Literal["post", "ours"] = "post"
-    """Whose sentence it is."""
-    note: str = ""
-    """What a reader must know, such as a disagreement between the sentence and the numbers beside it."""
+    says: str  # the sentence, in short. Claims that say the same are the parts of one sentence
+    source: Literal["post", "ours"] = "post"  # whose sentence it is
+    note: str = ""  # what a reader must know, such as a disagreement between the sentence and the numbers beside it
 
     def __post_init__(self) -> None:
         if not self.says.strip():
@@ -78,8 +75,7 @@ class _Directed(_BetweenArms):
     """A claim that one arm lies beyond another."""
 
     than: str = field(kw_only=True)
-    margin: float = field(default=0.0, kw_only=True)
-    """The difference must be larger than this, in units of the measure."""
+    margin: float = field(default=0.0, kw_only=True)  # the difference must be larger than this, in units of the measure
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,8 +111,7 @@ class Equivalent(_BetweenArms):
     """The mean difference between `arm` and `to` is at most `within`, whatever its sign."""
 
     to: str
-    within: float = field(kw_only=True)
-    """In units of the measure."""
+    within: float = field(kw_only=True)  # in units of the measure
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,8 +134,7 @@ class Stops(_Stated):
     arm: str
     before: int = field(kw_only=True)
     measure: ClassVar[str] = "epochs_trained"
-    decimals: ClassVar[int] = 2
-    """How many decimals a share is printed with."""
+    decimals: ClassVar[int] = 2  # how many decimals a share is printed with
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,8 +161,6 @@ class NotTested(_Stated):
         return f"not tested: {self.why}"
 
 
-Difference: TypeAlias = Higher | Lower | Equivalent
-"""A claim about the differences between two arms within a seed."""
-Test: TypeAlias = Difference | Stops
-"""A claim that runs can decide."""
+Difference: TypeAlias = Higher | Lower | Equivalent  # a claim about the differences between two arms within a seed
+Test: TypeAlias = Difference | Stops  # a claim that runs can decide
 Claim: TypeAlias = Test | NotTested

@@ -29,12 +29,9 @@ class OutputError(OSError):
 class Project:
     """What the commands of `fashion-cnn` are about."""
 
-    studies: Sequence[Study]
-    """In order."""
-    post: Path
-    """The post's printed numbers, CSV."""
-    published: Path
-    """The folder of published results."""
+    studies: Sequence[Study]  # in order
+    post: Path  # the post's printed numbers, CSV
+    published: Path  # the folder of published results
 
     def recorded_studies(self, names: Sequence[str]) -> list[str]:
         """The names themselves; that of the runs that belong to no study may be among them.
@@ -45,8 +42,7 @@ class Project:
         return [study.name for study in select_studies([*self.studies, ad_hoc({"defaults": RunConfig()})], names)]
 
 
-Action = Callable[[Project, argparse.Namespace], int]
-"""Carries out a command; returns the exit status."""
+Action = Callable[[Project, argparse.Namespace], int]  # carries out a command; returns the exit status
 
 
 def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:

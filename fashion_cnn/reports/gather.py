@@ -23,12 +23,9 @@ from fashion_cnn.study import Study
 class StoreFrames:
     """What a store holds of some studies, as tidy frames."""
 
-    runs: pd.DataFrame
-    """One row per run, whatever became of it."""
-    epochs: pd.DataFrame
-    """One row per epoch, at least of the runs that count."""
-    incomplete: Mapping[str, str]
-    """See `incomplete`."""
+    runs: pd.DataFrame  # one row per run, whatever became of it
+    epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
+    incomplete: Mapping[str, str]  # see `incomplete`
 
 
 def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:

@@ -50,20 +50,15 @@ class StudyView:
     """A study and what is recorded of it, whatever became of the runs."""
 
     study: Study
-    runs: pd.DataFrame
-    """One row per run, as `Store.runs` gives them."""
-    epochs: pd.DataFrame
-    """One row per epoch of a run: `run_id`, `epoch` and the metrics, as `Store.epochs` gives them."""
+    runs: pd.DataFrame  # one row per run, as `Store.runs` gives them
+    epochs: pd.DataFrame  # one row per epoch of a run: `run_id`, `epoch` and the metrics, as `Store.epochs` gives them
     incomplete: Mapping[str, str] = field(default_factory=dict)
     """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)
     """By arm, of its lowest seed's run, of the `images`; an arm may be missing or have none."""
-    images: NDArray[np.uint8] | None = None
-    """(n, 28, 28): what the activations are of; None without any."""
-    indices: Sequence[int] = ()
-    """The images' places among the test images."""
-    class_name: str = ""
-    """The images' class."""
+    images: NDArray[np.uint8] | None = None  # (n, 28, 28): what the activations are of; None without any
+    indices: Sequence[int] = ()  # the images' places among the test images
+    class_name: str = ""  # the images' class
 
     @classmethod
     def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, **others: Any) -> StudyView:

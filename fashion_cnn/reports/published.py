@@ -50,13 +50,11 @@ class ResultsError(ValueError):
 class Merged:
     """What came of merging a store's records into the published ones."""
 
-    records: Sequence[Record]
-    """In order: by study, arm, seed and environment."""
+    records: Sequence[Record]  # in order: by study, arm, seed and environment
     added: int
     dropped: Sequence[str]
     """Those of another code or data set, and of those published before the ones of another config: a line each."""
-    lost: Mapping[tuple[str, str], int]
-    """How many of the dropped ones were published before, by study and reason."""
+    lost: Mapping[tuple[str, str], int]  # how many of the dropped ones were published before, by study and reason
 
 
 def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Iterable[Record]) -> Merged:

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-MOST_BYTES: Final = 128 * 2**20
-"""Of a zip, and of all that it holds together."""
+MOST_BYTES: Final = 128 * 2**20  # of a zip, and of all that it holds together
 MOST_FILES: Final = 20_000
-MOST_RATIO: Final = 100
-"""Unpacked to packed; text reaches 20."""
+MOST_RATIO: Final = 100  # unpacked to packed; text reaches 20
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _ENTRY: Final = b"PK\x01\x02"  # each entry of a zip's directory begins so
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
@@ -37,10 +35,8 @@ class ArchiveError(ValueError):
 class Unpacked:
     """What a zip holds."""
 
-    files: Mapping[str, bytes]
-    """By name, in the zip's order."""
-    damaged: Mapping[str, str]
-    """The names of those that cannot be read, and why."""
+    files: Mapping[str, bytes]  # by name, in the zip's order
+    damaged: Mapping[str, str]  # the names of those that cannot be read, and why
 
 
 def pack(files: Mapping[str, bytes], moment: int) -> bytes:

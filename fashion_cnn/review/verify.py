@@ -64,8 +64,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 class Finding:
     """Something that does not hold."""
 
-    where: str
-    """A file of the bundle, or a run's folder."""
+    where: str  # a file of the bundle, or a run's folder
     what: str
 
     def __str__(self) -> str:
@@ -76,17 +75,14 @@ class Finding:
 class VerifyResult:
     """Whether a bundle holds, and what was found."""
 
-    sha256: str
-    """Of the bundle's file."""
+    sha256: str  # of the bundle's file
     expected: str | None
     findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    """What a reviewer should know, and what no bundle can prove of itself."""
+    notes: tuple[str, ...]  # what a reviewer should know, and what no bundle can prove of itself
     files: int
     runs: int
     studies: tuple[str, ...]
-    verdicts: Mapping[str, int]
-    """How many sentences have which verdict, computed again."""
+    verdicts: Mapping[str, int]  # how many sentences have which verdict, computed again
 
     @property
     def holds(self) -> bool:
