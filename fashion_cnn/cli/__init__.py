@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fashion_cnn.cli import compare, review, run
-from fashion_cnn.cli.actions import Project, guarded
-from fashion_cnn.cli.parser import Commands
+from fashion_cnn.cli.actions import Commands, Project, guarded
 from fashion_cnn.cli.run import main
 from fashion_cnn.study import Study
 

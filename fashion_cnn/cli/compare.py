@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_cnn.cli.actions import DONE, Project, open_store, write_output
-from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.cli.actions import DONE, Commands, Project, count, open_store, write_output
 from fashion_cnn.study import select_studies
 
 if TYPE_CHECKING:

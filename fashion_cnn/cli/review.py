@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fashion_cnn.cli.actions import DONE, FAILED, Project, answer, open_store, write_output
-from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.cli.actions import DONE, FAILED, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import AD_HOC, select_studies
 from fashion_cnn.terminal import shown
 

@@ -6,8 +6,20 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from fashion_cnn.cli.actions import DONE, FAILED, Project, ad_hoc, answer, guarded, open_store, show_notices
-from fashion_cnn.cli.parser import Commands, Parser, count, seed
+from fashion_cnn.cli.actions import (
+    DONE,
+    FAILED,
+    Commands,
+    Parser,
+    Project,
+    ad_hoc,
+    answer,
+    count,
+    guarded,
+    open_store,
+    seed,
+    show_notices,
+)
 from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
 from fashion_cnn.study import Study, changes, select_studies
 from fashion_cnn.terminal import shown

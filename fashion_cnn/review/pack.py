@@ -15,7 +15,7 @@ from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.evidence.tables import frames, to_json
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
 from fashion_cnn.reports import page
-from fashion_cnn.review import archive, crate
+from fashion_cnn.review import archive, bundle
 from fashion_cnn.review.bundle import (
     CLAIMS,
     CRATE,
@@ -27,9 +27,6 @@ from fashion_cnn.review.bundle import (
     REPORT,
     STUDIES,
     BundleError,
-    record_files,
-    study_values,
-    to_manifest,
 )
 
 
@@ -58,8 +55,8 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
         for name, content in page.study_figures(view).items()
     }
     files = {
-        **record_files(records),
-        STUDIES: to_json({study.name: study_values(study) for study in studies}),
+        **bundle.record_files(records),
+        STUDIES: to_json({study.name: bundle.study_values(study) for study in studies}),
         CLAIMS: to_json(claims_values(verdicts)),
         LEFT_OUT: to_json({selection.study.name: dict(selection.left_out) for selection in selections}),
         LOCK: lock,
@@ -68,8 +65,8 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
         REPORT: page.render_report(views, verdicts=verdicts, made_at=made_at).encode(),
         **figures,
     }
-    files[CRATE] = to_json(crate.describe(files, studies, records))
-    files[MANIFEST] = to_manifest(files)
+    files[CRATE] = to_json(bundle.describe(files, studies, records))
+    files[MANIFEST] = bundle.to_manifest(files)
     return archive.pack(files, newest)
 
 
@@ -85,7 +82,7 @@ def _readme(selections: Sequence[Selection], records: Sequence[Record]) -> str:
         for each in selections
     ]
     commits = {f"  {row['git_commit']}{' (changed)' if row['git_dirty'] == 'true' else ''}" for row in rows}
-    remotes = {remote for record in records if (remote := crate.remote_of(record))}
+    remotes = {remote for record in records if (remote := bundle.remote_of(record))}
     bases = {f"  {what}: {row[name]}": None for name, what in BASIS.items() for row in rows}
     return _README.format(
         counts="\n".join(counts),

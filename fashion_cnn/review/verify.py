@@ -18,37 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
-from fashion_cnn.evidence.tables import (
-    COLUMNS,
-    EPOCH_COLUMNS,
-    TableError,
-    frames,
-    from_csv,
-    from_json,
-    value_differences,
-)
+from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, value_differences
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
-from fashion_cnn.review import archive, crate
-from fashion_cnn.review.bundle import (
-    CLAIMS,
-    CRATE,
-    EPOCHS,
-    MANIFEST,
-    POST,
-    REQUIRED,
-    RUNS,
-    STUDIES,
-    BundleError,
-    artifact_name,
-    from_manifest,
-    is_run_id,
-    records_in,
-    study_of,
-    study_values,
-)
+from fashion_cnn.review import archive, bundle
+from fashion_cnn.review.bundle import CLAIMS, CRATE, EPOCHS, MANIFEST, POST, REQUIRED, RUNS, STUDIES, BundleError
 from fashion_cnn.study import Study
 
 MOST_CLAIMS: Final = 1_000
@@ -149,14 +126,14 @@ def verify(
     files = unpacked.files
     findings += _of_files(unpacked, _manifest(unpacked))
     studies = _read(findings, files, STUDIES, _studies)
-    runs = _read(findings, files, RUNS, lambda table: from_csv(table, COLUMNS))
-    epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, EPOCH_COLUMNS))
+    runs = _read(findings, files, RUNS, lambda table: from_csv(table, tables.COLUMNS))
+    epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, tables.EPOCH_COLUMNS))
     again: dict[str, Any] = {}
     if studies is None or runs is None or epochs is None:
         findings.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
         studies, runs = studies or [], runs or []
     else:
-        records = records_in(runs, epochs, files)
+        records = bundle.records_in(runs, epochs, files)
         findings += _of_rows(records, epochs, studies, files)
         known = {study.name for study in studies}
         records = [record for record in records if record.artifacts and record.row["study"] in known]
@@ -201,7 +178,7 @@ def _manifest(unpacked: archive.Unpacked) -> dict[str, tuple[str, int]]:
         raise BundleError(f"it cannot be checked: {MANIFEST} is damaged ({unpacked.damaged[MANIFEST]})")
     if MANIFEST not in unpacked.files:
         raise BundleError(f"it is no bundle: it has no {MANIFEST}; fashion-cnn bundle makes one")
-    return from_manifest(unpacked.files[MANIFEST])
+    return bundle.from_manifest(unpacked.files[MANIFEST])
 
 
 def _of_files(unpacked: archive.Unpacked, listed: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
@@ -225,7 +202,7 @@ def _studies(content: bytes) -> list[Study]:
     values = from_json(content)
     if not isinstance(values, dict):
         raise BundleError("it holds no studies by name")
-    studies = [study_of(name, study) for name, study in values.items()]
+    studies = [bundle.study_of(name, study) for name, study in values.items()]
     if (claims := sum(len(study.claims) for study in studies)) > MOST_CLAIMS:
         raise BundleError(f"{claims:,} claims are too many; allowed: {MOST_CLAIMS:,}")
     return studies
@@ -239,8 +216,10 @@ def _of_rows(
     by_name = {study.name: study for study in studies}
     for record in records:
         run_id, study_name = record.row["run_id"], record.row["study"]
-        if not is_run_id(run_id) or ids[run_id] > 1:
-            yield Finding(RUNS, f"run_id {str(run_id)[:80]!r} is {'there twice' if is_run_id(run_id) else 'no id'}")
+        if not bundle.is_run_id(run_id) or ids[run_id] > 1:
+            yield Finding(
+                RUNS, f"run_id {str(run_id)[:80]!r} is {'there twice' if bundle.is_run_id(run_id) else 'no id'}"
+            )
         if study_name not in by_name:
             yield Finding(RUNS, f"run {str(run_id)[:80]}: {STUDIES} has no study {str(study_name)[:80]!r}")
     for run_id in {epoch["run_id"]: None for epoch in epochs if epoch["run_id"] not in ids}:
@@ -265,7 +244,7 @@ def _of_folders(run_ids: Collection[str], files: Collection[str]) -> Iterator[Fi
     for run_id in run_ids:
         if run_id not in folders:
             yield Finding(RUNS, f"run {str(run_id)[:80]} has no artifacts")
-    wanted = {artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
+    wanted = {bundle.artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
     for name in recorded:
         if name not in wanted and name.split("/")[1] in run_ids:
             yield Finding(name, "no artifact that a bundle holds")
@@ -317,7 +296,7 @@ def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Seq
         return
     stated = from_json(files[CRATE])
     described = {name: content for name, content in files.items() if name not in (CRATE, MANIFEST)}
-    computed = crate.describe(described, studies, records)
+    computed = bundle.describe(described, studies, records)
     if {**stated, "@graph": None} != {**computed, "@graph": None}:
         yield Finding(CRATE, f"it must hold a @graph, the @context {', '.join(computed['@context'])}, and nothing else")
     for name, count in Counter(entity["@id"] for entity in stated["@graph"]).items():
@@ -369,8 +348,8 @@ def _notes(
     if code_sha256 is not None and codes - {code_sha256}:
         commits = ", ".join(sorted({str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}))
         yield f"the modules that decide numbers are not the ones of this checkout; the runs were made at {commits}"
-    ours = {study.name: study_values(study) for study in here}
+    ours = {study.name: bundle.study_values(study) for study in here}
     for study in studies:
-        if here and ours.get(study.name) != study_values(study):
+        if here and ours.get(study.name) != bundle.study_values(study):
             yield f"{study.name} is not stated as in this checkout: compare its arms and claims"
     yield "figures, report and README.txt are checked by their hashes alone"
