@@ -46,8 +46,8 @@ class _Stated:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms it is about."""
-        return ()
+        """The arms it is about: first the one that is claimed of, then the one that it is compared with."""
+        return tuple(getattr(self, name) for name in ("arm", "than", "to") if hasattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -83,11 +83,6 @@ class _Directed(_BetweenArms):
             raise ClaimError(f"the margin is {self.margin!r}; allowed: a number of at least 0")
 
     @property
-    def arms(self) -> tuple[str, str]:
-        """The arm, and the one it is compared with."""
-        return self.arm, self.than
-
-    @property
     def _beyond(self) -> str:
         return f" by more than {self.margin:g}" if self.margin else ""
 
@@ -118,11 +113,6 @@ class Equivalent(_BetweenArms):
         if not 0 < self.within < math.inf:
             raise ClaimError(f"within is {self.within!r}; allowed: a number above 0")
 
-    @property
-    def arms(self) -> tuple[str, str]:
-        """The arm, and the one it is compared with."""
-        return self.arm, self.to
-
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} within {self.within:g} of {self.to}"
 
@@ -140,11 +130,6 @@ class Stops(_Stated):
         super().__post_init__()
         if self.before < 2:
             raise ClaimError(f"before is {self.before!r}; allowed: a whole number of at least 2")
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arm it is about."""
-        return (self.arm,)
 
     def __str__(self) -> str:
         return f"{self.arm} ends before epoch {self.before}"

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -48,20 +49,10 @@ def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:
 
 def count(text: str) -> int:
     """A whole number of at least 1, as an argument's type."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 1")
-    return value
-
-
-def seed(text: str) -> int:
-    """A whole number of at least 0, as an argument's type."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 0")
-    return int(text)
+    with suppress(ValueError):
+        if (value := int(text)) >= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 1")
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -145,14 +136,9 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
     from fashion_cnn.store.tracking import Store
 
     store = Store(resolve(options.tracking_uri, REPOSITORY), create=create)
-    show_notices(store)
+    for notice in store.notices:
+        complain(notice)
     return store
-
-
-def show_notices(store: Store) -> None:
-    """Print what a store wants its user to know."""
-    for line in store.notices:
-        complain(line)
 
 
 def answer(options: argparse.Namespace, value: Mapping[str, Any], text: str) -> None:

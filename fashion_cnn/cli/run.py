@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NoReturn
 
-from fashion_cnn.cli.actions import (
-    DONE,
-    FAILED,
-    Commands,
-    Parser,
-    Project,
-    ad_hoc,
-    answer,
-    count,
-    guarded,
-    open_store,
-    seed,
-    show_notices,
-)
+from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
 from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
 from fashion_cnn.study import Study, changes, select_studies
-from fashion_cnn.terminal import shown
+from fashion_cnn.terminal import complain, shown
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -46,9 +34,15 @@ def add_commands(commands: Commands) -> None:
     )
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 0")
+    return int(text)
+
+
 def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
-    parser.add_argument("--first-seed", type=seed, default=0, metavar="K", help="the first of them (default: 0)")
+    parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
     parser.add_argument(
         "--arms", nargs="+", default=(), metavar="NAME", help=f"only these arms, of: {'; '.join(arms)} (default: all)"
     )
@@ -57,7 +51,7 @@ def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
 
 def _add_train_options(parser: Parser) -> None:
     parser.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
-    parser.add_argument("--seed", type=seed, default=0, help="(default: 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="(default: 0)")
     for name, setting in FIELDS.items():
         default = "none" if setting.default is None else setting.default
         parser.add_argument(
@@ -74,9 +68,8 @@ def _add_training_options(parser: Parser) -> None:
     parser.add_shared("--workers", "--data-dir", "--tracking-uri")
     parser.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    parser.add_argument(
-        "--no-reuse", action="store_true", help="train every run alone from the start and record it again, tagged"
-    )
+    alone = "train every run alone from the start and record it again, tagged"
+    parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=alone)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
     parser.add_argument(
         "--executor", choices=("local", "ray"), default="local", help="ray: on a cluster's nodes (default: local)"
@@ -110,18 +103,10 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
 
-    settings = Options(
-        workers=options.workers,
-        smoke=options.smoke,
-        reuse=not options.no_reuse,
-        data_dir=options.data_dir,
-        tracking_uri=options.tracking_uri,
-        device=options.device,
-        executor=options.executor,
-        address=options.address,
-    )
-    with Session(settings) as session:
-        show_notices(session.store)
+    settings = {field.name: getattr(options, field.name) for field in fields(Options)}
+    with Session(Options(**settings)) as session:
+        for notice in session.store.notices:
+            complain(notice)
         todo = session.plan(studies, arms, seeds)
         if options.dry_run:
             seconds, measured = session.seconds_per_work()
@@ -135,8 +120,7 @@ def _sync(_: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.store.maintenance import sync
 
     sent, trouble = sync(open_store(options))
-    text = f"{sent} runs sent" + (f"; then: {trouble}" if trouble else "")
-    answer(options, {"sent": sent, "error": trouble}, text)
+    answer(options, {"sent": sent, "error": trouble}, f"{sent} runs sent{f'; then: {trouble}' if trouble else ''}")
     return FAILED if trouble else DONE
 
 
