@@ -68,20 +68,21 @@ def _report(project: Project, options: argparse.Namespace) -> int:
 
     import pandas as pd
 
+    from fashion_cnn.data import CLASS_NAMES
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_views
-    from fashion_cnn.reports.page import render_report, study_figures
+    from fashion_cnn.reports.gather import data_set, recorded, study_views
+    from fashion_cnn.reports.page import Exploratory, render_report, study_figures
 
     chosen = select_studies(project.studies, options.study)
-    data = data_set(options.data_dir)
-    store = open_store(options)
+    data, store = data_set(options.data_dir), open_store(options)
     stored = recorded(store, project.studies)
+    look = None if data is None else Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
     views = study_views(store, chosen, data, stored)
     page = render_report(
         views,
         verdicts=verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        exploratory=None if data is None else first_look(data),
+        exploratory=look,
     )
     write_output(Path(options.output), page.encode())
     for view in views if options.figures else ():

@@ -14,26 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from fashion_cnn.figures.style import (
-    COLOURS,
-    DASHES,
-    STYLE,
-    FigureError,
-    Labels,
-    Pixels,
-    add_legend,
-    add_picture,
-    add_text,
-    canvas,
-    chart,
-    check_labels,
-    complete_rows,
-    marker_style,
-    styled,
-    tick_locator,
-    tile_sheet,
-    wrap,
-)
+from fashion_cnn.figures import style
+from fashion_cnn.figures.style import COLOURS, DASHES, STYLE, FigureError, Labels, Pixels, styled, wrap
 from fashion_cnn.intervals import half_width
 
 if TYPE_CHECKING:
@@ -45,16 +27,16 @@ MOST_MISTAKES: Final = 12
 @styled
 def samples_by_class(images: Pixels, labels: Labels, class_names: Sequence[str], per_class: int = 8) -> Figure:
     """The first images of each class, one row per class."""
-    check_labels(class_names, labels, images=images)
+    style.check_labels(class_names, labels, images=images)
     tiles = np.zeros((len(class_names), per_class, *images.shape[1:]), np.uint8)
     for place, row in enumerate(tiles):
         first = images[np.flatnonzero(labels == place)[:per_class]]
         row[: len(first)] = first
-    sheet = tile_sheet(tiles.reshape(-1, *images.shape[1:]), per_class, 0)
+    sheet = style.tile_sheet(tiles.reshape(-1, *images.shape[1:]), per_class, 0)
     tile, names = 0.62, 0.9
     size = (per_class * tile, len(class_names) * tile)
-    figure, top = canvas("The first images of each class", names + size[0] + 0.1, size[1])
-    axes = add_picture(figure, (names, top, *size), sheet, "gray_r", (0, 255)).axes
+    figure, top = style.canvas("The first images of each class", names + size[0] + 0.1, size[1])
+    axes = style.add_picture(figure, (names, top, *size), sheet, "gray_r", (0, 255)).axes
     axes.set_yticks((np.arange(len(class_names)) + 0.5) * len(sheet) / len(class_names), class_names)
     axes.tick_params(length=0)
     return figure
@@ -63,8 +45,8 @@ def samples_by_class(images: Pixels, labels: Labels, class_names: Sequence[str],
 @styled
 def class_counts(train_labels: Labels, test_labels: Labels, class_names: Sequence[str]) -> Figure:
     """How many images of each class there are to train on and to test with."""
-    check_labels(class_names, train_labels, test_labels)
-    figure = chart("Images by class", 7.0, 4.2)
+    style.check_labels(class_names, train_labels, test_labels)
+    figure = style.chart("Images by class", 7.0, 4.2)
     axes = figure.subplots()
     for place, (name, labels) in enumerate((("training", train_labels), ("test", test_labels))):
         counts = np.bincount(labels, minlength=len(class_names))
@@ -85,12 +67,12 @@ def pixel_intensities(images: Pixels, labels: Labels, class_names: Sequence[str]
     """How bright pixels are: in all images, and on average in each image by class. 0 is background."""
     import seaborn  # here, as in curves_by_arm
 
-    check_labels(class_names, labels, images=images)
+    style.check_labels(class_names, labels, images=images)
     # In parts, for numpy counts in integers of eight times the size.
     parts = np.array_split(images, math.ceil(len(images) / 1000))
     counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
     with matplotlib.rc_context(STYLE):
-        figure = chart("Pixel intensities: 0 is background, 255 brightest", 8.5, 3.8)
+        figure = style.chart("Pixel intensities: 0 is background, 255 brightest", 8.5, 3.8)
         every, by_class = figure.subplots(1, 2)
         shares = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
         every.bar(np.arange(0, 256, 8), shares, 8, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.5)
@@ -111,18 +93,19 @@ def learning_curves(epochs: pd.DataFrame, *, stop: tuple[int, str], title: str =
     `test_accuracy`; `stop`: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
     """
     columns = ("epoch", "loss", "accuracy", "test_loss", "test_accuracy")
-    epochs = complete_rows(epochs, columns, "epochs").sort_values("epoch")
+    epochs = style.complete_rows(epochs, columns, "epochs").sort_values("epoch")
     numbers, (last, reason) = epochs["epoch"], stop
     if last not in set(numbers):
         raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs {min(numbers)} to {max(numbers)}")
-    figure = chart(title, 7.5, 3.4)
+    figure = style.chart(title, 7.5, 3.4)
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for place, (name, label) in enumerate(((measure, "training, mean of the epoch"), (f"test_{measure}", "test"))):
-            axes.plot(numbers, epochs[name], label=label, markersize=4, **marker_style(place), linestyle=DASHES[place])
+            look = {**style.marker_style(place), "linestyle": DASHES[place]}
+            axes.plot(numbers, epochs[name], label=label, markersize=4, **look)
         axes.axvline(last, color="0.35", linestyle=":", label=wrap(reason, 3.2), zorder=1)
         axes.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, max(numbers) + 0.5))
-        axes.xaxis.set_major_locator(tick_locator(integer=True))
-    add_legend(figure, axes.get_legend_handles_labels()[0])
+        axes.xaxis.set_major_locator(style.tick_locator(integer=True))
+    style.add_legend(figure, axes.get_legend_handles_labels()[0])
     return figure
 
 
@@ -136,7 +119,7 @@ def confusion_matrix(counts: Labels, class_names: Sequence[str], *, title: str =
     if counts.shape != (size, size):
         raise FigureError(f"the counts have shape {counts.shape}; {size} classes need {(size, size)}")
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = chart(title, 7.0, 5.6)
+    figure = style.chart(title, 7.0, 5.6)
     axes = figure.subplots()
     # By its root, so that the mistakes, mostly below a tenth, can be distinguished.
     drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="auto")
@@ -164,19 +147,19 @@ def mistakes(
     if len({len(images), len(truths), len(answers), len(confidences)}) > 1:
         many = f"{len(images)} images, {len(truths)} truths, {len(answers)} answers, {len(confidences)} confidences"
         raise FigureError(f"there must be as many of each, but there are {many}")
-    check_labels(class_names, truths, answers)
+    style.check_labels(class_names, truths, answers)
     wrong = np.flatnonzero(truths != answers)
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")][:MOST_MISTAKES]
     columns, cell, gap, header = 6, 1.2, 0.15, 0.56
     row_height = header + cell
-    figure, top = canvas(title, columns * (cell + gap), max(math.ceil(len(wrong) / columns) * row_height, 0.3))
+    figure, top = style.canvas(title, columns * (cell + gap), max(math.ceil(len(wrong) / columns) * row_height, 0.3))
     if not len(wrong):
-        add_text(figure, 0.1, top + 0.05, f"No mistakes among {len(images)} test images.")
+        style.add_text(figure, 0.1, top + 0.05, f"No mistakes among {len(images)} test images.")
     for number, index in enumerate(wrong):
         row, column = divmod(number, columns)
         box = (gap / 2 + column * (cell + gap), top + header + row * row_height, cell, cell)
         names = f"{class_names[truths[index]]} →\n{class_names[answers[index]]}"
-        axes = add_picture(figure, box, images[index], "gray_r", (0, 255)).axes
+        axes = style.add_picture(figure, box, images[index], "gray_r", (0, 255)).axes
         axes.set_title(f"{names}\n{confidences[index]:.1%}, image {index}", size=7.5, pad=3)
     return figure
 
@@ -195,7 +178,7 @@ def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") 
 
     The runs need `arm`, `seed`, `fit_cpu_seconds`, `epochs_trained`.
     """
-    runs = complete_rows(runs, ("arm", "seed", "fit_cpu_seconds", "epochs_trained"), "runs")
+    runs = style.complete_rows(runs, ("arm", "seed", "fit_cpu_seconds", "epochs_trained"), "runs")
     runs = runs.assign(seconds=runs["fit_cpu_seconds"] / runs["epochs_trained"])
     measures = {"seconds": "CPU seconds of training, an epoch", "fit_cpu_seconds": "CPU seconds of training, in all"}
     return _dots(runs, arms, measures, title, from_zero=True)
@@ -205,16 +188,16 @@ def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") 
 def _dots(
     runs: pd.DataFrame, arms: Sequence[str], measures: Mapping[str, str], title: str, from_zero: bool = False
 ) -> Figure:
-    runs = complete_rows(runs, ("arm", "seed", *measures), "runs", arms)
+    runs = style.complete_rows(runs, ("arm", "seed", *measures), "runs", arms)
     seeds = sorted(runs["seed"].astype(int).unique())
     # A seed stands at the same height in every arm, so that arms can be compared seed by seed.
     offsets = dict(zip(seeds, np.linspace(0, 0.34, len(seeds)), strict=True))
     parts = {arm: runs[runs["arm"] == arm] for arm in arms}
-    figure = chart(title, 8.5, 1.2 + 0.52 * len(arms))
+    figure = style.chart(title, 8.5, 1.2 + 0.52 * len(arms))
     panels = figure.subplots(1, len(measures), sharey=True)
     for axes, (measure, label) in zip(panels, measures.items(), strict=True):
         for place, part in enumerate(parts.values()):
-            look = marker_style(place)
+            look = style.marker_style(place)
             heights = [place + offsets[int(seed)] for seed in part["seed"]]
             axes.plot(part[measure], heights, **look, linestyle="none", alpha=0.7, markersize=4.5)
             if len(part) > 1:
@@ -222,7 +205,7 @@ def _dots(
                 half = half_width(float(values.std(ddof=1)), len(values))
                 axes.errorbar(values.mean(), place - 0.2, xerr=half, **look, markersize=7, capsize=4, mec="black")
         axes.set(xlabel=label, ylim=(len(arms) - 0.45, -0.5))
-        axes.xaxis.set_major_locator(tick_locator())
+        axes.xaxis.set_major_locator(style.tick_locator())
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         if from_zero:
@@ -243,17 +226,17 @@ def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "")
 
     measures = {"test_loss": "test loss", "loss": "training loss"}
     measures |= {"test_accuracy": "test accuracy", "accuracy": "training accuracy"}
-    epochs = complete_rows(epochs, ("arm", "seed", "epoch", *measures), "epochs", arms)
+    epochs = style.complete_rows(epochs, ("arm", "seed", "epoch", *measures), "epochs", arms)
     ends = epochs.groupby("arm")["epoch"].max()
     handles = []
     with matplotlib.rc_context(STYLE):
-        figure = chart(title, 8.0, 5.6)
+        figure = style.chart(title, 8.0, 5.6)
         panels = figure.subplots(2, 2, sharex=True, sharey="row").ravel()
         for axes, label in zip(panels, measures.values(), strict=True):
             axes.set(title=label.capitalize(), xlabel="epoch", xlim=(0.5, ends.max() + 0.5))
-            axes.xaxis.set_major_locator(tick_locator(integer=True))
+            axes.xaxis.set_major_locator(style.tick_locator(integer=True))
         for place, arm in enumerate(arms):
-            part, end, look = epochs[epochs["arm"] == arm], ends.get(arm), marker_style(place)
+            part, end, look = epochs[epochs["arm"] == arm], ends.get(arm), style.marker_style(place)
             peers = [other for other in arms if ends.get(other) == end]
             width = 1.4 + 1.5 * len({other for other in ends if end and other < end})
             dashes = DASHES[peers.index(arm) % len(DASHES)]
@@ -270,5 +253,5 @@ def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "")
             axes.set_ylabel("")
             axes.label_outer()
         note = "line: mean of the seeds that reached an epoch; band: lowest to highest; mark: an arm's last epoch"
-        add_legend(figure, handles, note)
+        style.add_legend(figure, handles, note)
         return figure

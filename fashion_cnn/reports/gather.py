@@ -14,7 +14,7 @@ from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.reports.page import Exploratory, StudyView
+from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
@@ -126,11 +126,6 @@ def data_set(data_dir: str | None) -> Dataset | None:
         if data_dir is not None:
             raise
         return None
-
-
-def first_look(data: Dataset) -> Exploratory:
-    """The data set as the report shows it."""
-    return Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
 
 
 def _activations(path: Path | None) -> dict[str, Any]:
