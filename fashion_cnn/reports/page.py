@@ -139,8 +139,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
             elif measure in counted:
                 row = {"study": study.name, "arm": arm, "measure": measure, "epoch": last, "n": len(ours)}
                 row |= {"printed": float(counted[measure]), "inside": None}
-                spread = _spread(ours[measure])
-                rows.append({**row, "mean": spread["mean"], "sd": spread["sd"]})
+                rows.append({**row, "mean": ours[measure].mean(), "sd": ours[measure].std(ddof=1)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -159,10 +158,10 @@ def render_report(
         made_at: the time, as text.
         exploratory: the data set; without it, the page does not show it.
     """
-    loader = jinja2.PackageLoader("fashion_cnn.reports")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("fashion_cnn.reports"),
+    )  # fmt: skip
     environment.filters |= {"number": number, "moment": moment, "difference": difference}
     environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
@@ -204,8 +203,9 @@ def difference(value: float | None, decimals: int, signed: bool = True) -> str:
 
 def moment(milliseconds: float) -> str:
     """A time, milliseconds since 1970, in UTC to the minute; a dash where there is none."""
-    known = math.isfinite(milliseconds)
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}" if known else _NONE
+    if not math.isfinite(milliseconds):
+        return _NONE
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
 def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
 from fashion_cnn.reports.page import StudyView, study_figures
-from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
+from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
 from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
@@ -48,14 +48,10 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
 
     `post` is the file of the post's printed numbers; README.md and docs/ of the `repository` are looked at.
     """
-    found = list(results.file_problems(read_files(folder), studies, post.read_bytes()))
-    if found:
+    if found := list(results.file_problems(read_files(folder), studies, post.read_bytes())):
         return found
-    return [
-        f"{page.relative_to(repository).as_posix()} differs from what is published; fashion-cnn results --update "
-        "writes it"
-        for page in _rendered(studies, folder, post, repository)
-    ]
+    pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
+    return [f"{page} differs from what is published; fashion-cnn results --update writes it" for page in pages]
 
 
 def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> None:
@@ -66,9 +62,8 @@ def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository:
 
 def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:
     """The pages whose generated parts differ, as they should be."""
-    benchmarks = {
-        name: json.loads(path.read_bytes()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
-    }
+    measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
+    benchmarks = {name: json.loads(path.read_bytes()) for name, path in measured.items()}
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
@@ -78,9 +73,7 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     return pages
 
 
-def update(
-    store: Store, studies: Sequence[Study], folder: Path, post: Path, *, replace: bool = False
-) -> results.Merged:
+def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, replace: bool = False) -> Merged:
     """Merge a store's complete records into the published files; a file that is no longer published is deleted.
 
     Published records are dropped for newer ones of other code, data or config only with `replace`.

@@ -77,17 +77,10 @@ def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Itera
     kept: dict[tuple[str, ...], Record] = {}
     for record in [*stay, *come]:
         kept.setdefault(_key(record), record)
-    order = {key: place for place, key in enumerate(configs)}
+    order: dict[tuple[str, ...], int] = {key: place for place, key in enumerate(configs)}
     dropped = [*known, *((record, reason) for record, reason in found if reason != _OTHER_CONFIG)]
     return Merged(
-        records=sorted(
-            kept.values(),
-            key=lambda record: (
-                order[record.row["study"], record.row["arm"]],
-                int(record.row["seed"]),
-                str(record.row["environment_sha256"]),
-            ),
-        ),
+        records=[kept[key] for key in sorted(kept, key=lambda key: (order[key[:2]], int(key[2]), key[3]))],
         added=len(kept) - len(set(map(_key, stay))),
         dropped=[f"{record.row['study']}: {record.row['name']}: {reason}" for record, reason in dropped if reason],
         lost=Counter((str(record.row["study"]), reason) for record, reason in known if reason),
@@ -95,8 +88,7 @@ def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Itera
 
 
 def _key(record: Record) -> tuple[str, ...]:
-    row = record.row
-    return row["study"], row["arm"], row["seed"], row["environment_sha256"]
+    return tuple(str(record.row[name]) for name in ("study", "arm", "seed", "environment_sha256"))
 
 
 def _reason_to_drop(record: Record, newest: Record | None, configs: Mapping[tuple[str, str], str]) -> str:

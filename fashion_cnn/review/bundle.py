@@ -103,14 +103,13 @@ def is_run_id(text: Any) -> bool:
 
 def record_files(records: Sequence[Record]) -> dict[str, bytes]:
     """The tables and the artifacts of some records."""
-    artifacts = {}
+    artifacts: dict[str, bytes] = {}
     for record in records:
         run_id = record.row["run_id"]
         if not is_run_id(run_id):
             raise BundleError(f"{run_id!r} is no run's id")
-        for name in LIGHT:
-            if name in record.artifacts:
-                artifacts[artifact_name(run_id, name)] = record.artifacts[name]
+        here = record.artifacts
+        artifacts |= {artifact_name(run_id, name): here[name] for name in LIGHT if name in here}
     rows = (record.row for record in records)
     return {RUNS: to_csv(rows, tables.COLUMNS), EPOCHS: to_csv(epoch_rows(records), tables.EPOCH_COLUMNS), **artifacts}
 
@@ -156,10 +155,8 @@ def _claim(claim: str, **values: Any) -> Claim:
 
 def to_manifest(files: Mapping[str, bytes]) -> bytes:
     """The manifest of all other files of a bundle."""
-    listed = {
-        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-        for name, content in sorted(files.items())
-    }
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    listed = {name: {"sha256": sha256, "bytes": len(files[name])} for name, sha256 in hashes.items()}
     return to_json({"format": FORMAT, "files": listed})
 
 
@@ -207,7 +204,6 @@ def _references(entities: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _root(studies: Sequence[Study], records: Sequence[Record], parts: Any, actions: Any) -> dict[str, Any]:
-    """The bundle as a whole."""
     names = ", ".join(study.name for study in studies)
     return {
         "@id": "./",
@@ -226,8 +222,8 @@ def _root(studies: Sequence[Study], records: Sequence[Record], parts: Any, actio
 
 def _file(name: str, content: bytes | None) -> dict[str, Any]:
     path = PurePosixPath(name)
-    values = {"@id": name, "@type": "File", "name": path.name}
-    values["encodingFormat"] = _FORMATS.get(path.suffix, "text/plain")
+    kind = _FORMATS.get(path.suffix, "text/plain")
+    values = {"@id": name, "@type": "File", "name": path.name, "encodingFormat": kind}
     if path.name in _WHAT:
         values["description"] = _WHAT[path.name]
     if content is not None:  # the manifest, which has the hash of this description, cannot be in it with its own

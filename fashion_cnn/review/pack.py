@@ -1,7 +1,7 @@
 """Records in, a bundle out: the bytes of one zip. The same records give the same bytes; dates come from them.
 
-Nothing here reads a store, a clock or the environment, and nothing of these can reach a bundle: what it holds of a
-record is named in `evidence.tables.COLUMNS` and `evidence.record.LIGHT`.
+Nothing of a store, a clock or the environment can reach a bundle: what it holds of a record is named in
+`evidence.tables.COLUMNS` and `evidence.record.LIGHT`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,9 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
     views = [page.StudyView.of(study, runs, epochs) for study in studies]
     newest = max(int(record.row["end_time"]) for record in records)
     made_at = f"from the records of a bundle, the newest of {page.moment(newest)} UTC"
-    figures = {
-        f"figures/{view.study.name}/{name}": content
-        for view in views
-        for name, content in page.study_figures(view).items()
-    }
+    figures: dict[str, bytes] = {}
+    for view in views:
+        figures |= {f"figures/{view.study.name}/{name}": each for name, each in page.study_figures(view).items()}
     files = {
         **bundle.record_files(records),
         STUDIES: to_json({study.name: bundle.study_values(study) for study in studies}),

@@ -39,9 +39,9 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not hold."""
+    """Something that does not hold of a file of the bundle or a run's folder."""
 
-    where: str  # a file of the bundle, or a run's folder
+    where: str
     what: str
 
     def __str__(self) -> str:
@@ -173,7 +173,6 @@ def _read(findings: list[Finding], files: Mapping[str, bytes], name: str, read: 
 
 
 def _manifest(unpacked: archive.Unpacked) -> dict[str, tuple[str, int]]:
-    """SHA-256 and size by name."""
     if MANIFEST in unpacked.damaged:
         raise BundleError(f"it cannot be checked: {MANIFEST} is damaged ({unpacked.damaged[MANIFEST]})")
     if MANIFEST not in unpacked.files:
@@ -280,11 +279,7 @@ def _of_claims(
         return
     again |= claims_values(verdicts_of(studies, *frames(records), files[POST]))
     for place, stated, computed in value_differences(from_json(files[CLAIMS]), again):
-        yield Finding(CLAIMS, f"{place} is {_short(stated)}, but computed again it is {_short(computed)}")
-
-
-def _short(value: Any) -> str:
-    return repr(value)[:120]
+        yield Finding(CLAIMS, f"{place} is {stated!r:.120}, but computed again it is {computed!r:.120}")
 
 
 def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequence[Record]) -> Iterator[Finding]:
@@ -316,7 +311,7 @@ def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Seq
 def _entities(graph: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The entities of a description by id; those of runs with the properties of their software, too."""
     entities = {entity["@id"]: dict(entity) for entity in graph}
-    for entity in [*entities.values()]:
+    for entity in entities.values():
         if "instrument" in entity:
             software = entities.get(entity["instrument"]["@id"], {})
             entity |= {f"instrument's {key}": value for key, value in software.items()}
@@ -328,25 +323,21 @@ def _of_entity(name: str, stated: Mapping[str, Any], computed: Mapping[str, Any]
         if key not in stated:
             yield Finding(CRATE, f"{name} lacks {key}")
         elif stated[key] != computed.get(key):
-            expected = _short(computed[key]) if key in computed else "not there"
-            yield Finding(CRATE, f"{name}: {key} is {_short(stated[key])}, but computed again it is {expected}")
+            expected = repr(computed[key]) if key in computed else "not there"
+            yield Finding(CRATE, f"{name}: {key} is {stated[key]!r:.120}, but computed again it is {expected:.120}")
 
 
 def _notes(
-    expected: str | None,
-    studies: Sequence[Study],
-    runs: Sequence[Mapping[str, Any]],
-    here: Sequence[Study],
-    code_sha256: str | None,
+    expected: str | None, studies: Sequence[Study], runs: Any, here: Sequence[Study], code_sha256: str | None
 ) -> Iterator[str]:
     if expected is None:
         yield (
             "no expected SHA-256 was given (--expect): who rewrites all of a bundle rewrites its own hashes, too; take "
             "the SHA-256 from where the result was published"
         )
-    codes = {str(row["code_sha256"]) for row in runs}
-    if code_sha256 is not None and codes - {code_sha256}:
-        commits = ", ".join(sorted({str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}))
+    others = {str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}
+    if code_sha256 is not None and others:
+        commits = ", ".join(sorted(others))
         yield f"the modules that decide numbers are not the ones of this checkout; the runs were made at {commits}"
     ours = {study.name: bundle.study_values(study) for study in here}
     for study in studies:
