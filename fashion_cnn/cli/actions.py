@@ -83,7 +83,6 @@ class Commands:
     """The commands of `fashion-cnn`, to which each user's module adds its own."""
 
     def __init__(self, project: Project) -> None:
-        """Start without a command."""
         self.studies = ", ".join(study.name for study in project.studies)
         self.arms = list(dict.fromkeys(arm for study in project.studies for arm in study.arms))
         self._parser = Parser(prog="fashion-cnn", description="Tracked, replayable experiments on Fashion-MNIST.")

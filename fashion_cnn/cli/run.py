@@ -29,9 +29,8 @@ def add_commands(commands: Commands) -> None:
     train = commands.add("train", "train and record one run that belongs to no study", _train)
     _add_train_options(train)
     commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
-    commands.add(
-        "gc", "drop what recorded runs no longer need from the trajectories' folders", _gc, "--json", "--tracking-uri"
-    )
+    what = "drop what recorded runs no longer need from the trajectories' folders"
+    commands.add("gc", what, _gc, "--json", "--tracking-uri")
 
 
 def _seed(text: str) -> int:
@@ -43,9 +42,8 @@ def _seed(text: str) -> int:
 def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
     parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
-    parser.add_argument(
-        "--arms", nargs="+", default=(), metavar="NAME", help=f"only these arms, of: {'; '.join(arms)} (default: all)"
-    )
+    these = f"only these arms, of: {'; '.join(arms)} (default: all)"
+    parser.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=these)
     _add_training_options(parser)
 
 
@@ -71,15 +69,11 @@ def _add_training_options(parser: Parser) -> None:
     alone = "train every run alone from the start and record it again, tagged"
     parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=alone)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
-    parser.add_argument(
-        "--executor", choices=("local", "ray"), default="local", help="ray: on a cluster's nodes (default: local)"
-    )
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="the Ray cluster's head, or auto for the cluster that runs here (default: RAY_ADDRESS, else a cluster of "
-        "this machine alone)",
-    )
+    cluster = "ray: on a cluster's nodes (default: local)"
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=cluster)
+    default = "default: RAY_ADDRESS, else a cluster of this machine alone"
+    head = f"the Ray cluster's head, or auto for the cluster that runs here ({default})"
+    parser.add_argument("--address", metavar="HOST:PORT", help=head)
 
 
 def _run_selected(project: Project, options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection, select
+from fashion_cnn.evidence.verdicts import Verdicts, verdicts
 from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
@@ -26,6 +27,10 @@ class StoreFrames:
     runs: pd.DataFrame  # one row per run, whatever became of it
     epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
     incomplete: Mapping[str, str]  # see `incomplete`
+
+    def verdicts(self, studies: Sequence[Study], post: Path) -> Verdicts:
+        """What they say of the claims of these studies and of the post's printed numbers, a CSV file."""
+        return verdicts(studies, self.runs, self.epochs, pd.read_csv(post), self.incomplete)
 
 
 def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
