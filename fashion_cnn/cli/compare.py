@@ -24,8 +24,8 @@ def add_commands(commands: Commands) -> None:
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
     ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
-    page = "write one offline HTML page of all studies"
-    report = commands.add("report", page, _report, "study", "--data-dir", "--tracking-uri")
+    report_help = "write one offline HTML page of all studies"
+    report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")

@@ -27,10 +27,20 @@ def add_commands(commands: Commands) -> None:
     run = commands.add("run", "train and record studies", _run_selected, "study")
     _add_run_options(run, commands.arms)
     train = commands.add("train", "train and record one run that belongs to no study", _train)
-    _add_train_options(train)
+    train.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
+    train.add_argument("--seed", type=_seed, default=0, help="(default: 0)")
+    for name, setting in FIELDS.items():
+        default = "none" if setting.default is None else setting.default
+        train.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            metavar={int: "N", float: "X", str: "NAME"}[kind(name)],
+            help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
+        )
+    _add_training_options(train)
     commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
-    what = "drop what recorded runs no longer need from the trajectories' folders"
-    commands.add("gc", what, _gc, "--json", "--tracking-uri")
+    gc_help = "drop what recorded runs no longer need from the trajectories' folders"
+    commands.add("gc", gc_help, _gc, "--json", "--tracking-uri")
 
 
 def _seed(text: str) -> int:
@@ -42,22 +52,8 @@ def _seed(text: str) -> int:
 def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
     parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
-    these = f"only these arms, of: {'; '.join(arms)} (default: all)"
-    parser.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=these)
-    _add_training_options(parser)
-
-
-def _add_train_options(parser: Parser) -> None:
-    parser.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
-    parser.add_argument("--seed", type=_seed, default=0, help="(default: 0)")
-    for name, setting in FIELDS.items():
-        default = "none" if setting.default is None else setting.default
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            dest=name,
-            metavar={int: "N", float: "X", str: "NAME"}[kind(name)],
-            help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
-        )
+    arms_help = f"only these arms, of: {'; '.join(arms)} (default: all)"
+    parser.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=arms_help)
     _add_training_options(parser)
 
 
@@ -66,14 +62,14 @@ def _add_training_options(parser: Parser) -> None:
     parser.add_shared("--workers", "--data-dir", "--tracking-uri")
     parser.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    alone = "train every run alone from the start and record it again, tagged"
-    parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=alone)
+    no_reuse_help = "train every run alone from the start and record it again, tagged"
+    parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=no_reuse_help)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
-    cluster = "ray: on a cluster's nodes (default: local)"
-    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=cluster)
+    executor_help = "ray: on a cluster's nodes (default: local)"
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=executor_help)
     default = "default: RAY_ADDRESS, else a cluster of this machine alone"
-    head = f"the Ray cluster's head, or auto for the cluster that runs here ({default})"
-    parser.add_argument("--address", metavar="HOST:PORT", help=head)
+    address_help = f"the Ray cluster's head, or auto for the cluster that runs here ({default})"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address_help)
 
 
 def _run_selected(project: Project, options: argparse.Namespace) -> int:

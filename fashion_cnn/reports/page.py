@@ -61,10 +61,10 @@ class StudyView:
     class_name: str = ""  # the images' class
 
     @classmethod
-    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, **others: Any) -> StudyView:
+    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> StudyView:
         """The view of a study over those of some runs and their epochs that belong to it."""
         of_study = runs[runs["study"] == study.name]
-        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])], **others)
+        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])])
 
 
 @dataclass(frozen=True)
@@ -75,18 +75,6 @@ class Exploratory:
     train_labels: NDArray[np.integer[Any]]
     test_labels: NDArray[np.integer[Any]]
     class_names: Sequence[str]
-
-    def samples(self) -> Any:
-        """The first images of each class."""
-        return figures.samples_by_class(self.train_images, self.train_labels, self.class_names)
-
-    def counts(self) -> Any:
-        """How many images of each class there are."""
-        return figures.class_counts(self.train_labels, self.test_labels, self.class_names)
-
-    def intensities(self) -> Any:
-        """How bright the pixels are."""
-        return figures.pixel_intensities(self.train_images, self.train_labels, self.class_names)
 
 
 def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
@@ -163,7 +151,7 @@ def render_report(
         loader=jinja2.PackageLoader("fashion_cnn.reports"),
     )  # fmt: skip
     environment.filters |= {"number": number, "moment": moment, "difference": difference}
-    environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.globals |= {"figures": figures, "picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
     sections = [_section(view, verdicts) for view in views]
     tests = None if verdicts is None else misses(verdicts.of([view.study for view in views]).test_results)

@@ -182,7 +182,6 @@ def describe(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequ
         run = Run(study, record.row["arm"], int(record.row["seed"]), config)
         actions.append(_action(record, rerun_command(run, smoke=False), files))
     listed = [_file(name, files.get(name)) for name in sorted({*files, MANIFEST})]
-    data_files = _data_files()
     about = {"conformsTo": {"@id": "https://w3id.org/ro/crate/1.1"}, "about": {"@id": "./"}}
     entities = [
         _root(studies, records, [*_references(listed), {"@id": _DATA_SET}], _references(actions)),
@@ -190,8 +189,7 @@ def describe(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequ
         {"@id": _MIT, "@type": "CreativeWork", "name": "MIT License"},
         {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         *listed,
-        *data_files,
-        _data_set(data_files),
+        *_data_set(),
         *map(_software, records),
         *actions,
     ]
@@ -231,9 +229,9 @@ def _file(name: str, content: bytes | None) -> dict[str, Any]:
     return values
 
 
-def _data_files() -> list[dict[str, Any]]:
-    """The files of Fashion-MNIST, which are named and not included."""
-    return [
+def _data_set() -> list[dict[str, Any]]:
+    """The files of Fashion-MNIST, named and not included, and the whole, the data set of every complete record."""
+    files = [
         {
             "@id": f"{BASE_URL}{name}.gz",
             "@type": "CreativeWork",
@@ -244,10 +242,7 @@ def _data_files() -> list[dict[str, Any]]:
         for name, sha256 in sorted(FASHION_MNIST.file_sha256.items())
     ]
 
-
-def _data_set(data_files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Fashion-MNIST, which every complete record has as its data set."""
-    return {
+    whole = {
         "@id": _DATA_SET,
         "@type": "Dataset",
         "name": FASHION_MNIST.name,
@@ -258,8 +253,9 @@ def _data_set(data_files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "citation": "Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747",
         "sha256": FASHION_MNIST.sha256,
         "license": {"@id": _MIT},
-        "hasPart": _references(data_files),
+        "hasPart": _references(files),
     }
+    return [*files, whole]
 
 
 def _action(record: Record, command: str, files: Mapping[str, bytes]) -> dict[str, Any]:
