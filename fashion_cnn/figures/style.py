@@ -94,14 +94,8 @@ def add_legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     """Put a legend below everything, in up to three columns as far as there is room."""
     longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
     columns = max(1, min(3, len(handles), int(figure.get_figwidth() * 12) // (longest + 8)))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        title=title or None,
-        title_fontsize=8,
-        handlelength=3.5,
-    )
+    look: dict[str, Any] = {"loc": "outside lower center", "title_fontsize": 8, "handlelength": 3.5}
+    figure.legend(handles=handles, ncols=columns, title=title or None, **look)
 
 
 def chart(title: str, width: float, height: float) -> Figure:
@@ -195,9 +189,8 @@ def complete_rows(
     `what` names the rows in a message. A FigureError says which column is missing, or that no row is left.
     """
     if missing := [column for column in columns if column not in frame]:
-        raise FigureError(
-            f"the frame of {what} has no column {missing[0]!r}; there are: {', '.join(map(str, frame)) or 'none'}"
-        )
+        there = ", ".join(map(str, frame)) or "none"
+        raise FigureError(f"the frame of {what} has no column {missing[0]!r}; there are: {there}")
     rows = frame.dropna(subset=list(columns))
     if rows.empty:
         raise FigureError(f"there are no {what} to draw: of {len(frame)} rows in the frame none is complete")

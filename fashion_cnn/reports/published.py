@@ -148,11 +148,8 @@ def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
         sha256 = str(record.row["environment_sha256"])
         shared["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
         rows += [{**state, "run_id": record.row["run_id"]} for state in record.states()]
-    return {
-        RUNS: to_csv((record.row for record in records), COLUMNS),
-        EPOCHS: to_csv(rows, EPOCH_COLUMNS),
-        ENVIRONMENT: to_json(shared),
-    }
+    runs = to_csv((record.row for record in records), COLUMNS)
+    return {RUNS: runs, EPOCHS: to_csv(rows, EPOCH_COLUMNS), ENVIRONMENT: to_json(shared)}
 
 
 def map_name(row: Mapping[str, Any]) -> str:

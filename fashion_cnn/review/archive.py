@@ -104,10 +104,8 @@ def _check_size(files: int, size: int) -> None:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ArchiveError(
-            f"{name[:80]!r} is no name that a file in it may have; allowed: letters, digits, '.', '_', '-', and '/' "
-            "for folders inside it"
-        )
+        allowed = "letters, digits, '.', '_', '-', and '/' for folders inside it"
+        raise ArchiveError(f"{name[:80]!r} is no name that a file in it may have; allowed: {allowed}")
 
 
 def _is_folder(entry: zipfile.ZipInfo) -> bool:
