@@ -201,7 +201,9 @@ def _references(entities: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{"@id": entity["@id"]} for entity in entities]
 
 
-def _root(studies: Sequence[Study], records: Sequence[Record], parts: Any, actions: Any) -> dict[str, Any]:
+def _root(
+    studies: Sequence[Study], records: Sequence[Record], parts: list[dict[str, str]], actions: list[dict[str, str]]
+) -> dict[str, Any]:
     names = ", ".join(study.name for study in studies)
     return {
         "@id": "./",

@@ -28,6 +28,7 @@ from fashion_cnn.review import archive, bundle
 from fashion_cnn.review.bundle import CLAIMS, CRATE, EPOCHS, MANIFEST, POST, REQUIRED, RUNS, STUDIES, BundleError
 from fashion_cnn.study import Study
 
+_Rows = Sequence[Mapping[str, Any]]
 MOST_CLAIMS: Final = 1_000
 MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
@@ -208,7 +209,7 @@ def _studies(content: bytes) -> list[Study]:
 
 
 def _of_rows(
-    records: Sequence[Record], epochs: Sequence[Mapping[str, Any]], studies: Sequence[Study], files: Collection[str]
+    records: Sequence[Record], epochs: _Rows, studies: Sequence[Study], files: Collection[str]
 ) -> Iterator[Finding]:
     """Whether tables, folders and studies are about the same runs."""
     ids = Counter(record.row["run_id"] for record in records)
@@ -328,7 +329,7 @@ def _of_entity(name: str, stated: Mapping[str, Any], computed: Mapping[str, Any]
 
 
 def _notes(
-    expected: str | None, studies: Sequence[Study], runs: Any, here: Sequence[Study], code_sha256: str | None
+    expected: str | None, studies: Sequence[Study], runs: _Rows, here: Sequence[Study], code_sha256: str | None
 ) -> Iterator[str]:
     if expected is None:
         yield (
