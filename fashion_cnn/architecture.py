@@ -11,14 +11,10 @@ from fashion_cnn.data import CLASS_NAMES
 class Layer(NamedTuple):
     """One layer of a network."""
 
-    kind: str
-    """`convolution`, `pooling` or `dense`."""
-    side: int
-    """Of its output, in pixels; 1 for a dense layer."""
-    channels: int
-    """Of its output; the units of a dense layer."""
-    parameters: int = 0
-    """Trainable weights and biases."""
+    kind: str  # `convolution`, `pooling` or `dense`
+    side: int  # of its output, in pixels; 1 for a dense layer
+    channels: int  # of its output; the units of a dense layer
+    parameters: int = 0  # trainable weights and biases
     multiply_adds: int = 0
     """Products, each added to a sum, that one image takes: one per weight that a result uses. Biases are left out."""
 

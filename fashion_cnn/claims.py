@@ -32,18 +32,11 @@ class ClaimError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class _Stated:
-    """What every claim has.
+    """What every claim has."""
 
-    Raises:
-        ClaimError: the sentence is empty, or the source unknown.
-    """
-
-    says: str
-    """The sentence, in short. Claims that say the same are the parts of one sentence."""
-    source: Literal["post", "ours"] = "post"
-    """Whose sentence it is."""
-    note: str = ""
-    """What a reader must know, such as a disagreement between the sentence and the numbers beside it."""
+    says: str  # the sentence, in short. Claims that say the same are the parts of one sentence
+    source: Literal["post", "ours"] = "post"  # whose sentence it is
+    note: str = ""  # what a reader must know, such as a disagreement between the sentence and the numbers beside it
 
     def __post_init__(self) -> None:
         if not self.says.strip():
@@ -53,17 +46,13 @@ class _Stated:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms it is about."""
-        return ()
+        """The arms it is about: first the one that is claimed of, then the one that it is compared with."""
+        return tuple(getattr(self, name) for name in ("arm", "than", "to") if hasattr(self, name))
 
 
 @dataclass(frozen=True)
 class _BetweenArms(_Stated):
-    """A claim about the differences between two arms.
-
-    Raises:
-        ClaimError: an unknown measure, or an arm compared with itself.
-    """
+    """A claim about the differences between two arms."""
 
     measure: str
     arm: str
@@ -83,25 +72,15 @@ class _BetweenArms(_Stated):
 
 @dataclass(frozen=True)
 class _Directed(_BetweenArms):
-    """A claim that one arm lies beyond another.
-
-    Raises:
-        ClaimError: the margin is negative or not finite.
-    """
+    """A claim that one arm lies beyond another."""
 
     than: str = field(kw_only=True)
-    margin: float = field(default=0.0, kw_only=True)
-    """The difference must be larger than this, in units of the measure."""
+    margin: float = field(default=0.0, kw_only=True)  # the difference must be larger than this, in units of the measure
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.margin < math.inf:
             raise ClaimError(f"the margin is {self.margin!r}; allowed: a number of at least 0")
-
-    @property
-    def arms(self) -> tuple[str, str]:
-        """The arm, and the one it is compared with."""
-        return self.arm, self.than
 
     @property
     def _beyond(self) -> str:
@@ -124,25 +103,15 @@ class Lower(_Directed):
 
 @dataclass(frozen=True)
 class Equivalent(_BetweenArms):
-    """The mean difference between `arm` and `to` is at most `within`, whatever its sign.
-
-    Raises:
-        ClaimError: `within` is not a finite number above 0.
-    """
+    """The mean difference between `arm` and `to` is at most `within`, whatever its sign."""
 
     to: str
-    within: float = field(kw_only=True)
-    """In units of the measure."""
+    within: float = field(kw_only=True)  # in units of the measure
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.within < math.inf:
             raise ClaimError(f"within is {self.within!r}; allowed: a number above 0")
-
-    @property
-    def arms(self) -> tuple[str, str]:
-        """The arm, and the one it is compared with."""
-        return self.arm, self.to
 
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} within {self.within:g} of {self.to}"
@@ -150,27 +119,17 @@ class Equivalent(_BetweenArms):
 
 @dataclass(frozen=True)
 class Stops(_Stated):
-    """More than half of the runs of `arm` end before the epoch `before`, counted from 1.
-
-    Raises:
-        ClaimError: `before` is below 2, so no run could end before it.
-    """
+    """More than half of the runs of `arm` end before the epoch `before`, counted from 1."""
 
     arm: str
     before: int = field(kw_only=True)
     measure: ClassVar[str] = "epochs_trained"
-    decimals: ClassVar[int] = 2
-    """How many decimals a share is printed with."""
+    decimals: ClassVar[int] = 2  # how many decimals a share is printed with
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.before < 2:
             raise ClaimError(f"before is {self.before!r}; allowed: a whole number of at least 2")
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """The arm it is about."""
-        return (self.arm,)
 
     def __str__(self) -> str:
         return f"{self.arm} ends before epoch {self.before}"
@@ -187,8 +146,6 @@ class NotTested(_Stated):
         return f"not tested: {self.why}"
 
 
-Difference: TypeAlias = Higher | Lower | Equivalent
-"""A claim about the differences between two arms within a seed."""
-Test: TypeAlias = Difference | Stops
-"""A claim that runs can decide."""
+Difference: TypeAlias = Higher | Lower | Equivalent  # a claim about the differences between two arms within a seed
+Test: TypeAlias = Difference | Stops  # a claim that runs can decide
 Claim: TypeAlias = Test | NotTested

@@ -12,14 +12,9 @@ if TYPE_CHECKING:
 
 
 def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
-    """Half the interval of a mean by Student's t: t((1 + confidence) / 2, n - 1) · sd / √n.
+    """Half the interval of a mean by Student's t: t((1 + confidence) / 2, n - 1) · sd / √n, for n of at least 2.
 
-    NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
-
-    Args:
-        sd: the standard deviation of the values (ddof = 1), in their units.
-        n: how many values there are, at least 2.
-        confidence: of the interval, between 0 and 1.
+    `sd` has ddof = 1. NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
     """
     return _t_quantile(n, confidence) * sd / math.sqrt(n)
 

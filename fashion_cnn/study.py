@@ -20,11 +20,7 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True)
 class Study:
-    """A question, the arms that answer it, and what is claimed of them before they run.
-
-    Raises:
-        StudyError: a name is not allowed, there are no arms, or a claim is about an unknown arm.
-    """
+    """A question, the arms that answer it, and what is claimed of them before they run; a StudyError refuses others."""
 
     name: str
     question: str
@@ -32,31 +28,23 @@ class Study:
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the names, which experiments, folders and runs will bear."""
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name):
             raise StudyError(f"{self.name!r} cannot be a study's name: use small letters, digits and _")
         if not self.arms:
             raise StudyError(f"{self.name} has no arms")
         for arm in self.arms:
             if not arm.strip() or len(arm) > LONGEST_NAME or not arm.isprintable():
-                raise StudyError(
-                    f"{arm[:40]!r} cannot be an arm's name: use 1 to {LONGEST_NAME} printable characters on one line"
-                )
+                allowed = f"use 1 to {LONGEST_NAME} printable characters on one line"
+                raise StudyError(f"{arm[:40]!r} cannot be an arm's name: {allowed}")
         for claim in self.claims:
             for arm in claim.arms:
                 if arm not in self.arms:
-                    raise StudyError(
-                        f"{self.name} claims {claim.says!r} of {arm!r}{nearest(arm, self.arms)}; its arms are: "
-                        + "; ".join(self.arms)
-                    )
+                    unknown = f"{self.name} claims {claim.says!r} of {arm!r}{nearest(arm, self.arms)}"
+                    raise StudyError(f"{unknown}; its arms are: {'; '.join(self.arms)}")
 
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
-    """The named studies in their own order; all where none is named.
-
-    Raises:
-        StudyError: an unknown name; names the nearest one.
-    """
+    """The named studies in their own order; all where none is named. A StudyError names the nearest one."""
     known = [study.name for study in studies]
     for name in names:
         if name not in known:

@@ -16,10 +16,7 @@ LOG_WIDTH = 150  # columns where there is no terminal to ask
 
 
 class _Lasting:
-    """Standard error that falls silent once it cannot be written any more: no message there is worth a run.
-
-    Its reader may have had enough (`2>&1 | head`), or its terminal may be gone.
-    """
+    """Standard error that falls silent once its reader or terminal is gone: no message there is worth a run."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -56,11 +53,7 @@ def complain(line: str) -> None:
 
 
 def shown(status: int, show: Callable[[], None]) -> int:
-    """Show the result of a command.
-
-    Returns:
-        Its status, which stands though the reader of a pipe had enough.
-    """
+    """Show the result of a command; its status stands though the reader of a pipe had enough."""
     try:
         show()
         sys.stdout.flush()

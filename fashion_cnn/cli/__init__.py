@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fashion_cnn.cli import compare, review, run
-from fashion_cnn.cli.actions import Project, guarded
-from fashion_cnn.cli.parser import Commands
+from fashion_cnn.cli.actions import Commands, Project, guarded
 from fashion_cnn.cli.run import main
 from fashion_cnn.study import Study
 
@@ -16,16 +15,10 @@ __all__ = ["console", "main"]
 
 
 def console(studies: Sequence[Study], post: Path, published: Path, arguments: Sequence[str] | None = None) -> int:
-    """The command line `fashion-cnn`.
+    """The command line `fashion-cnn`; returns the exit status.
 
-    Args:
-        studies: in order.
-        post: the post's printed numbers, CSV.
-        published: the folder of published results.
-        arguments: in place of those of the process.
-
-    Returns:
-        The exit status: 0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 128 + signal.
+    0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 128 + signal. `post` is the file of
+    the post's printed numbers, `published` the folder of published results.
     """
     project = Project(studies, post, published)
     commands = Commands(project)

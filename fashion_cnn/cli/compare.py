@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_cnn.cli.actions import DONE, Project, open_store, write_output
-from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.cli.actions import DONE, Commands, Project, count, open_store, write_output
 from fashion_cnn.study import select_studies
 
 if TYPE_CHECKING:
@@ -25,9 +24,8 @@ def add_commands(commands: Commands) -> None:
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
     ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
-    report = commands.add(
-        "report", "write one offline HTML page of all studies", _report, "study", "--data-dir", "--tracking-uri"
-    )
+    report_help = "write one offline HTML page of all studies"
+    report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")
@@ -67,22 +65,20 @@ def _ui(project: Project, options: argparse.Namespace) -> int:
 def _report(project: Project, options: argparse.Namespace) -> int:
     import time
 
-    import pandas as pd
-
-    from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports.gather import data_set, first_look, recorded, study_views
-    from fashion_cnn.reports.page import render_report, study_figures
+    from fashion_cnn.data import CLASS_NAMES
+    from fashion_cnn.reports.gather import data_set, recorded, study_views
+    from fashion_cnn.reports.page import Exploratory, render_report, study_figures
 
     chosen = select_studies(project.studies, options.study)
-    data = data_set(options.data_dir)
-    store = open_store(options)
+    data, store = data_set(options.data_dir), open_store(options)
     stored = recorded(store, project.studies)
+    look = None if data is None else Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
     views = study_views(store, chosen, data, stored)
     page = render_report(
         views,
-        verdicts=verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete),
+        verdicts=stored.verdicts(project.studies, project.post),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        exploratory=None if data is None else first_look(data),
+        exploratory=look,
     )
     write_output(Path(options.output), page.encode())
     for view in views if options.figures else ():

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fashion_cnn.cli.actions import DONE, FAILED, Project, answer, open_store, write_output
-from fashion_cnn.cli.parser import Commands, count
+from fashion_cnn.cli.actions import DONE, FAILED, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import AD_HOC, select_studies
 from fashion_cnn.terminal import shown
 
@@ -27,32 +26,40 @@ def add_commands(commands: Commands) -> None:
     commands.add("claims", "decide each study's claims over the recorded seeds", _claims, "study", *STORE)
     check = commands.add("check", "tell whether a run's record is complete and consistent", _check, *STORE)
     check.add_argument("run_id", metavar="RUN_ID", help="or its first digits, at least 6")
-    _add_replay(commands)
-    bundle = commands.add(
-        "bundle", "pack the complete records of studies into one file for a reviewer", _bundle, "study", *STORE
-    )
+    replay_help = "train a recorded run again, or a whole study, and compare it state by state"
+    replay = commands.add("replay", replay_help, _replay, "--workers", "--data-dir", *STORE)
+    replay.description = REPLAY
+    replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
+    all_help = f"every run of a study, each trajectory trained once; of {commands.studies}, {AD_HOC}"
+    replay.add_argument("--all", metavar="STUDY", help=all_help)
+    replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
+    replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
+    bundle_help = "pack the complete records of studies into one file for a reviewer"
+    bundle = commands.add("bundle", bundle_help, _bundle, "study", *STORE)
     bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
-    verify = commands.add(
-        "verify",
-        "check a bundle: its hashes, whether its records are complete and consistent, its claims",
-        _verify,
-        "--json",
-    )
+    verify_help = "check a bundle: its hashes, whether its records are complete and consistent, its claims"
+    verify = commands.add("verify", verify_help, _verify, "--json")
     verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
     verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
-    _add_results(commands)
+    results_help = "show what the published results say, check them, or bring them up to date"
+    update_help = (
+        "merge the store's complete records into experiments/results, and write the tables of README.md and docs/"
+    )
+    check_help = "compute verdicts and tables again from the published files alone; status 1 where anything differs"
+    replace_help = "with --update: also drop published runs of another code, data set or config than the newest"
+    results = commands.add("results", results_help, _results, *STORE)
+    which = results.add_mutually_exclusive_group()
+    which.add_argument("--update", action="store_true", help=update_help)
+    which.add_argument("--check", action="store_true", help=check_help)
+    results.add_argument("--replace", action="store_true", help=replace_help)
 
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
-    import pandas as pd
-
     from fashion_cnn.cli import tables
-    from fashion_cnn.evidence.verdicts import verdicts
     from fashion_cnn.reports.gather import recorded
 
     chosen = select_studies(project.studies, options.study)
-    stored = recorded(open_store(options), project.studies)
-    decided = verdicts(project.studies, stored.runs, stored.epochs, pd.read_csv(project.post), stored.incomplete)
+    decided = recorded(open_store(options), project.studies).verdicts(project.studies, project.post)
     tables.show_verdicts(decided.of(chosen), as_json=options.json)
     return DONE
 
@@ -68,26 +75,6 @@ def _check(_: Project, options: argparse.Namespace) -> int:
     lacks, against = missing(record, rules_of(record.row)), contradictions(record)
     status = FAILED if lacks or against else DONE
     return shown(status, lambda: tables.show_check(record, lacks, against, as_json=options.json))
-
-
-def _add_replay(commands: Commands) -> None:
-    replay = commands.add(
-        "replay",
-        "train a recorded run again, or a whole study, and compare it state by state",
-        _replay,
-        "--workers",
-        "--data-dir",
-        *STORE,
-    )
-    replay.description = REPLAY
-    replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
-    replay.add_argument(
-        "--all",
-        metavar="STUDY",
-        help=f"every run of a study, each trajectory trained once; of {commands.studies}, {AD_HOC}",
-    )
-    replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
-    replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
 
 
 def _replay(project: Project, options: argparse.Namespace) -> int:
@@ -142,28 +129,6 @@ def _verify(project: Project, options: argparse.Namespace) -> int:
     result = verify_file(options.bundle, expected=options.expect, here=project.studies, code_sha256=code_sha256())
     answer(options, result.as_dict(), f"{options.bundle}: {result}")
     return DONE if result.holds else FAILED
-
-
-def _add_results(commands: Commands) -> None:
-    results = commands.add(
-        "results", "show what the published results say, check them, or bring them up to date", _results, *STORE
-    )
-    which = results.add_mutually_exclusive_group()
-    which.add_argument(
-        "--update",
-        action="store_true",
-        help="merge the store's complete records into experiments/results, and write the tables of README.md and docs/",
-    )
-    which.add_argument(
-        "--check",
-        action="store_true",
-        help="compute verdicts and tables again from the published files alone; status 1 where anything differs",
-    )
-    results.add_argument(
-        "--replace",
-        action="store_true",
-        help="with --update: also drop published runs of another code, data set or config than the newest",
-    )
 
 
 def _results(project: Project, options: argparse.Namespace) -> int:

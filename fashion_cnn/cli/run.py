@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import NoReturn
 
-from fashion_cnn.cli.actions import DONE, FAILED, Project, ad_hoc, answer, guarded, open_store, show_notices
-from fashion_cnn.cli.parser import Commands, Parser, count, seed
+from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
 from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
 from fashion_cnn.study import Study, changes, select_studies
-from fashion_cnn.terminal import shown
+from fashion_cnn.terminal import complain, shown
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -27,33 +27,33 @@ def add_commands(commands: Commands) -> None:
     run = commands.add("run", "train and record studies", _run_selected, "study")
     _add_run_options(run, commands.arms)
     train = commands.add("train", "train and record one run that belongs to no study", _train)
-    _add_train_options(train)
-    commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
-    commands.add(
-        "gc", "drop what recorded runs no longer need from the trajectories' folders", _gc, "--json", "--tracking-uri"
-    )
-
-
-def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
-    parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
-    parser.add_argument("--first-seed", type=seed, default=0, metavar="K", help="the first of them (default: 0)")
-    parser.add_argument(
-        "--arms", nargs="+", default=(), metavar="NAME", help=f"only these arms, of: {'; '.join(arms)} (default: all)"
-    )
-    _add_training_options(parser)
-
-
-def _add_train_options(parser: Parser) -> None:
-    parser.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
-    parser.add_argument("--seed", type=seed, default=0, help="(default: 0)")
+    train.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
+    train.add_argument("--seed", type=_seed, default=0, help="(default: 0)")
     for name, setting in FIELDS.items():
         default = "none" if setting.default is None else setting.default
-        parser.add_argument(
+        train.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
             metavar={int: "N", float: "X", str: "NAME"}[kind(name)],
             help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
         )
+    _add_training_options(train)
+    commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
+    gc_help = "drop what recorded runs no longer need from the trajectories' folders"
+    commands.add("gc", gc_help, _gc, "--json", "--tracking-uri")
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 0")
+    return int(text)
+
+
+def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
+    parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
+    parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
+    arms_help = f"only these arms, of: {'; '.join(arms)} (default: all)"
+    parser.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=arms_help)
     _add_training_options(parser)
 
 
@@ -62,19 +62,14 @@ def _add_training_options(parser: Parser) -> None:
     parser.add_shared("--workers", "--data-dir", "--tracking-uri")
     parser.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
-    parser.add_argument(
-        "--no-reuse", action="store_true", help="train every run alone from the start and record it again, tagged"
-    )
+    no_reuse_help = "train every run alone from the start and record it again, tagged"
+    parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=no_reuse_help)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
-    parser.add_argument(
-        "--executor", choices=("local", "ray"), default="local", help="ray: on a cluster's nodes (default: local)"
-    )
-    parser.add_argument(
-        "--address",
-        metavar="HOST:PORT",
-        help="the Ray cluster's head, or auto for the cluster that runs here (default: RAY_ADDRESS, else a cluster of "
-        "this machine alone)",
-    )
+    executor_help = "ray: on a cluster's nodes (default: local)"
+    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=executor_help)
+    default = "default: RAY_ADDRESS, else a cluster of this machine alone"
+    address_help = f"the Ray cluster's head, or auto for the cluster that runs here ({default})"
+    parser.add_argument("--address", metavar="HOST:PORT", help=address_help)
 
 
 def _run_selected(project: Project, options: argparse.Namespace) -> int:
@@ -98,18 +93,10 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
 
-    settings = Options(
-        workers=options.workers,
-        smoke=options.smoke,
-        reuse=not options.no_reuse,
-        data_dir=options.data_dir,
-        tracking_uri=options.tracking_uri,
-        device=options.device,
-        executor=options.executor,
-        address=options.address,
-    )
-    with Session(settings) as session:
-        show_notices(session.store)
+    settings = {field.name: getattr(options, field.name) for field in fields(Options)}
+    with Session(Options(**settings)) as session:
+        for notice in session.store.notices:
+            complain(notice)
         todo = session.plan(studies, arms, seeds)
         if options.dry_run:
             seconds, measured = session.seconds_per_work()
@@ -123,8 +110,7 @@ def _sync(_: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.store.recorder import sync
 
     sent, trouble = sync(open_store(options))
-    text = f"{sent} runs sent" + (f"; then: {trouble}" if trouble else "")
-    answer(options, {"sent": sent, "error": trouble}, text)
+    answer(options, {"sent": sent, "error": trouble}, f"{sent} runs sent{f'; then: {trouble}' if trouble else ''}")
     return FAILED if trouble else DONE
 
 

@@ -43,10 +43,8 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
     out.print(trajectories)
     wall = max(sum(seconds) / workers, max(seconds, default=0.0))
     source = "from epochs measured on this machine" if measured else "nothing is measured here yet: a guess"
-    out.print(
-        f"{len(plan.runs)} runs to record from {len(plan.trajectories)} trajectories; "
-        f"{len(plan.recorded)} are recorded already."
-    )
+    todo = f"{len(plan.runs)} runs to record from {len(plan.trajectories)} trajectories"
+    out.print(f"{todo}; {len(plan.recorded)} are recorded already.")
     disk = f"{len(plan.runs) * BYTES_PER_RUN / 2**20:.0f} MiB of disk"
     out.print(f"About {duration(wall)} on {workers} workers ({source}) and {disk}.")
     stopping = [expected_epochs(run.config) for run in plan.runs if run.config.callback_loss is not None]
@@ -89,13 +87,10 @@ def show_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
     numbers = ("seed", "epochs", "test loss", "test accuracy", "seconds")
     listing = table("", ("run id", "study", "arm", "status", "smoke"), numbers)
     for row in runs.to_dict("records"):
-        listing.add_row(
-            *(str(row[name]) for name in ("run_id", "study", "arm", "status", "smoke", "seed")),
-            _number(row["epochs_trained"], 0),
-            _number(row["test_loss"], 4),
-            _number(row["test_accuracy"], 4),
-            _number(row["fit_seconds"] + row["evaluate_seconds"], 1),
-        )
+        texts = [str(row[name]) for name in ("run_id", "study", "arm", "status", "smoke", "seed")]
+        scores = [_number(row["test_loss"], 4), _number(row["test_accuracy"], 4)]
+        seconds = _number(row["fit_seconds"] + row["evaluate_seconds"], 1)
+        listing.add_row(*texts, _number(row["epochs_trained"], 0), *scores, seconds)
     console().print(listing if len(runs) else "No runs are recorded.")
     if lost := sum(runs["status"] == "lost"):
         console().print(
@@ -163,12 +158,9 @@ def _difference(part: Part) -> str:
 
 
 def _p(part: Part) -> str:
-    sides = {"for": part.p_for_holm, "against": part.p_against_holm}
-    return "\n".join(
-        f"{side} {'<0.0001' if value < 0.0001 else f'{value:.4f}'}"
-        for side, value in sides.items()
-        if value is not None
-    )
+    sides = (("for", part.p_for_holm), ("against", part.p_against_holm))
+    known = [(side, value) for side, value in sides if value is not None]
+    return "\n".join(f"{side} {'<0.0001' if value < 0.0001 else f'{value:.4f}'}" for side, value in known)
 
 
 def _printed(values: pd.DataFrame) -> Table:

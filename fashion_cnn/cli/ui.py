@@ -26,12 +26,9 @@ class UIError(RuntimeError):
 
 
 def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str, str]]:
-    """What to open, as (what it shows, address).
+    """What to open, as (what it shows, address), for the named studies below a server's address `base`.
 
-    Args:
-        store: its runs decide; smoke runs and unfinished ones are left out of comparisons where there are others.
-        base: the server's address.
-        studies: names.
+    Smoke runs and unfinished ones are left out of comparisons where there are others.
     """
     views = [("all studies", f"{base}/#/experiments")]
     runs = store.runs(studies)
@@ -51,14 +48,9 @@ def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str
 
 
 def serve(store: Store, studies: Sequence[str], port: int) -> int:
-    """Serve until stopped; a store behind a tracking server is served already, so only its addresses are printed.
+    """Serve until stopped; returns the exit status. Of a store behind a tracking server only addresses are printed.
 
-    Returns:
-        The exit status.
-
-    Raises:
-        UIError: the port is taken, or the server does not start.
-        Stopped: by a signal; the server has ended.
+    Raises a UIError where the port is taken or the server does not start.
     """
     if store.address.uri.startswith("http"):
         _print_views(addresses(store, store.address.name, studies))

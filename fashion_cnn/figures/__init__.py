@@ -11,9 +11,16 @@ test images; labels are (n,), whole numbers, places in `class_names`; frames are
 not fit together, an unknown layer, channel or image) is a FigureError that names what there is.
 """
 
-from fashion_cnn.figures.data_set import class_counts as class_counts
-from fashion_cnn.figures.data_set import pixel_intensities as pixel_intensities
-from fashion_cnn.figures.data_set import samples_by_class as samples_by_class
+from fashion_cnn.figures.charts import MOST_MISTAKES as MOST_MISTAKES
+from fashion_cnn.figures.charts import class_counts as class_counts
+from fashion_cnn.figures.charts import confusion_matrix as confusion_matrix
+from fashion_cnn.figures.charts import curves_by_arm as curves_by_arm
+from fashion_cnn.figures.charts import learning_curves as learning_curves
+from fashion_cnn.figures.charts import mistakes as mistakes
+from fashion_cnn.figures.charts import pixel_intensities as pixel_intensities
+from fashion_cnn.figures.charts import samples_by_class as samples_by_class
+from fashion_cnn.figures.charts import scores_by_arm as scores_by_arm
+from fashion_cnn.figures.charts import seconds_by_arm as seconds_by_arm
 from fashion_cnn.figures.maps import Activations as Activations
 from fashion_cnn.figures.maps import all_channels as all_channels
 from fashion_cnn.figures.maps import arms_feature_maps as arms_feature_maps
@@ -22,13 +29,6 @@ from fashion_cnn.figures.maps import channel_sheet as channel_sheet
 from fashion_cnn.figures.maps import feature_maps as feature_maps
 from fashion_cnn.figures.maps import layer_scale as layer_scale
 from fashion_cnn.figures.maps import strongest_channel as strongest_channel
-from fashion_cnn.figures.run import MOST_MISTAKES as MOST_MISTAKES
-from fashion_cnn.figures.run import confusion_matrix as confusion_matrix
-from fashion_cnn.figures.run import learning_curves as learning_curves
-from fashion_cnn.figures.run import mistakes as mistakes
-from fashion_cnn.figures.study import curves_by_arm as curves_by_arm
-from fashion_cnn.figures.study import scores_by_arm as scores_by_arm
-from fashion_cnn.figures.study import seconds_by_arm as seconds_by_arm
 from fashion_cnn.figures.style import COLOURS as COLOURS
 from fashion_cnn.figures.style import FigureError as FigureError
 from fashion_cnn.figures.style import png as png

@@ -12,20 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from fashion_cnn.figures.style import (
-    GAP,
-    FigureError,
-    Limits,
-    Pixels,
-    add_colour_bar,
-    add_picture,
-    add_text,
-    canvas,
-    colour_norm,
-    styled,
-    tile_sheet,
-    wrap,
-)
+from fashion_cnn.figures import style
+from fashion_cnn.figures.style import GAP, FigureError, Limits, Pixels, styled, wrap
 
 Activations: TypeAlias = Mapping[str, NDArray[np.float32]]
 Channel: TypeAlias = int | Literal["strongest"]
@@ -44,11 +32,7 @@ def strongest_channel(activation: NDArray[np.float32]) -> int:
 
 
 def channel_maps(activations: Activations, layer: str, channel: Channel = 1) -> tuple[int, NDArray[np.float32]]:
-    """A channel's number and its maps of a layer, (n, height, width).
-
-    Raises:
-        FigureError: there is no such layer or channel.
-    """
+    """A channel's number and its maps of a layer, (n, height, width)."""
     if layer not in activations:
         raise FigureError(f"there is no layer {layer!r}; there are: {', '.join(activations) or 'none'}")
     maps = activations[layer]
@@ -82,23 +66,23 @@ def feature_maps(
     cell = min(1.2, (_PAGE - labels) / columns - gap)
     width, block = labels + columns * (cell + gap), header + len(images) * (cell + gap)
     caption = textwrap.fill(_CAPTION, round(width * 17))
-    figure, top = canvas(title, width, len(channels) * block + 0.05 + 0.15 * (caption.count("\n") + 1))
+    figure, top = style.canvas(title, width, len(channels) * block + 0.05 + 0.15 * (caption.count("\n") + 1))
     for channel in channels:
         chosen = [(layer, *channel_maps(activations, layer, channel)) for layer in activations]
         name = "Each layer's strongest channel" if channel == "strongest" else f"Channel {channel} of each layer"
-        add_text(figure, 0.1, top + 0.1, name, weight="bold", va="center")
+        style.add_text(figure, 0.1, top + 0.1, name, weight="bold", va="center")
         for row, (image, index) in enumerate(zip(images, indices, strict=True)):
             height = top + header + row * (cell + gap)
-            axes = add_picture(figure, (labels, height, cell, cell), image, "gray", (0, 255)).axes
+            axes = style.add_picture(figure, (labels, height, cell, cell), image, "gray", (0, 255)).axes
             axes.set_ylabel(f"{wrap(class_name, 1)}\ntest image\n{index}", rotation=0, ha="right", va="center")
             axes.set_title(f"input\n{_shape(image)}" if row == 0 else "", size=8)
             for column, (layer, number, maps) in enumerate(chosen, start=1):
                 box = (labels + column * (cell + gap), height, cell, cell)
-                axes = add_picture(figure, box, maps[row], _MAP_COLOURS, _limits(maps)).axes
+                axes = style.add_picture(figure, box, maps[row], _MAP_COLOURS, _limits(maps)).axes
                 words = f"{layer}\n{_shape(activations[layer][row])}\nchannel {number}{'' if maps.any() else ': all 0'}"
                 axes.set_title(words if row == 0 else "", size=8)
         top += block
-    add_text(figure, 0.1, top + 0.03, caption, size=7.5, color="0.25")
+    style.add_text(figure, 0.1, top + 0.03, caption, size=7.5, color="0.25")
     return figure
 
 
@@ -116,19 +100,20 @@ def all_channels(activations: Activations, *, title: str = "", scale: Mapping[st
     columns, labels, bar, header, width = 16, 0.55, 0.6, 0.32, 8.6
     tile = (width - labels - bar) / columns
     heights = {layer: math.ceil(maps.shape[-1] / columns) * tile for layer, maps in activations.items()}
-    figure, top = canvas(title, width, sum(heights.values()) + len(heights) * header)
+    figure, top = style.canvas(title, width, sum(heights.values()) + len(heights) * header)
     for layer, maps in activations.items():
         top += header
         channels = maps.shape[-1]
         shown = min(columns, channels)
-        sheet = tile_sheet(np.moveaxis(maps, -1, 0), shown, np.nan)
-        drawn = add_picture(figure, (labels, top, shown * tile, heights[layer]), sheet, _MAP_COLOURS, scale[layer])
+        sheet = style.tile_sheet(np.moveaxis(maps, -1, 0), shown, np.nan)
+        box = (labels, top, shown * tile, heights[layer])
+        drawn = style.add_picture(figure, box, sheet, _MAP_COLOURS, scale[layer])
         drawn.axes.set_title(f"{layer}  {_shape(maps)}", loc="left", size=8.5, weight="bold", pad=3)
         firsts = np.arange(0, channels, columns)
         places = (firsts / columns + 0.5) * len(sheet) / len(firsts)
         drawn.axes.set_yticks(places, [f"{first}-{min(first + columns, channels) - 1}" for first in firsts])
         drawn.axes.tick_params(length=0, labelsize=7)
-        add_colour_bar(figure, (width - bar + 0.08, top, 0.1, heights[layer]), drawn, scale[layer], "vertical")
+        style.add_colour_bar(figure, (width - bar + 0.08, top, 0.1, heights[layer]), drawn, scale[layer], "vertical")
         top += heights[layer]
     return figure
 
@@ -136,22 +121,16 @@ def all_channels(activations: Activations, *, title: str = "", scale: Mapping[st
 def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, enlarge: int = 512) -> Pixels:
     """All channels of a layer for one image as a near-square sheet of tiles, for MLflow's image grid.
 
-    Args:
-        activation: (height, width, channels), float32.
-        low: the value of the darkest colour.
-        high: the value of the brightest.
-        enlarge: pixels that the longer side has at least, each pixel of a map becoming a square: MLflow's own
-            thumbnails blur small images.
-
-    Returns:
-        (H, W, 3), uint8.
+    From (height, width, channels), float32, to (H, W, 3), uint8. `low` is the value of the darkest colour, `high` that
+    of the brightest. The longer side gets at least `enlarge` pixels, each pixel of a map becoming a square: MLflow's
+    own thumbnails blur small images.
     """
     tiles = np.moveaxis(activation, -1, 0)
-    colours = matplotlib.colormaps[_MAP_COLOURS](colour_norm(low, high)(tiles), bytes=True)[..., :3]
+    colours = matplotlib.colormaps[_MAP_COLOURS](style.colour_norm(low, high)(tiles), bytes=True)[..., :3]
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     side, gaps = max((columns * tiles.shape[2], columns - 1), (rows * tiles.shape[1], rows - 1))
-    return tile_sheet(colours, columns, 128, math.ceil((enlarge - gaps * GAP) / side))
+    return style.tile_sheet(colours, columns, 128, math.ceil((enlarge - gaps * GAP) / side))
 
 
 @styled
@@ -161,16 +140,9 @@ def arms_feature_maps(
 ) -> Figure:  # fmt: skip
     """How the networks of several arms see one image: arms as rows, each layer's strongest channel in a column.
 
-    A layer has one colour scale over the arms. Arms without maps (dense) are left out; where an arm lacks a layer
-    that another has, nothing is drawn.
-
-    Args:
-        activations: by arm, of all the images. The strongest channel has the highest mean over all of them.
-        images: the input.
-        indices: of the images.
-        image: the index of the one to show.
-        class_name: of that image.
-        title: what study and seed this is.
+    `activations` are by arm, of all images; the strongest channel has the highest mean over all of them. `image` is the
+    index of the one to show, of the class `class_name`. A layer has one colour scale over the arms. Arms without maps
+    (dense) are left out; where an arm lacks a layer that another has, nothing is drawn.
     """
     arms = {arm: maps for arm, maps in activations.items() if maps}
     if image not in indices:
@@ -184,22 +156,22 @@ def arms_feature_maps(
     labels, gap, header, foot = 1.5, 0.12, 0.95, 0.32
     cell = min(1.15, (_PAGE - labels) / len(scale) - gap)
     width, row_height = labels + len(scale) * (cell + gap), cell + 0.36
-    figure, top = canvas(title, width, header + len(arms) * row_height + foot)
-    add_picture(figure, (0.1, top + 0.05, 0.75, 0.75), images[place], "gray", (0, 255))
-    add_text(figure, 0.92, top + 0.4, f"{wrap(class_name, 1)}\ntest image {image}", va="center")
+    figure, top = style.canvas(title, width, header + len(arms) * row_height + foot)
+    style.add_picture(figure, (0.1, top + 0.05, 0.75, 0.75), images[place], "gray", (0, 255))
+    style.add_text(figure, 0.92, top + 0.4, f"{wrap(class_name, 1)}\ntest image {image}", va="center")
     top += header
     for row, arm in enumerate(arms):
-        add_text(figure, 0.1, top + row * row_height + cell / 2, wrap(arm, labels), va="center")
+        style.add_text(figure, 0.1, top + row * row_height + cell / 2, wrap(arm, labels), va="center")
     for column, (layer, limits) in enumerate(scale.items()):
         left = labels + column * (cell + gap)
-        add_text(figure, left + cell / 2, top - 0.06, layer, ha="center", va="bottom")
+        style.add_text(figure, left + cell / 2, top - 0.06, layer, ha="center", va="bottom")
         for row, (arm, maps) in enumerate(shown.items()):
             if layer in maps:
                 box = (left, top + row * row_height, cell, cell)
-                drawn = add_picture(figure, box, maps[layer], _MAP_COLOURS, limits)
+                drawn = style.add_picture(figure, box, maps[layer], _MAP_COLOURS, limits)
                 words = f"{_shape(arms[arm][layer][place])}\nchannel {chosen[arm][layer][0]}"
                 drawn.axes.set_xlabel(words, size=7, labelpad=2)
-        add_colour_bar(figure, (left, top + len(arms) * row_height, cell, 0.09), drawn, limits, "horizontal")
+        style.add_colour_bar(figure, (left, top + len(arms) * row_height, cell, 0.09), drawn, limits, "horizontal")
     return figure
 
 

@@ -94,14 +94,8 @@ def add_legend(figure: Figure, handles: Sequence[Any], title: str = "") -> None:
     """Put a legend below everything, in up to three columns as far as there is room."""
     longest = max(len(line) for handle in handles for line in handle.get_label().splitlines())
     columns = max(1, min(3, len(handles), int(figure.get_figwidth() * 12) // (longest + 8)))
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=columns,
-        title=title or None,
-        title_fontsize=8,
-        handlelength=3.5,
-    )
+    look: dict[str, Any] = {"loc": "outside lower center", "title_fontsize": 8, "handlelength": 3.5}
+    figure.legend(handles=handles, ncols=columns, title=title or None, **look)
 
 
 def chart(title: str, width: float, height: float) -> Figure:
@@ -137,15 +131,7 @@ def add_text(figure: Figure, left: float, top: float, text: str, **look: Any) ->
 
 
 def add_picture(figure: Figure, box: Box, pixels: NDArray[Any], colours: str, limits: Limits) -> AxesImage:
-    """Show `pixels` (height, width) or (height, width, 3) in a box, without ticks or frame.
-
-    Args:
-        figure: to add it to.
-        box: where.
-        pixels: values.
-        colours: the name of a colour map.
-        limits: the values of its first and last colour.
-    """
+    """Show pixels, (height, width) or (height, width, 3), in a box without ticks or frame; limits end the colours."""
     axes = _axes(figure, box)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -170,13 +156,9 @@ def colour_norm(low: float, high: float) -> Normalize:
 
 
 def tile_sheet(tiles: NDArray[Any], columns: int, fill: float, factor: int = 0) -> NDArray[Any]:
-    """Tiles (n, height, width, ...) side by side in rows.
+    """Tiles (n, height, width, ...) side by side in rows; `fill` is the value of gaps and of places without a tile.
 
-    Args:
-        tiles: in order.
-        columns: tiles in a row.
-        fill: the value of the thin gaps and of places without a tile.
-        factor: each pixel becomes a square with so many pixels per side; 0 makes tiles wide enough to look at.
+    Each pixel becomes a square with `factor` pixels per side; 0 makes tiles wide enough to look at.
     """
     tall, wide = tiles.shape[1:3]
     factor = max(factor or math.ceil(_TILE / wide), 1)
@@ -191,11 +173,7 @@ def tile_sheet(tiles: NDArray[Any], columns: int, fill: float, factor: int = 0) 
 
 
 def check_labels(class_names: Sequence[str], *labels: Labels, images: Pixels | None = None) -> None:
-    """Refuse labels outside `class_names`, and images that are none or not as many as the first labels.
-
-    Raises:
-        FigureError: see above.
-    """
+    """Refuse labels outside `class_names`, and images that are none or not as many as the first labels."""
     if images is not None and (not len(images) or len(images) != len(labels[0])):
         raise FigureError(f"there are {len(images)} images and {len(labels[0])} labels; as many of each are needed")
     for array in labels:
@@ -206,21 +184,13 @@ def check_labels(class_names: Sequence[str], *labels: Labels, images: Pixels | N
 def complete_rows(
     frame: pd.DataFrame, columns: Sequence[str], what: str, arms: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """The rows that can be drawn: of these arms, and with a value in each column.
+    """The rows of a tidy frame that can be drawn: of these arms (None: all), and with a value in each column.
 
-    Args:
-        frame: tidy.
-        columns: names of columns that must be there.
-        what: the rows are called in a message, such as `runs`.
-        arms: names to keep; None keeps all.
-
-    Raises:
-        FigureError: a column is missing, or no row is left.
+    `what` names the rows in a message. A FigureError says which column is missing, or that no row is left.
     """
     if missing := [column for column in columns if column not in frame]:
-        raise FigureError(
-            f"the frame of {what} has no column {missing[0]!r}; there are: {', '.join(map(str, frame)) or 'none'}"
-        )
+        there = ", ".join(map(str, frame)) or "none"
+        raise FigureError(f"the frame of {what} has no column {missing[0]!r}; there are: {there}")
     rows = frame.dropna(subset=list(columns))
     if rows.empty:
         raise FigureError(f"there are no {what} to draw: of {len(frame)} rows in the frame none is complete")

@@ -14,7 +14,8 @@ from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.reports.page import Exploratory, StudyView
+from fashion_cnn.evidence.verdicts import Verdicts, verdicts
+from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
@@ -23,24 +24,17 @@ from fashion_cnn.study import Study
 class StoreFrames:
     """What a store holds of some studies, as tidy frames."""
 
-    runs: pd.DataFrame
-    """One row per run, whatever became of it."""
-    epochs: pd.DataFrame
-    """One row per epoch, at least of the runs that count."""
-    incomplete: Mapping[str, str]
-    """See `incomplete`."""
+    runs: pd.DataFrame  # one row per run, whatever became of it
+    epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
+    incomplete: Mapping[str, str]  # see `incomplete`
+
+    def verdicts(self, studies: Sequence[Study], post: Path) -> Verdicts:
+        """What they say of the claims of these studies and of the post's printed numbers, a CSV file."""
+        return verdicts(studies, self.runs, self.epochs, pd.read_csv(post), self.incomplete)
 
 
 def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
-    """What a store holds of some studies.
-
-    Args:
-        store: is asked once for the runs, and once per metric for the epochs of up to 100 runs.
-        studies: whose runs and arms.
-
-    Raises:
-        StoreError: the store does not answer.
-    """
+    """What a store holds of some studies; it is asked once for the runs, and once per metric and 100 runs' epochs."""
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs)
     return StoreFrames(runs, epochs, lacking)
@@ -51,14 +45,8 @@ def study_views(
 ) -> list[StudyView]:
     """What the report needs of some studies, in their order.
 
-    Args:
-        store: is asked for the activations of each arm.
-        studies: in order.
-        data: the images that the activations are of; None leaves the feature maps out.
-        frames: what the store holds of at least these studies, where that is known.
-
-    Raises:
-        StoreError: the store does not answer.
+    Without `data`, the images that the activations are of, the feature maps are left out. `frames` is what the store
+    holds of at least these studies, where that is known.
     """
     frames = frames or recorded(store, studies)
     return [_study_view(store, study, data, frames) for study in studies]
@@ -95,12 +83,7 @@ def _of_runs(incomplete: Mapping[str, str], runs: pd.DataFrame) -> dict[str, str
 def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
     """The records of some studies that count, in their order, as a bundle takes them.
 
-    Args:
-        store: is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
-        studies: whose runs and arms.
-
-    Raises:
-        StoreError: the store does not answer.
+    The store is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
     """
     runs = store.runs([study.name for study in studies])
     lacking, epochs = incomplete(store, studies, runs, whole=True)
@@ -119,17 +102,8 @@ def incomplete(
 ) -> tuple[dict[str, str], pd.DataFrame]:
     """Which runs would be chosen as evidence but are none, because their records lack or contradict something.
 
-    Args:
-        store: is asked for the epochs and the texts of what would be chosen, no more.
-        studies: whose arms decide.
-        runs: of `Store.runs`.
-        whole: whether to compare every artifact and the model with its hash, too.
-
-    Returns:
-        By run id the first thing that is wrong; and the epochs of all runs that were looked at.
-
-    Raises:
-        StoreError: the store does not answer.
+    The store is asked for the epochs and the texts of what would be chosen, no more; `whole`: for every artifact and
+    the model, too. Returns the first thing that is wrong, by run id; and the epochs of all runs that were looked at.
     """
     lacking: dict[str, str] = {}
     epochs = store.epochs([])
@@ -157,11 +131,6 @@ def data_set(data_dir: str | None) -> Dataset | None:
         if data_dir is not None:
             raise
         return None
-
-
-def first_look(data: Dataset) -> Exploratory:
-    """The data set as the report shows it."""
-    return Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
 
 
 def _activations(path: Path | None) -> dict[str, Any]:

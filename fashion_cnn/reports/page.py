@@ -49,26 +49,21 @@ class StudyView:
     """A study and what is recorded of it, whatever became of the runs."""
 
     study: Study
-    runs: pd.DataFrame
-    """One row per run, as `Store.runs` gives them."""
-    epochs: pd.DataFrame
-    """One row per epoch of a run: `run_id`, `epoch` and the metrics, as `Store.epochs` gives them."""
+    runs: pd.DataFrame  # one row per run, as `Store.runs` gives them
+    epochs: pd.DataFrame  # one row per epoch of a run: `run_id`, `epoch` and the metrics, as `Store.epochs` gives them
     incomplete: Mapping[str, str] = field(default_factory=dict)
     """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)
     """By arm, of its lowest seed's run, of the `images`; an arm may be missing or have none."""
-    images: NDArray[np.uint8] | None = None
-    """(n, 28, 28): what the activations are of; None without any."""
-    indices: Sequence[int] = ()
-    """The images' places among the test images."""
-    class_name: str = ""
-    """The images' class."""
+    images: NDArray[np.uint8] | None = None  # (n, 28, 28): what the activations are of; None without any
+    indices: Sequence[int] = ()  # the images' places among the test images
+    class_name: str = ""  # the images' class
 
     @classmethod
-    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame, **others: Any) -> StudyView:
+    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> StudyView:
         """The view of a study over those of some runs and their epochs that belong to it."""
         of_study = runs[runs["study"] == study.name]
-        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])], **others)
+        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])])
 
 
 @dataclass(frozen=True)
@@ -80,30 +75,14 @@ class Exploratory:
     test_labels: NDArray[np.integer[Any]]
     class_names: Sequence[str]
 
-    def samples(self) -> Any:
-        """The first images of each class."""
-        return figures.samples_by_class(self.train_images, self.train_labels, self.class_names)
-
-    def counts(self) -> Any:
-        """How many images of each class there are."""
-        return figures.class_counts(self.train_labels, self.test_labels, self.class_names)
-
-    def intensities(self) -> Any:
-        """How bright the pixels are."""
-        return figures.pixel_intensities(self.train_images, self.train_labels, self.class_names)
-
 
 def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
-    """What each arm reached and cost, over its seeds.
-
-    Args:
-        runs: one row per arm and seed, as `selection.select` chooses them.
-        arms: the order; an arm without runs has n = 0.
+    """What each of the arms, in order, reached and cost over its seeds; `runs` as `selection.select` chooses them.
 
     Returns:
         One row per arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high`
-        (the interval of the mean, see `_spread`); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and
-        `wall_seconds` of training (means). NaN where there is no value: with one seed there is no spread.
+        (the mean's 95 % interval); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and `wall_seconds` of
+        training (means). NaN where there is no value: with one seed there is no spread, without runs n = 0.
     """
     rows = []
     for arm in arms:
@@ -127,9 +106,8 @@ def _spread(values: pd.Series) -> dict[str, float]:
 def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
     """What the post printed of a study's arms at their last epoch, beside our runs of the same config.
 
-    Returns:
-        One row per arm and measure: the columns of `printed.printed_values` for test and training scores, and
-        `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
+    One row per arm and measure: the columns of `printed.printed_values` for test and training scores, and
+    `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
     post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
     pool = verdicts.pool.assign(seconds_per_epoch=verdicts.pool["fit_seconds"] / verdicts.pool["epochs_trained"])
@@ -148,8 +126,7 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
             elif measure in counted:
                 row = {"study": study.name, "arm": arm, "measure": measure, "epoch": last, "n": len(ours)}
                 row |= {"printed": float(counted[measure]), "inside": None}
-                spread = _spread(ours[measure])
-                rows.append({**row, "mean": spread["mean"], "sd": spread["sd"]})
+                rows.append({**row, "mean": ours[measure].mean(), "sd": ours[measure].std(ddof=1)})
     return pd.DataFrame(rows, columns=PRINTED_COLUMNS)
 
 
@@ -160,21 +137,20 @@ def render_report(
     made_at: str,
     exploratory: Exploratory | None = None,
 ) -> str:
-    """The report of some studies: one HTML page that needs no network and no script.
+    """The report of some studies: one HTML page; the same arguments give the same page.
 
     Args:
         views: of the studies, in order. Where a study has no runs, or only smoke runs, the page says so.
-        verdicts: what these and perhaps more runs say of the claims and of the post's numbers, of at least these
-            studies; without it, both are left out.
-        made_at: the time, as text: the same arguments give the same page.
+        verdicts: on the claims of at least these studies and on the post's numbers; without it, both are left out.
+        made_at: the time, as text.
         exploratory: the data set; without it, the page does not show it.
     """
-    loader = jinja2.PackageLoader("fashion_cnn.reports")
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("fashion_cnn.reports"),
+    )  # fmt: skip
     environment.filters |= {"number": number, "moment": moment, "difference": difference}
-    environment.globals |= {"picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.globals |= {"figures": figures, "picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
     sections = [_section(view, verdicts) for view in views]
     tests = None if verdicts is None else misses(verdicts.of([view.study for view in views]).test_results)
@@ -186,9 +162,8 @@ def render_report(
 def study_figures(view: StudyView) -> dict[str, bytes]:
     """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
 
-    Returns:
-        `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
-        `feature_maps_<its place among the test images>.png`.
+    `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
+    `feature_maps_<its place among the test images>.png`.
     """
     section, title = _section(view, None), view.study.name
     drawn: dict[str, bytes] = {}
@@ -201,13 +176,7 @@ def study_figures(view: StudyView) -> dict[str, bytes]:
 
 
 def number(value: float, kind: str, signed: bool = False) -> str:
-    """A number as the page writes it; a dash where there is none.
-
-    Args:
-        value: may be NaN.
-        kind: "score", "seconds", "count", "plain" (as few digits as it needs, four at most), or "p".
-        signed: whether a plus is written.
-    """
+    """A number as the page writes it, its `kind` one of `_FORMATS`; a dash where there is none."""
     if kind == "p" and value < _SMALLEST_P:
         return f"< {_SMALLEST_P:{_FORMATS[kind]}}"
     text = format(value, ("+" if signed else "") + _FORMATS[kind]) if math.isfinite(value) else _NONE
@@ -221,8 +190,9 @@ def difference(value: float | None, decimals: int, signed: bool = True) -> str:
 
 def moment(milliseconds: float) -> str:
     """A time, milliseconds since 1970, in UTC to the minute; a dash where there is none."""
-    known = math.isfinite(milliseconds)
-    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}" if known else _NONE
+    if not math.isfinite(milliseconds):
+        return _NONE
+    return f"{datetime.fromtimestamp(milliseconds / 1000, UTC):%Y-%m-%d %H:%M}"
 
 
 def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
@@ -270,11 +240,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
 def _picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: Any) -> Markup:
     """A figure as inline SVG, its ids with the prefix (else two of a page would share some); without one, as PNG.
 
-    Args:
-        draw: makes the figure; where it cannot, the reason stands in the figure's place.
-        alt: what the figure shows, for anyone who does not see it.
-        prefix: of the ids; a figure of pixels has none.
-        **arguments: for `draw`.
+    Where `draw` cannot make it, the reason stands in its place; `alt` tells anyone who does not see it what it shows.
     """
     try:
         figure = draw(**arguments)

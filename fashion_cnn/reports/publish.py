@@ -16,7 +16,7 @@ from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
 from fashion_cnn.reports.page import StudyView, study_figures
-from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ResultsError
+from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
 from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
@@ -26,11 +26,7 @@ BENCHMARKS = ("benchmark", "scaling", "server")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """The published files by name, relative to their folder, which need not be there.
-
-    Raises:
-        ResultsError: one cannot be read.
-    """
+    """The published files by name, relative to their folder, which need not be there."""
     listed = [folder / name for name in (*results.TABLES, CLAIMS, MANIFEST)]
     listed += [path for part in (FIGURES, MAPS) for path in sorted((folder / part).rglob("*")) if path.is_file()]
     try:
@@ -40,11 +36,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def read(folder: Path) -> list[Record]:
-    """The published records; see `published.published_records`.
-
-    Raises:
-        ResultsError: there are none, or the files are no published records.
-    """
+    """The published records; a ResultsError where there are none, or the files are no published records."""
     records = results.published_records(read_files(folder))
     if not records:
         raise ResultsError(f"{folder} has no published results; fashion-cnn results --update makes them")
@@ -52,39 +44,26 @@ def read(folder: Path) -> list[Record]:
 
 
 def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> list[str]:
-    """What does not hold of the published files and of the documents' generated parts, a line each.
+    """What does not hold of the published files (`folder`) and of the documents' generated parts, a line each.
 
-    Args:
-        studies: in order.
-        folder: of the published files.
-        post: the file of the post's printed numbers.
-        repository: whose README.md and docs/ are looked at.
+    `post` is the file of the post's printed numbers; README.md and docs/ of the `repository` are looked at.
     """
-    found = list(results.file_problems(read_files(folder), studies, post.read_bytes()))
-    if found:
+    if found := list(results.file_problems(read_files(folder), studies, post.read_bytes())):
         return found
-    return [
-        f"{page.relative_to(repository).as_posix()} differs from what is published; fashion-cnn results --update "
-        "writes it"
-        for page in _rendered(studies, folder, post, repository)
-    ]
+    pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
+    return [f"{page} differs from what is published; fashion-cnn results --update writes it" for page in pages]
 
 
 def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> None:
-    """Generate the parts of README.md and docs/ anew; see `problems`.
-
-    Raises:
-        ResultsError, SummaryError: see `read` and `summary.render`.
-    """
+    """Generate the parts of README.md and docs/ anew; see `problems` for the arguments."""
     for page, text in _rendered(studies, folder, post, repository).items():
         write_bytes(page, text.encode())
 
 
 def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:
     """The pages whose generated parts differ, as they should be."""
-    benchmarks = {
-        name: json.loads(path.read_bytes()) for name in BENCHMARKS if (path := folder / f"{name}.json").exists()
-    }
+    measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
+    benchmarks = {name: json.loads(path.read_bytes()) for name, path in measured.items()}
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
@@ -94,17 +73,10 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     return pages
 
 
-def update(
-    store: Store, studies: Sequence[Study], folder: Path, post: Path, *, replace: bool = False
-) -> results.Merged:
-    """Merge a store's complete records into the published files.
+def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, replace: bool = False) -> Merged:
+    """Merge a store's complete records into the published files; a file that is no longer published is deleted.
 
-    Args:
-        store: is asked for every artifact of what counts.
-        studies: in order.
-        folder: is made where it is missing; a file that is no longer published is deleted.
-        post: the file of the post's printed numbers.
-        replace: whether published records may be dropped for newer ones of other code, data or config.
+    Published records are dropped for newer ones of other code, data or config only with `replace`.
 
     Raises:
         ResultsError: the records contradict each other or what is published, published ones would be dropped, or a
@@ -172,14 +144,9 @@ def import_runs(
 ) -> int:
     """Bring the published runs that count into a store; an import that was cut off is done again.
 
-    Those of another environment, which no table counts, stay in the files. What was imported before and is no longer
-    published goes into the store's bin.
-
-    Args:
-        store: also one that recorded these runs itself: then nothing is imported.
-        studies: whose runs.
-        folder: of the published files.
-        step: is told before the first and after each how many are still to come.
+    Those of another environment, which no table counts, stay in the files; those that this store recorded itself are
+    there already. What was imported before and is no longer published goes into the store's bin. `step` is told before
+    the first and after each how many are still to come.
 
     Returns:
         How many were imported.

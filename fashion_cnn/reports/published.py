@@ -50,24 +50,18 @@ class ResultsError(ValueError):
 class Merged:
     """What came of merging a store's records into the published ones."""
 
-    records: Sequence[Record]
-    """In order: by study, arm, seed and environment."""
+    records: Sequence[Record]  # in order: by study, arm, seed and environment
     added: int
     dropped: Sequence[str]
     """Those of another code or data set, and of those published before the ones of another config: a line each."""
-    lost: Mapping[tuple[str, str], int]
-    """How many of the dropped ones were published before, by study and reason."""
+    lost: Mapping[tuple[str, str], int]  # how many of the dropped ones were published before, by study and reason
 
 
 def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Iterable[Record]) -> Merged:
-    """The published records and those of a store, one for each study, arm, seed and environment.
+    """The published records and the complete ones of a store, one for each study, arm, seed and environment.
 
-    One that is published already stays. All have one code and one data set: those of the newest record.
-
-    Args:
-        studies: whose arms decide the order, and which configs are present ones.
-        published: see `published_records`.
-        recorded: complete records of a store.
+    One that is published already stays. All have one code and one data set: those of the newest record. The studies'
+    arms decide the order, and which configs are present ones.
 
     Raises:
         ResultsError: two records of one trajectory have other weights after the same epoch.
@@ -83,17 +77,10 @@ def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Itera
     kept: dict[tuple[str, ...], Record] = {}
     for record in [*stay, *come]:
         kept.setdefault(_key(record), record)
-    order = {key: place for place, key in enumerate(configs)}
+    order: dict[tuple[str, ...], int] = {key: place for place, key in enumerate(configs)}
     dropped = [*known, *((record, reason) for record, reason in found if reason != _OTHER_CONFIG)]
     return Merged(
-        records=sorted(
-            kept.values(),
-            key=lambda record: (
-                order[record.row["study"], record.row["arm"]],
-                int(record.row["seed"]),
-                str(record.row["environment_sha256"]),
-            ),
-        ),
+        records=[kept[key] for key in sorted(kept, key=lambda key: (order[key[:2]], int(key[2]), key[3]))],
         added=len(kept) - len(set(map(_key, stay))),
         dropped=[f"{record.row['study']}: {record.row['name']}: {reason}" for record, reason in dropped if reason],
         lost=Counter((str(record.row["study"]), reason) for record, reason in known if reason),
@@ -101,8 +88,7 @@ def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Itera
 
 
 def _key(record: Record) -> tuple[str, ...]:
-    row = record.row
-    return row["study"], row["arm"], row["seed"], row["environment_sha256"]
+    return tuple(str(record.row[name]) for name in ("study", "arm", "seed", "environment_sha256"))
 
 
 def _reason_to_drop(record: Record, newest: Record | None, configs: Mapping[tuple[str, str], str]) -> str:
@@ -129,11 +115,7 @@ def _check_same_weights(records: Sequence[Record]) -> None:
 
 
 def check_nothing_lost(merged: Merged) -> None:
-    """Whether everything that was published stays so.
-
-    Raises:
-        ResultsError: it would not; says how many runs of which studies would be dropped and why, and how to do it.
-    """
+    """Raise a ResultsError where published records would be dropped: how many, why, and how to do it."""
     if not merged.lost:
         return
     studies, reasons = Counter[str](), Counter[str]()
@@ -150,11 +132,7 @@ def check_nothing_lost(merged: Merged) -> None:
 
 
 def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
-    """The files that hold the records themselves.
-
-    Raises:
-        ResultsError: a record lacks what they need, or records of one hash say different things of what it is of.
-    """
+    """The files that hold the records; a ResultsError where one lacks what they need, or two contradict."""
     shared: dict[str, Any] = {"data_files": {}, "code_files": {}, "remote": None, "environments": {}}
     rows = []
     for record in records:
@@ -170,11 +148,8 @@ def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
         sha256 = str(record.row["environment_sha256"])
         shared["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
         rows += [{**state, "run_id": record.row["run_id"]} for state in record.states()]
-    return {
-        RUNS: to_csv((record.row for record in records), COLUMNS),
-        EPOCHS: to_csv(rows, EPOCH_COLUMNS),
-        ENVIRONMENT: to_json(shared),
-    }
+    runs = to_csv((record.row for record in records), COLUMNS)
+    return {RUNS: runs, EPOCHS: to_csv(rows, EPOCH_COLUMNS), ENVIRONMENT: to_json(shared)}
 
 
 def map_name(row: Mapping[str, Any]) -> str:
@@ -197,10 +172,7 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
     """The published records, in the order of `runs.csv`; none where there is no `runs.csv`.
 
     Their artifacts are those which the tables tell: `config.json`, `environment.json`, `trajectory.json`,
-    `requirements.txt`.
-
-    Raises:
-        ResultsError: the files are no published records; says which and why.
+    `requirements.txt`. A ResultsError says which file is no published one, and why.
     """
     if RUNS not in files:
         return []
@@ -256,12 +228,9 @@ def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: byt
 
 
 def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
-    """What does not hold of the published files, a line each: nothing where all does.
+    """What does not hold of the published files, a line each; `post` are the post's printed numbers, CSV.
 
-    Args:
-        files: by name, relative to their folder; others than `manifest.json` lists are left alone.
-        studies: as they are now.
-        post: the post's printed numbers, CSV.
+    Files that `manifest.json` does not list are left alone, but for figures and feature maps.
     """
     if lacking := [name for name in (*TABLES, CLAIMS, MANIFEST) if name not in files]:
         yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"

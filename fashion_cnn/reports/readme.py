@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
-from inspect import isfunction
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
@@ -20,19 +18,37 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
-from fashion_cnn.reports import speed
-from fashion_cnn.reports.markdown import named_once, plain, signed, table
-from fashion_cnn.reports.page import arm_table, post_comparison
+from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Row = Sequence[str]
 _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
+_OURS: Final = {"post": "", "ours": "*ours:* "}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
+_MINUS: Final = "\N{MINUS SIGN}"
+_NONE: Final = "\N{EN DASH}"
+_UNMEASURED: Final = "Not measured yet."
+_RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in which words
+    "epoch_cpu_ours_to_fit": "CPU time of an epoch of the default CNN, ours to plain `fit`'s",
+    "epoch_cpu_ours_to_tuned": "the same, to a tuned `fit`'s (oneDNN's kernels, many steps a call)",
+    "epoch_cpu_ours_to_torch": "the same, to PyTorch's (a plain eager loop)",
+    "limit_share_ours": "our epoch's share of the processor's floating-point limit (a matrix product)",
+    "suite_post_to_ours": "the sixteen runs of one seed, one after another by plain `fit`, to ours (wall time)",
+    "recording_share": "what recording adds to a run's CPU time",
+}
+_SEEDS: Final = 1000
+_MACHINES: Final = 100
+_STORES: Final = {  # in the order in which they tell more of several machines
+    "server": "through a tracking server",
+    "postgresql": "in PostgreSQL, without a server before it",
+    "sqlite": "in SQLite, which several machines cannot share (PostgreSQL was not measured)",
+}
 
 
 class SummaryError(ValueError):
@@ -46,7 +62,6 @@ class _Findings:
     studies: Sequence[Study]
     records: Sequence[Record]
     verdicts: Verdicts
-    benchmarks: Mapping[str, Any]
 
     @cached_property
     def chosen(self) -> dict[str, pd.DataFrame]:
@@ -60,6 +75,11 @@ class _Findings:
         import pandas as pd
 
         return pd.concat(self.chosen.values(), ignore_index=True)
+
+    @cached_property
+    def sentences(self) -> list[tuple[str, Sentence]]:
+        """All that are claimed, each with its study."""
+        return [(judged.study.name, sentence) for judged in self.verdicts.studies for sentence in judged.sentences]
 
     def arms(self) -> str:
         """One row per arm: what it reached and cost, beside what the post printed."""
@@ -85,16 +105,14 @@ class _Findings:
     def claims(self) -> str:
         """One row per sentence: its verdict, and what the runs say of its parts."""
         rows = [
-            [judged.study.name, _whose(sentence), f"**{sentence.verdict}**", _evidence(sentence)]
-            for judged in self.verdicts.studies
-            for sentence in judged.sentences
+            [study, _OURS[sentence.source] + sentence.says, f"**{sentence.verdict}**", _evidence(sentence)]
+            for study, sentence in self.sentences
         ]
         return table(["study", "the sentence", "verdict", "its parts"], named_once(rows))
 
     def counts(self) -> str:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
-        sentences = [sentence for judged in self.verdicts.studies for sentence in judged.sentences]
-        given = [sentence.verdict for sentence in sentences if sentence.source == "post"]
+        given = [sentence.verdict for _, sentence in self.sentences if sentence.source == "post"]
         counts = [f"{given.count(name)} {_COUNTED.get(name, name)}" for name in _VERDICTS if name in given]
         printed = misses(self.verdicts.test_results)
         return (
@@ -121,21 +139,12 @@ class _Findings:
         heads = ["study", "arm", "measure", "the post's one run", "n", "our mean", "one more run of ours", "the post's"]
         return table(heads, named_once(rows), numbers=range(3, 7))
 
-    def caveats(self) -> str:
-        """What the verdicts do not say."""
-        return "\n".join(f"- {caveat}" for caveat in CAVEATS)
-
-    def cost(self) -> str:
-        """What a seed of the studies costs."""
-        return speed.cost(self.counted)
-
     def surprises(self) -> str:
         """What the runs say against the post or against us, and how far a seed alone moves a score, as a list."""
         lines = [
-            f"- `{judged.study.name}`: *{sentence.says}.* **Contradicted**: {_evidence(sentence)}."
+            f"- `{study}`: *{sentence.says}.* **Contradicted**: {_evidence(sentence)}."
             + (" It was our own expectation." if sentence.source == "ours" else "")
-            for judged in self.verdicts.studies
-            for sentence in judged.sentences
+            for study, sentence in self.sentences
             if sentence.verdict == "contradicted"
         ]
         printed = self.verdicts.test_results
@@ -160,7 +169,8 @@ class _Findings:
         seeds = sorted({int(seed) for seed in self.counted["seed"]})
         used = [record for record in self.records if record.row["run_id"] in set(self.counted["run_id"])]
         environments = [record.json("environment.json")["fingerprint"] for record in used]
-        days = sorted({_day(record.row["start_time"]) for record in used})
+        days = _distinct(moment(int(record.row["start_time"]))[:10] for record in used)
+        made = " to ".join(dict.fromkeys((days[0], days[-1])))
         processors = _distinct(fingerprint.get("processor", "an unknown processor") for fingerprint in environments)
         libraries = _distinct(
             ", ".join(f"{name} {fingerprint[key]}" for key, name in _LIBRARIES.items() if key in fingerprint)
@@ -171,19 +181,10 @@ class _Findings:
         studies = {str(record.row["study"]) for record in used}
         others = sum(record.row["study"] in studies for record in self.records) - len(used)
         return (
-            f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {' to '.join(_ends(days))} on "
-            f"{' and '.join(processors)} with {'; '.join(libraries)}; commit {', '.join(commits)}, code "
-            f"{', '.join(codes)}."
+            f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {made} on {' and '.join(processors)} with "
+            f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(codes)}."
             + (f" {others} more runs of another environment are published and not counted." if others else "")
         )
-
-    def benchmark(self) -> str:
-        """How fast the training is, in ratios."""
-        return speed.ratios(self.benchmarks.get("benchmark"))
-
-    def scaling(self) -> str:
-        """How far it scales."""
-        return speed.scaling(self.benchmarks.get("scaling"), self.benchmarks.get("server"), self.counted)
 
     def _arm_rows(self, study: Study) -> list[dict[str, Any]]:
         """The rows of `arm_table` of a study; `printed` has the post's numbers by measure, where it has some."""
@@ -200,28 +201,28 @@ def parts(
 ) -> dict[str, Callable[[], str]]:
     """What can stand in a page, by name; each is made when it is called.
 
-    Args:
-        studies: in order.
-        records: published; at least one.
-        post: the post's printed numbers, CSV.
-        benchmarks: by name the JSON values of what `experiments.benchmark` wrote; may be empty.
+    At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
+    values of what `experiments.benchmark` wrote, and may be empty.
     """
-    findings = _Findings(studies, records, verdicts_over(studies, records, post), benchmarks)
-    names = [name for name, member in vars(_Findings).items() if isfunction(member) and not name.startswith("_")]
-    return {name: getattr(findings, name) for name in names}
+    findings = _Findings(studies, records, verdicts_over(studies, records, post))
+    speed, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
+    return {
+        "arms": findings.arms,
+        "answer": findings.answer,
+        "claims": findings.claims,
+        "counts": findings.counts,
+        "printed": findings.printed,
+        "caveats": lambda: "\n".join(f"- {caveat}" for caveat in CAVEATS),
+        "cost": lambda: _cost(findings.counted),
+        "surprises": findings.surprises,
+        "basis": findings.basis,
+        "benchmark": lambda: _ratios(speed),
+        "scaling": lambda: _scaling(scaling, server, findings.counted),
+    }
 
 
 def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README.md") -> str:
-    """A page with its marked parts generated anew.
-
-    Args:
-        text: of the page.
-        made: see `parts`.
-        page: its name, for errors.
-
-    Raises:
-        SummaryError: a mark that cog does not understand, or a part that does not exist.
-    """
+    """The text of a page with its marked parts, of `parts`, generated anew; a SummaryError where one cannot be."""
     from cogapp.cogapp import Cog, CogError
 
     def part(name: str) -> str:
@@ -237,17 +238,8 @@ def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README
         raise SummaryError(f"{page}: {error}") from None
 
 
-def _day(milliseconds: Any) -> str:
-    return datetime.fromtimestamp(int(milliseconds) / 1000, UTC).strftime("%Y-%m-%d")
-
-
 def _distinct(texts: Iterable[Any]) -> list[str]:
     return sorted({str(text) for text in texts})
-
-
-def _ends(ordered: Sequence[str]) -> list[str]:
-    """The first and the last; one where they are the same."""
-    return list(dict.fromkeys((ordered[0], ordered[-1])))
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:
@@ -266,14 +258,8 @@ def _is_comment(sentence: Sentence, arm: str) -> bool:
     return sentence.source == "post" and any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
 
 
-def _whose(sentence: Sentence) -> str:
-    return sentence.says if sentence.source == "post" else f"*ours:* {sentence.says}"
-
-
 def _evidence(sentence: Sentence) -> str:
-    if not sentence.parts:
-        return " ".join(sentence.notes)
-    return "; ".join(_part(part) for part in sentence.parts)
+    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
 
 
 def _part(part: Part) -> str:
@@ -284,11 +270,126 @@ def _part(part: Part) -> str:
         return f"{claim}{verdict}"
     if isinstance(claim, Stops):
         return f"{claim}: in {part.wins} of {part.n} runs{verdict}"
-    difference = f"{MEASURES[claim.measure]} {signed(part.estimate, claim.decimals)}"
-    if part.low is not None and part.high is not None:
-        difference += f" ({signed(part.low, claim.decimals)} to {signed(part.high, claim.decimals)})"
+    found = f"{MEASURES[claim.measure]} {difference(part.estimate, claim.decimals)}"
+    if part.low is not None:
+        found += f" ({difference(part.low, claim.decimals)} to {difference(part.high, claim.decimals)})"
     if isinstance(claim, Equivalent):
-        return f"{difference}, claimed within {claim.within:g}{verdict}"
+        return f"{found}, claimed within {claim.within:g}{verdict}"
     direction = "higher" if isinstance(claim, Higher) else "lower"
     beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
-    return f"{difference}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
+    return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
+
+
+def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
+    """A table in GitHub's Markdown, its columns `numbers` aligned to the right; what would end a cell is escaped."""
+    right = set(numbers)
+    rule = ["---:" if column in right else "---" for column, _ in enumerate(heads)]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells))
+
+
+def named_once(rows: Sequence[Row]) -> list[Row]:
+    """The rows, their first cells as code; a first cell that repeats the one above it is left empty."""
+    above = [None, *(row[0] for row in rows)]
+    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
+
+
+def plain(value: float | None, decimals: int) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
+
+
+def _ratios(values: Mapping[str, Any] | None) -> str:
+    """The benchmark's ratios; `values` are those of `benchmark.json`, None where nothing was measured."""
+    if not values:
+        return _UNMEASURED
+    rows = [[words, f"{values['ratios'][name]:.2f}"] for name, words in _RATIOS.items() if name in values["ratios"]]
+    epoch, settings = values.get("epoch"), values["settings"]
+    notes = [f"{settings['images']:,} of {settings['all_images']:,} training images"]
+    notes += [f"an epoch: medians of n = {epoch['repeats']}"] if epoch else []
+    notes += ["the sixteen runs: from one epoch of each network"] if "suite" in values else []
+    return f"{_measured(values)} {'; '.join(notes)}.\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
+
+
+def _scaling(values: Mapping[str, Any] | None, served: Mapping[str, Any] | None, runs: pd.DataFrame) -> str:
+    """What more workers gain, what a full store costs, and what many seeds on many machines would take by that."""
+    if not values:
+        return _UNMEASURED
+    measured = values["scaling"]
+    executors = table(
+        ["executor", "two workers against one: times as fast", "more than local, of a run of 10 epochs"],
+        [
+            [name, f"{figures['speedup']:.2f}", f"{figures['overhead_share']:.1%}"]
+            for name, figures in measured["executors"].items()
+        ],
+        numbers=[1, 2],
+    )
+    sittings = [measured, *([served["server"]] if served else [])]
+    grown = [(name, figures, sitting["runs"]) for sitting in sittings for name, figures in sitting["stores"].items()]
+    stores = table(
+        ["store", "runs", "recording a run: times as long", "`list`", "`report`"],
+        [
+            [name, f"{sizes[-1]:,} against {sizes[0]:,}", *(f"{ratio:.2f}" for ratio in figures["growth"].values())]
+            for name, figures, sizes in grown
+        ],
+        numbers=[2, 3, 4],
+    )
+    notes = (
+        f"both tables are ratios of wall times; the executors' of medians of n = {measured['repeats']}, recording's of "
+        f"n = {measured['sent']}; `list` and `report`: n = 1."
+    )
+    return f"{_measured(values)} {notes}\n\n{executors}\n\n{stores}\n\n{_many_seeds(values, grown, runs)}"
+
+
+def _cost(runs: pd.DataFrame) -> str:
+    """What a seed of the studies costs, by the published runs that count."""
+    seconds, trained = _trainings(runs, "fit_cpu_seconds")
+    alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
+    return (
+        f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of "
+        f"CPU time; each run trained for itself would make them {alone / 60:.0f}."
+    )
+
+
+def _many_seeds(
+    values: Mapping[str, Any], grown: list[tuple[str, Mapping[str, Any], list[int]]], runs: pd.DataFrame
+) -> str:
+    """What many seeds would take, where a call's only recorder works while the others train."""
+    store, figures, sizes = min(grown, key=lambda sized: list(_STORES).index(sized[0]))
+    few, many = sizes[0], sizes[-1]
+    record_seconds = figures[f"record_{many}"]["median"]
+    report_seconds = (figures[f"report_{many}"]["seconds"] - figures[f"report_{few}"]["seconds"]) / (many - few)
+    besides = max(executor["seconds_besides_epochs"] for executor in values["scaling"]["executors"].values())
+    seconds, trained = _trainings(runs, "fit_seconds")
+    _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
+    training = _SEEDS * (seconds + trained * besides) / (_MACHINES * values["machine"]["cores"]) / 3600
+    recording, reporting = (_SEEDS * recorded * each / 3600 for each in (record_seconds, report_seconds))
+    estimate = (
+        f"{_SEEDS:,} seeds on {_MACHINES} such machines, which are {_SEEDS * recorded:,} runs from "
+        f"{_SEEDS * trained:,} trainings, would train for {training:.1f} hours by the published runs' times and what a "
+        f"task takes besides (`experiments/results/scaling.md`). To record them takes {recording:.1f} hours "
+        f"{_STORES[store]}, and a report of them {reporting:.1f} hours: "
+    )
+    if recording <= training:
+        return f"{estimate}one call's recorder keeps up, and the processors set the pace."
+    return (
+        f"{estimate}a call's only recorder breaks first. The work of {math.ceil(recording / training)} is needed: so "
+        "many calls, each with its own seeds. Whether a store keeps up with them all at once was not measured."
+    )
+
+
+def _trainings(runs: pd.DataFrame, seconds: str) -> tuple[float, int]:
+    """What the trainings of a seed take, and how many they are: each as long as its longest run."""
+    return _of_a_seed(runs.groupby(["seed", "trajectory_sha256"])[seconds].max())
+
+
+def _of_a_seed(values: pd.Series) -> tuple[float, int]:
+    """Their sum and their number: the mean over the seeds that have the most of them."""
+    seeds = values.groupby("seed").agg(["sum", "size"])
+    whole = seeds[seeds["size"] == seeds["size"].max()]
+    return float(whole["sum"].mean()), int(whole["size"].iloc[0])
+
+
+def _measured(values: Mapping[str, Any]) -> str:
+    machine = values["machine"]
+    return f"Measured {values['date'][:10]} on {machine['processor']}, {machine['cores']} cores:"

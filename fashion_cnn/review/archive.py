@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-MOST_BYTES: Final = 128 * 2**20
-"""Of a zip, and of all that it holds together."""
+MOST_BYTES: Final = 128 * 2**20  # of a zip, and of all that it holds together
 MOST_FILES: Final = 20_000
-MOST_RATIO: Final = 100
-"""Unpacked to packed; text reaches 20."""
+MOST_RATIO: Final = 100  # unpacked to packed; text reaches 20
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _ENTRY: Final = b"PK\x01\x02"  # each entry of a zip's directory begins so
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
@@ -37,21 +35,16 @@ class ArchiveError(ValueError):
 class Unpacked:
     """What a zip holds."""
 
-    files: Mapping[str, bytes]
-    """By name, in the zip's order."""
-    damaged: Mapping[str, str]
-    """The names of those that cannot be read, and why."""
+    files: Mapping[str, bytes]  # by name, in the zip's order
+    damaged: Mapping[str, str]  # the names of those that cannot be read, and why
 
 
 def pack(files: Mapping[str, bytes], moment: int) -> bytes:
     """A zip of some files, in the order of their names; the same arguments give the same bytes.
 
-    Args:
-        files: by name: letters, digits, `.`, `_` and `-`, folders with `/`.
-        moment: the date of every entry, milliseconds since 1970; in UTC, brought into the years 1980 to 2107.
-
-    Raises:
-        ArchiveError: a name that cannot be one, or more than `unpack` takes.
+    Names have letters, digits, `.`, `_` and `-`, folders `/`. Every entry's date is the `moment`, milliseconds since
+    1970; in UTC, brought into the years 1980 to 2107. Raises an ArchiveError at another name, and at more than `unpack`
+    takes.
     """
     for name in files:
         _check_name(name)
@@ -71,10 +64,9 @@ def pack(files: Mapping[str, bytes], moment: int) -> bytes:
 def unpack(content: bytes) -> Unpacked:
     """The files of a zip, in memory.
 
-    Raises:
-        ArchiveError: no zip; or one with an entry that is encrypted, a link or another special file, packed in an
-            unusual way, there twice, or named so that it could leave its folder; or one that is too large, has too
-            many files, or grows too much when it is unpacked. Names the entry.
+    Raises an ArchiveError that names the entry where it is no zip, or has one that is encrypted, a link or another
+    special file, packed in an unusual way, there twice, or named so that it could leave its folder; or where it is too
+    large, has too many files, or grows too much when it is unpacked.
     """
     # Before Python's reader makes an object of each entry.
     _check_size(content.count(_ENTRY), len(content))
@@ -112,10 +104,8 @@ def _check_size(files: int, size: int) -> None:
 
 def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ArchiveError(
-            f"{name[:80]!r} is no name that a file in it may have; allowed: letters, digits, '.', '_', '-', and '/' "
-            "for folders inside it"
-        )
+        allowed = "letters, digits, '.', '_', '-', and '/' for folders inside it"
+        raise ArchiveError(f"{name[:80]!r} is no name that a file in it may have; allowed: {allowed}")
 
 
 def _is_folder(entry: zipfile.ZipInfo) -> bool:

@@ -1,7 +1,7 @@
 """Records in, a bundle out: the bytes of one zip. The same records give the same bytes; dates come from them.
 
-Nothing here reads a store, a clock or the environment, and nothing of these can reach a bundle: what it holds of a
-record is named in `evidence.tables.COLUMNS` and `evidence.record.LIGHT`.
+Nothing of a store, a clock or the environment can reach a bundle: what it holds of a record is named in
+`evidence.tables.COLUMNS` and `evidence.record.LIGHT`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.evidence.tables import frames, to_json
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
 from fashion_cnn.reports import page
-from fashion_cnn.review import archive, crate
+from fashion_cnn.review import archive, bundle
 from fashion_cnn.review.bundle import (
     CLAIMS,
     CRATE,
@@ -27,19 +27,13 @@ from fashion_cnn.review.bundle import (
     REPORT,
     STUDIES,
     BundleError,
-    record_files,
-    study_values,
-    to_manifest,
 )
 
 
 def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
-    """The bundle of some studies' records.
+    """The bundle of some studies' records, in order; `post` are the post's printed numbers, CSV.
 
-    Args:
-        selections: in order; a study without a record is named in `left_out.json` only.
-        lock: `requirements.lock`.
-        post: the post's printed numbers, CSV.
+    A study without a record is named in `left_out.json` only.
 
     Raises:
         BundleError: not one of the studies has a record.
@@ -55,14 +49,12 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
     views = [page.StudyView.of(study, runs, epochs) for study in studies]
     newest = max(int(record.row["end_time"]) for record in records)
     made_at = f"from the records of a bundle, the newest of {page.moment(newest)} UTC"
-    figures = {
-        f"figures/{view.study.name}/{name}": content
-        for view in views
-        for name, content in page.study_figures(view).items()
-    }
+    figures: dict[str, bytes] = {}
+    for view in views:
+        figures |= {f"figures/{view.study.name}/{name}": each for name, each in page.study_figures(view).items()}
     files = {
-        **record_files(records),
-        STUDIES: to_json({study.name: study_values(study) for study in studies}),
+        **bundle.record_files(records),
+        STUDIES: to_json({study.name: bundle.study_values(study) for study in studies}),
         CLAIMS: to_json(claims_values(verdicts)),
         LEFT_OUT: to_json({selection.study.name: dict(selection.left_out) for selection in selections}),
         LOCK: lock,
@@ -71,8 +63,8 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
         REPORT: page.render_report(views, verdicts=verdicts, made_at=made_at).encode(),
         **figures,
     }
-    files[CRATE] = to_json(crate.describe(files, studies, records))
-    files[MANIFEST] = to_manifest(files)
+    files[CRATE] = to_json(bundle.describe(files, studies, records))
+    files[MANIFEST] = bundle.to_manifest(files)
     return archive.pack(files, newest)
 
 
@@ -88,7 +80,7 @@ def _readme(selections: Sequence[Selection], records: Sequence[Record]) -> str:
         for each in selections
     ]
     commits = {f"  {row['git_commit']}{' (changed)' if row['git_dirty'] == 'true' else ''}" for row in rows}
-    remotes = {remote for record in records if (remote := crate.remote_of(record))}
+    remotes = {remote for record in records if (remote := bundle.remote_of(record))}
     bases = {f"  {what}: {row[name]}": None for name, what in BASIS.items() for row in rows}
     return _README.format(
         counts="\n".join(counts),

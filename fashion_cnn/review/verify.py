@@ -18,39 +18,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
-from fashion_cnn.evidence.tables import (
-    COLUMNS,
-    EPOCH_COLUMNS,
-    TableError,
-    frames,
-    from_csv,
-    from_json,
-    value_differences,
-)
+from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, value_differences
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
-from fashion_cnn.review import archive, crate
-from fashion_cnn.review.bundle import (
-    CLAIMS,
-    CRATE,
-    EPOCHS,
-    MANIFEST,
-    POST,
-    REQUIRED,
-    RUNS,
-    STUDIES,
-    BundleError,
-    artifact_name,
-    from_manifest,
-    is_run_id,
-    records_in,
-    study_of,
-    study_values,
-)
+from fashion_cnn.review import archive, bundle
+from fashion_cnn.review.bundle import CLAIMS, CRATE, EPOCHS, MANIFEST, POST, REQUIRED, RUNS, STUDIES, BundleError
 from fashion_cnn.study import Study
 
+_Rows = Sequence[Mapping[str, Any]]
 MOST_CLAIMS: Final = 1_000
 MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
@@ -62,10 +40,9 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not hold."""
+    """Something that does not hold of a file of the bundle or a run's folder."""
 
     where: str
-    """A file of the bundle, or a run's folder."""
     what: str
 
     def __str__(self) -> str:
@@ -76,17 +53,14 @@ class Finding:
 class VerifyResult:
     """Whether a bundle holds, and what was found."""
 
-    sha256: str
-    """Of the bundle's file."""
+    sha256: str  # of the bundle's file
     expected: str | None
     findings: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    """What a reviewer should know, and what no bundle can prove of itself."""
+    notes: tuple[str, ...]  # what a reviewer should know, and what no bundle can prove of itself
     files: int
     runs: int
     studies: tuple[str, ...]
-    verdicts: Mapping[str, int]
-    """How many sentences have which verdict, computed again."""
+    verdicts: Mapping[str, int]  # how many sentences have which verdict, computed again
 
     @property
     def holds(self) -> bool:
@@ -115,11 +89,7 @@ class VerifyResult:
 
 
 def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> VerifyResult:
-    """Check a bundle's file; arguments as those of `verify`.
-
-    Raises:
-        BundleError: it cannot be read, or is no bundle, or is not safe to read; or `expected` is no SHA-256.
-    """
+    """Check a bundle's file as `verify` does; a BundleError where it cannot be read or is no safe bundle."""
     if expected is not None and not _SHA256.fullmatch(expected := expected.strip().lower()):
         raise BundleError(f"{expected[:80]!r} is no SHA-256; allowed: 64 digits from 0 to f")
     try:
@@ -137,7 +107,7 @@ def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code
 def verify(
     content: bytes, *, expected: str | None = None, here: Sequence[Study] = (), code_sha256: str | None = None
 ) -> VerifyResult:
-    """Check a bundle.
+    """Check a bundle: the bytes of its file.
 
     Args:
         content: the file.
@@ -157,14 +127,14 @@ def verify(
     files = unpacked.files
     findings += _of_files(unpacked, _manifest(unpacked))
     studies = _read(findings, files, STUDIES, _studies)
-    runs = _read(findings, files, RUNS, lambda table: from_csv(table, COLUMNS))
-    epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, EPOCH_COLUMNS))
+    runs = _read(findings, files, RUNS, lambda table: from_csv(table, tables.COLUMNS))
+    epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, tables.EPOCH_COLUMNS))
     again: dict[str, Any] = {}
     if studies is None or runs is None or epochs is None:
         findings.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
         studies, runs = studies or [], runs or []
     else:
-        records = records_in(runs, epochs, files)
+        records = bundle.records_in(runs, epochs, files)
         findings += _of_rows(records, epochs, studies, files)
         known = {study.name for study in studies}
         records = [record for record in records if record.artifacts and record.row["study"] in known]
@@ -204,12 +174,11 @@ def _read(findings: list[Finding], files: Mapping[str, bytes], name: str, read: 
 
 
 def _manifest(unpacked: archive.Unpacked) -> dict[str, tuple[str, int]]:
-    """SHA-256 and size by name."""
     if MANIFEST in unpacked.damaged:
         raise BundleError(f"it cannot be checked: {MANIFEST} is damaged ({unpacked.damaged[MANIFEST]})")
     if MANIFEST not in unpacked.files:
         raise BundleError(f"it is no bundle: it has no {MANIFEST}; fashion-cnn bundle makes one")
-    return from_manifest(unpacked.files[MANIFEST])
+    return bundle.from_manifest(unpacked.files[MANIFEST])
 
 
 def _of_files(unpacked: archive.Unpacked, listed: Mapping[str, tuple[str, int]]) -> Iterator[Finding]:
@@ -233,22 +202,24 @@ def _studies(content: bytes) -> list[Study]:
     values = from_json(content)
     if not isinstance(values, dict):
         raise BundleError("it holds no studies by name")
-    studies = [study_of(name, study) for name, study in values.items()]
+    studies = [bundle.study_of(name, study) for name, study in values.items()]
     if (claims := sum(len(study.claims) for study in studies)) > MOST_CLAIMS:
         raise BundleError(f"{claims:,} claims are too many; allowed: {MOST_CLAIMS:,}")
     return studies
 
 
 def _of_rows(
-    records: Sequence[Record], epochs: Sequence[Mapping[str, Any]], studies: Sequence[Study], files: Collection[str]
+    records: Sequence[Record], epochs: _Rows, studies: Sequence[Study], files: Collection[str]
 ) -> Iterator[Finding]:
     """Whether tables, folders and studies are about the same runs."""
     ids = Counter(record.row["run_id"] for record in records)
     by_name = {study.name: study for study in studies}
     for record in records:
         run_id, study_name = record.row["run_id"], record.row["study"]
-        if not is_run_id(run_id) or ids[run_id] > 1:
-            yield Finding(RUNS, f"run_id {str(run_id)[:80]!r} is {'there twice' if is_run_id(run_id) else 'no id'}")
+        if not bundle.is_run_id(run_id) or ids[run_id] > 1:
+            yield Finding(
+                RUNS, f"run_id {str(run_id)[:80]!r} is {'there twice' if bundle.is_run_id(run_id) else 'no id'}"
+            )
         if study_name not in by_name:
             yield Finding(RUNS, f"run {str(run_id)[:80]}: {STUDIES} has no study {str(study_name)[:80]!r}")
     for run_id in {epoch["run_id"]: None for epoch in epochs if epoch["run_id"] not in ids}:
@@ -273,7 +244,7 @@ def _of_folders(run_ids: Collection[str], files: Collection[str]) -> Iterator[Fi
     for run_id in run_ids:
         if run_id not in folders:
             yield Finding(RUNS, f"run {str(run_id)[:80]} has no artifacts")
-    wanted = {artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
+    wanted = {bundle.artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
     for name in recorded:
         if name not in wanted and name.split("/")[1] in run_ids:
             yield Finding(name, "no artifact that a bundle holds")
@@ -309,11 +280,7 @@ def _of_claims(
         return
     again |= claims_values(verdicts_of(studies, *frames(records), files[POST]))
     for place, stated, computed in value_differences(from_json(files[CLAIMS]), again):
-        yield Finding(CLAIMS, f"{place} is {_short(stated)}, but computed again it is {_short(computed)}")
-
-
-def _short(value: Any) -> str:
-    return repr(value)[:120]
+        yield Finding(CLAIMS, f"{place} is {stated!r:.120}, but computed again it is {computed!r:.120}")
 
 
 def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Sequence[Record]) -> Iterator[Finding]:
@@ -325,7 +292,7 @@ def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Seq
         return
     stated = from_json(files[CRATE])
     described = {name: content for name, content in files.items() if name not in (CRATE, MANIFEST)}
-    computed = crate.describe(described, studies, records)
+    computed = bundle.describe(described, studies, records)
     if {**stated, "@graph": None} != {**computed, "@graph": None}:
         yield Finding(CRATE, f"it must hold a @graph, the @context {', '.join(computed['@context'])}, and nothing else")
     for name, count in Counter(entity["@id"] for entity in stated["@graph"]).items():
@@ -345,7 +312,7 @@ def _of_crate(files: Mapping[str, bytes], studies: Sequence[Study], records: Seq
 def _entities(graph: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """The entities of a description by id; those of runs with the properties of their software, too."""
     entities = {entity["@id"]: dict(entity) for entity in graph}
-    for entity in [*entities.values()]:
+    for entity in entities.values():
         if "instrument" in entity:
             software = entities.get(entity["instrument"]["@id"], {})
             entity |= {f"instrument's {key}": value for key, value in software.items()}
@@ -357,28 +324,24 @@ def _of_entity(name: str, stated: Mapping[str, Any], computed: Mapping[str, Any]
         if key not in stated:
             yield Finding(CRATE, f"{name} lacks {key}")
         elif stated[key] != computed.get(key):
-            expected = _short(computed[key]) if key in computed else "not there"
-            yield Finding(CRATE, f"{name}: {key} is {_short(stated[key])}, but computed again it is {expected}")
+            expected = repr(computed[key]) if key in computed else "not there"
+            yield Finding(CRATE, f"{name}: {key} is {stated[key]!r:.120}, but computed again it is {expected:.120}")
 
 
 def _notes(
-    expected: str | None,
-    studies: Sequence[Study],
-    runs: Sequence[Mapping[str, Any]],
-    here: Sequence[Study],
-    code_sha256: str | None,
+    expected: str | None, studies: Sequence[Study], runs: _Rows, here: Sequence[Study], code_sha256: str | None
 ) -> Iterator[str]:
     if expected is None:
         yield (
             "no expected SHA-256 was given (--expect): who rewrites all of a bundle rewrites its own hashes, too; take "
             "the SHA-256 from where the result was published"
         )
-    codes = {str(row["code_sha256"]) for row in runs}
-    if code_sha256 is not None and codes - {code_sha256}:
-        commits = ", ".join(sorted({str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}))
+    others = {str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}
+    if code_sha256 is not None and others:
+        commits = ", ".join(sorted(others))
         yield f"the modules that decide numbers are not the ones of this checkout; the runs were made at {commits}"
-    ours = {study.name: study_values(study) for study in here}
+    ours = {study.name: bundle.study_values(study) for study in here}
     for study in studies:
-        if here and ours.get(study.name) != study_values(study):
+        if here and ours.get(study.name) != bundle.study_values(study):
             yield f"{study.name} is not stated as in this checkout: compare its arms and claims"
     yield "figures, report and README.txt are checked by their hashes alone"

@@ -17,8 +17,7 @@ from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.evidence.tables import TableError, from_csv, from_json, to_csv, to_json
-from fashion_cnn.review.bundle import BundleError, study_of, study_values
-from fashion_cnn.review.crate import describe
+from fashion_cnn.review.bundle import BundleError, describe, study_of, study_values
 from fashion_cnn.review.verify import verify
 from fashion_cnn.study import Study
 from tests.conftest import answer, python

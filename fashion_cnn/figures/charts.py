@@ -1,0 +1,257 @@
+"""The charts: of the data set; of one run (curves, confusion matrix, surest mistakes); of a study's arms over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
+
+from fashion_cnn.figures import style
+from fashion_cnn.figures.style import COLOURS, DASHES, STYLE, FigureError, Labels, Pixels, styled, wrap
+from fashion_cnn.intervals import half_width
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_MISTAKES: Final = 12
+
+
+@styled
+def samples_by_class(images: Pixels, labels: Labels, class_names: Sequence[str], per_class: int = 8) -> Figure:
+    """The first images of each class, one row per class."""
+    style.check_labels(class_names, labels, images=images)
+    tiles = np.zeros((len(class_names), per_class, *images.shape[1:]), np.uint8)
+    for place, row in enumerate(tiles):
+        first = images[np.flatnonzero(labels == place)[:per_class]]
+        row[: len(first)] = first
+    sheet = style.tile_sheet(tiles.reshape(-1, *images.shape[1:]), per_class, 0)
+    tile, names = 0.62, 0.9
+    size = (per_class * tile, len(class_names) * tile)
+    figure, top = style.canvas("The first images of each class", names + size[0] + 0.1, size[1])
+    axes = style.add_picture(figure, (names, top, *size), sheet, "gray_r", (0, 255)).axes
+    axes.set_yticks((np.arange(len(class_names)) + 0.5) * len(sheet) / len(class_names), class_names)
+    axes.tick_params(length=0)
+    return figure
+
+
+@styled
+def class_counts(train_labels: Labels, test_labels: Labels, class_names: Sequence[str]) -> Figure:
+    """How many images of each class there are to train on and to test with."""
+    style.check_labels(class_names, train_labels, test_labels)
+    figure = style.chart("Images by class", 7.0, 4.2)
+    axes = figure.subplots()
+    for place, (name, labels) in enumerate((("training", train_labels), ("test", test_labels))):
+        counts = np.bincount(labels, minlength=len(class_names))
+        heights = np.arange(len(class_names)) + 0.4 * place
+        bars = axes.barh(heights, counts, 0.38, label=f"{name}: {len(labels):,}", color=COLOURS[place])
+        for bar in bars:
+            bar.set(hatch=("", "///")[place], edgecolor="white")
+        axes.bar_label(bars, [f"{count:,}" for count in counts], padding=3, fontsize=7.5)
+    axes.set(xlabel="images", ylim=(len(class_names) - 0.3, -0.5), xmargin=0.1)
+    axes.set_yticks(np.arange(len(class_names)) + 0.2, class_names)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def pixel_intensities(images: Pixels, labels: Labels, class_names: Sequence[str]) -> Figure:
+    """How bright pixels are: in all images, and on average in each image by class. 0 is background."""
+    import seaborn  # here, as in curves_by_arm
+
+    style.check_labels(class_names, labels, images=images)
+    # In parts, for numpy counts in integers of eight times the size.
+    parts = np.array_split(images, math.ceil(len(images) / 1000))
+    counts = np.sum([np.bincount(part.ravel(), minlength=256) for part in parts], axis=0)
+    with matplotlib.rc_context(STYLE):
+        figure = style.chart("Pixel intensities: 0 is background, 255 brightest", 8.5, 3.8)
+        every, by_class = figure.subplots(1, 2)
+        shares = counts.reshape(-1, 8).sum(axis=1) / counts.sum()
+        every.bar(np.arange(0, 256, 8), shares, 8, align="edge", color=COLOURS[0], edgecolor="white", linewidth=0.5)
+        every.set(yscale="log", ylim=(0.001, 1), xlabel="intensity, in steps of 8", ylabel="share of all pixels")
+        every.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
+        look = {"color": COLOURS[1], "inner": "quart", "cut": 0, "linewidth": 0.8, "density_norm": "width"}
+        names = np.asarray(class_names)[labels]
+        seaborn.violinplot(x=images.mean(axis=(1, 2)), y=names, order=class_names, ax=by_class, **look)
+        by_class.set(xlabel="mean intensity of an image (lines: quartiles)", ylabel="")
+        return figure
+
+
+@styled
+def learning_curves(epochs: pd.DataFrame, *, stop: tuple[int, str], title: str = "") -> Figure:
+    """Loss and accuracy by epoch, training and test, and where and why the run stopped.
+
+    `epochs` of one run: `epoch` (from 1), `loss` and `accuracy` (training, averaged over the epoch), `test_loss`,
+    `test_accuracy`; `stop`: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
+    """
+    columns = ("epoch", "loss", "accuracy", "test_loss", "test_accuracy")
+    epochs = style.complete_rows(epochs, columns, "epochs").sort_values("epoch")
+    numbers, (last, reason) = epochs["epoch"], stop
+    if last not in set(numbers):
+        raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs {min(numbers)} to {max(numbers)}")
+    figure = style.chart(title, 7.5, 3.4)
+    for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        for place, (name, label) in enumerate(((measure, "training, mean of the epoch"), (f"test_{measure}", "test"))):
+            look = {**style.marker_style(place), "linestyle": DASHES[place]}
+            axes.plot(numbers, epochs[name], label=label, markersize=4, **look)
+        axes.axvline(last, color="0.35", linestyle=":", label=wrap(reason, 3.2), zorder=1)
+        axes.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, max(numbers) + 0.5))
+        axes.xaxis.set_major_locator(style.tick_locator(integer=True))
+    style.add_legend(figure, axes.get_legend_handles_labels()[0])
+    return figure
+
+
+@styled
+def confusion_matrix(counts: Labels, class_names: Sequence[str], *, title: str = "") -> Figure:
+    """How often each class was answered with each; coloured by the share of the true class.
+
+    The counts are (classes, classes), whole numbers: true class by row, answer by column.
+    """
+    size = len(class_names)
+    if counts.shape != (size, size):
+        raise FigureError(f"the counts have shape {counts.shape}; {size} classes need {(size, size)}")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = style.chart(title, 7.0, 5.6)
+    axes = figure.subplots()
+    # By its root, so that the mistakes, mostly below a tenth, can be distinguished.
+    drawn = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1), aspect="auto")
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.4 else "black" if count else "0.6"
+        weight = "bold" if row == column else "normal"
+        axes.text(column, row, str(count), ha="center", va="center", color=colour, weight=weight)
+    axes.set(xlabel="predicted", ylabel="true", yticks=range(size), yticklabels=class_names)
+    axes.set_xticks(range(size), class_names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.grid(False)
+    bar = figure.colorbar(drawn, label="share of the true class", ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1], pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+@styled
+def mistakes(
+    images: Pixels, truths: Labels, answers: Labels, confidences: NDArray[np.floating[Any]],
+    class_names: Sequence[str], *, title: str = "",
+) -> Figure:  # fmt: skip
+    """The wrong answers that a network was surest of, at most 12: picture, true → predicted, confidence, index.
+
+    Images, truths and answers (labels) and confidences (0..1) are those of the whole test set.
+    """
+    if len({len(images), len(truths), len(answers), len(confidences)}) > 1:
+        many = f"{len(images)} images, {len(truths)} truths, {len(answers)} answers, {len(confidences)} confidences"
+        raise FigureError(f"there must be as many of each, but there are {many}")
+    style.check_labels(class_names, truths, answers)
+    wrong = np.flatnonzero(truths != answers)
+    wrong = wrong[np.argsort(-confidences[wrong], kind="stable")][:MOST_MISTAKES]
+    columns, cell, gap, header = 6, 1.2, 0.15, 0.56
+    row_height = header + cell
+    figure, top = style.canvas(title, columns * (cell + gap), max(math.ceil(len(wrong) / columns) * row_height, 0.3))
+    if not len(wrong):
+        style.add_text(figure, 0.1, top + 0.05, f"No mistakes among {len(images)} test images.")
+    for number, index in enumerate(wrong):
+        row, column = divmod(number, columns)
+        box = (gap / 2 + column * (cell + gap), top + header + row * row_height, cell, cell)
+        names = f"{class_names[truths[index]]} →\n{class_names[answers[index]]}"
+        axes = style.add_picture(figure, box, images[index], "gray_r", (0, 255)).axes
+        axes.set_title(f"{names}\n{confidences[index]:.1%}, image {index}", size=7.5, pad=3)
+    return figure
+
+
+def scores_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
+    """Test accuracy and test loss by arm: each seed a point, the mean and its 95 % interval (Student's t).
+
+    The runs need `arm`, `seed`, `test_accuracy`, `test_loss`; one that lacks a number is left out. An arm without runs
+    keeps its place.
+    """
+    return _dots(runs, arms, {"test_accuracy": "test accuracy", "test_loss": "test loss"}, title)
+
+
+def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
+    """CPU seconds of training by arm, per epoch and in all, as `scores_by_arm`.
+
+    The runs need `arm`, `seed`, `fit_cpu_seconds`, `epochs_trained`.
+    """
+    runs = style.complete_rows(runs, ("arm", "seed", "fit_cpu_seconds", "epochs_trained"), "runs")
+    runs = runs.assign(seconds=runs["fit_cpu_seconds"] / runs["epochs_trained"])
+    measures = {"seconds": "CPU seconds of training, an epoch", "fit_cpu_seconds": "CPU seconds of training, in all"}
+    return _dots(runs, arms, measures, title, from_zero=True)
+
+
+@styled
+def _dots(
+    runs: pd.DataFrame, arms: Sequence[str], measures: Mapping[str, str], title: str, from_zero: bool = False
+) -> Figure:
+    runs = style.complete_rows(runs, ("arm", "seed", *measures), "runs", arms)
+    seeds = sorted(runs["seed"].astype(int).unique())
+    # A seed stands at the same height in every arm, so that arms can be compared seed by seed.
+    offsets = dict(zip(seeds, np.linspace(0, 0.34, len(seeds)), strict=True))
+    parts = {arm: runs[runs["arm"] == arm] for arm in arms}
+    figure = style.chart(title, 8.5, 1.2 + 0.52 * len(arms))
+    panels = figure.subplots(1, len(measures), sharey=True)
+    for axes, (measure, label) in zip(panels, measures.items(), strict=True):
+        for place, part in enumerate(parts.values()):
+            look = style.marker_style(place)
+            heights = [place + offsets[int(seed)] for seed in part["seed"]]
+            axes.plot(part[measure], heights, **look, linestyle="none", alpha=0.7, markersize=4.5)
+            if len(part) > 1:
+                values = part[measure].to_numpy()
+                half = half_width(float(values.std(ddof=1)), len(values))
+                axes.errorbar(values.mean(), place - 0.2, xerr=half, **look, markersize=7, capsize=4, mec="black")
+        axes.set(xlabel=label, ylim=(len(arms) - 0.45, -0.5))
+        axes.xaxis.set_major_locator(style.tick_locator())
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        if from_zero:
+            axes.set_xlim(left=0)
+    panels[0].set_yticks(range(len(arms)), [f"{wrap(arm, 2.2)}\n(n = {len(part)})" for arm, part in parts.items()])
+    several = "; large: their mean and its 95 % interval (t)" if any(len(part) > 1 for part in parts.values()) else ""
+    figure.supxlabel(f"small: one seed each{several}", size=8, color="0.25")
+    return figure
+
+
+def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
+    """Loss and accuracy by epoch and arm, test and training: the mean over seeds in a band from lowest to highest.
+
+    Arms that end earlier are drawn thinner and on top, so that arms which are prefixes of one training stay visible;
+    one without runs stays in the legend. The epochs need `arm`, `seed`, `epoch` (from 1) and the four measures.
+    """
+    import seaborn  # here, for it takes a second, which workers spare; and outside the style, which it would keep
+
+    measures = {"test_loss": "test loss", "loss": "training loss"}
+    measures |= {"test_accuracy": "test accuracy", "accuracy": "training accuracy"}
+    epochs = style.complete_rows(epochs, ("arm", "seed", "epoch", *measures), "epochs", arms)
+    ends = epochs.groupby("arm")["epoch"].max()
+    handles = []
+    with matplotlib.rc_context(STYLE):
+        figure = style.chart(title, 8.0, 5.6)
+        panels = figure.subplots(2, 2, sharex=True, sharey="row").ravel()
+        for axes, label in zip(panels, measures.values(), strict=True):
+            axes.set(title=label.capitalize(), xlabel="epoch", xlim=(0.5, ends.max() + 0.5))
+            axes.xaxis.set_major_locator(style.tick_locator(integer=True))
+        for place, arm in enumerate(arms):
+            part, end, look = epochs[epochs["arm"] == arm], ends.get(arm), style.marker_style(place)
+            peers = [other for other in arms if ends.get(other) == end]
+            width = 1.4 + 1.5 * len({other for other in ends if end and other < end})
+            dashes = DASHES[peers.index(arm) % len(DASHES)]
+            line = {"color": look["color"], "linewidth": width, "linestyle": dashes}
+            name = f"{wrap(arm, 2.6)} (n = {part['seed'].nunique()})"
+            handles.append(Line2D([], [], label=name, mec="white", **line, marker=look["marker"]))
+            if part.empty:
+                continue
+            line |= {"zorder": 2 + 1 / width, "err_kws": {"alpha": 0.15, "linewidth": 0}, "legend": False}
+            for axes, measure in zip(panels, measures, strict=True):
+                seaborn.lineplot(part, x="epoch", y=measure, errorbar=("pi", 100), ax=axes, **line)
+                axes.plot(end, part.loc[part["epoch"] == end, measure].mean(), mec="white", zorder=4, **look)
+        for axes in panels:
+            axes.set_ylabel("")
+            axes.label_outer()
+        note = "line: mean of the seeds that reached an epoch; band: lowest to highest; mark: an arm's last epoch"
+        style.add_legend(figure, handles, note)
+        return figure
