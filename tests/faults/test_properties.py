@@ -54,9 +54,6 @@ WORDS = st.sampled_from(
 )
 
 
-# -- configs -------------------------------------------------------------------------------------------------------
-
-
 def config_or_refusal(make: Callable[[], RunConfig]) -> RunConfig | None:
     try:
         return make()
@@ -104,9 +101,6 @@ def test_any_losses_cut_a_run_where_its_rule_says_or_not_yet(
     cut = RunConfig(epochs=epochs, callback_loss=threshold).cut(losses)
     below = [epoch for epoch, loss in enumerate(losses[:epochs], 1) if threshold is not None and loss < threshold]
     assert cut == ((below[0], "callback") if below else (epochs, "epochs") if len(losses) >= epochs else None)
-
-
-# -- fingerprints --------------------------------------------------------------------------------------------------
 
 
 @any_input
@@ -172,8 +166,6 @@ def test_any_arrays_have_one_hash_whatever_their_layout(specs: list[tuple[str, s
     little = {name: np.array(array, array.dtype.newbyteorder("<"), order="F") for name, array in arrays.items()}
     assert SHA256.fullmatch(arrays_sha256(arrays)) and arrays_sha256(little) == arrays_sha256(arrays)
 
-
-# -- the data set's files ------------------------------------------------------------------------------------------
 
 LABELS = "t10k-labels-idx1-ubyte"
 BYTES = st.binary(max_size=300)
@@ -242,8 +234,6 @@ def test_any_label_of_a_made_up_set_is_refused_or_the_same(source: dict[str, byt
     said = taken({**source, "MADE_UP.json": text.encode()})
     assert isinstance(said, str) and "MADE_UP.json" in said
 
-
-# -- a store that was moved ------------------------------------------------------------------------------------------
 
 FOLDERS = st.sampled_from(["..", ".", "", "a b", "../../x", "%2e%2e", "ünï", "two\nlines", "1"]) | st.text(max_size=9)
 PLACES = st.tuples(

@@ -48,9 +48,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-# -- the UI is for this machine only ---------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class UI:
     """A store that was moved and is served by `fashion-cnn ui`."""
@@ -194,9 +191,6 @@ def test_a_stopped_ui_leaves_no_server_behind(tmp_path: Path, number: signal.Sig
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
-
-
-# -- a tracking server dies in mid-run -------------------------------------------------------------------------------
 
 
 @dataclass

@@ -65,9 +65,6 @@ def equivalent(**changes: Any) -> Equivalent:
     return Equivalent("test_accuracy", "a", "b", **{"within": 0.005, "says": "a is as good", **changes})
 
 
-# -- verdicts -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("claim", "difference", "verdict"),
     [
@@ -179,9 +176,6 @@ def test_ties_are_told_apart_from_wins() -> None:
     assert [(one.wins, one.ties) for one in (part(higher(), both), part(lower(), both))] == [(4, 1), (1, 1)]
 
 
-# -- sentences ----------------------------------------------------------------------------------------------------
-
-
 def two_parts(first: float, second: float, seeds: int = 10) -> str:
     """The verdict on a sentence that says of two arms that they are above a third."""
     parts = [higher(), higher(than="c")]
@@ -256,9 +250,6 @@ def test_results_are_json_and_the_same_each_time() -> None:
     assert (stated | {"n": 4, "p_for": None}).items() <= told["parts"][0].items()
 
 
-# -- what cannot be claimed or decided ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("made", "told"),
     [
@@ -286,9 +277,6 @@ def test_what_cannot_be_claimed_or_decided_is_told(made: Any, told: str) -> None
         made()
     assert told in str(error.value)
     assert "\n" not in str(error.value)
-
-
-# -- the tests themselves -----------------------------------------------------------------------------------------
 
 
 def test_p_values_are_those_of_scipys_paired_t_test() -> None:
@@ -372,9 +360,6 @@ def test_the_two_sides_of_a_test_are_one_and_its_mirror_is_the_other_claim(value
     assert (one.p_for, one.p_against) == pytest.approx((other.p_for, other.p_against))
 
 
-# -- how often they err -------------------------------------------------------------------------------------------
-
-
 def simulated(differences: float, n: int = 10, parts: int = 1, shared: float = 0.0, sd: float = 0.0025) -> Any:
     """Differences (SIMULATIONS, parts, n) of that mean; a share of their variance is common to all parts."""
     rng = np.random.default_rng(20240229)
@@ -435,9 +420,6 @@ def test_a_difference_of_half_a_point_is_found_in_ten_seeds_nine_times_in_ten_am
     power = [share(holm(p) <= ALPHA) for p in (above, within)]
     print(f"power: a difference {power[0]:.4f}, an equivalence {power[1]:.4f}")
     assert min(power) > 0.9
-
-
-# -- a printed number among ours ----------------------------------------------------------------------------------
 
 
 def printed(**changes: Any) -> pd.DataFrame:
@@ -531,9 +513,6 @@ def test_misses_are_counted_beside_what_chance_alone_would_give() -> None:
     frame = printed_values(printed(), {("s", "a"): "c"}, *ours(0.90, 0.91, 0.92))
     # Of the accuracies, which are all 0.9, only the printed 0.8 is another; the first loss is 0.5 to our 0.91.
     assert misses(frame) == {"compared": 6, "outside": 3, "by_chance": pytest.approx(0.3)}
-
-
-# -- the studies' claims ------------------------------------------------------------------------------------------
 
 
 def test_every_study_claims_something_and_nothing_is_decided_before_it_runs() -> None:
