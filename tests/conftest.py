@@ -111,7 +111,7 @@ def browser() -> Iterator[Browser]:
         assert "CI" not in os.environ, "CI must install Chromium"
         pytest.skip("no Chromium on this machine: apt-get install chromium")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM)
+        chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM, timeout=240_000)  # ms; a cold start
         yield chromium
         chromium.close()
 

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
 
-PATIENCE = 60_000  # ms; the first page of a fresh server takes its time
+PATIENCE = 240_000  # ms; the first page of a fresh server takes its time
 RUNS = ("16 filters · seed 0", "32 filters · seed 0", "64 filters · seed 0")
 
 

@@ -165,11 +165,11 @@ class TestTheUI:
         (row,) = ui.store.runs().to_dict("records")
         base, asked = f"http://127.0.0.1:{ui.port}", []
         page = browser.new_context().new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(240_000)
         page.on("request", lambda request: asked.append(request.url))
         page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
         page.goto(f"{base}/#/experiments/{row['experiment_id']}/runs/{row['run_id']}?{TRAINING}")
-        expect(page.get_by_text("Does it hold?").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("Does it hold?").first).to_be_visible(timeout=240_000)
         expect(page.get_by_text(f"Arm {MARKUP}, seed 0").first).to_be_visible()
         assert page.locator("img[src='x'], img[src*='127.0.0.1:9'], a[href^='javascript']").count() == 0
         assert asked and [url for url in asked if not url.startswith((base, "data:", "blob:"))] == []

@@ -55,7 +55,7 @@ from tests.support.servers import (
 
 ARMS = ("16 filters", "32 filters")
 LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about half a second an epoch on `data`
-PATIENCE = 60_000  # ms
+PATIENCE = 240_000  # ms
 T = TypeVar("T")
 
 
