@@ -104,12 +104,13 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; a machine without it skips, but CI must have it."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         assert "CI" not in os.environ, "CI must install Chromium"
         pytest.skip("no Chromium on this machine: apt-get install chromium")
+    expect.set_options(timeout=240_000)  # ms, as below: what must be seen is seen at last on a busy machine, too
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=path, args=CHROMIUM, timeout=240_000)  # ms; a cold start
         yield chromium
