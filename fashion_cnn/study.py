@@ -34,8 +34,9 @@ class Study:
             raise StudyError(f"{self.name} has no arms")
         for arm in self.arms:
             if not arm.strip() or len(arm) > LONGEST_NAME or not arm.isprintable():
-                allowed = f"use 1 to {LONGEST_NAME} printable characters on one line"
-                raise StudyError(f"{arm[:40]!r} cannot be an arm's name: {allowed}")
+                raise StudyError(
+                    f"{arm[:40]!r} cannot be an arm's name: use 1 to {LONGEST_NAME} printable characters on one line"
+                )
         for claim in self.claims:
             for arm in claim.arms:
                 if arm not in self.arms:

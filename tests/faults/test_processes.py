@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.exceptions import MlflowException
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.store import recorder
@@ -161,7 +162,15 @@ class Story:
     def heartbeat(self, seconds_ago: float) -> None:
         """Say that the long run gave its last sign of life so long ago."""
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds_ago))
-        self.lab.store().client.set_tag(self.row["SIGINT"]["run_id"], "heartbeat", at)
+        client, until = self.lab.store().client, time.monotonic() + PATIENCE
+        while True:  # the run itself writes meanwhile, and MLflow's client gives up at once where two collide
+            try:
+                client.set_tag(self.row["SIGINT"]["run_id"], "heartbeat", at)
+                return
+            except MlflowException as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
