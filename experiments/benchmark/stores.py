@@ -137,7 +137,7 @@ def _trained(home: Path, task: Task) -> tuple[Any, list[Any]]:
 def _recorded(store: Any, header: Any, events: Sequence[Any], seed: int) -> float:
     """Seconds to send one run to the store: as it begins, and after each event, as the recorder does it."""
     from experiments import STUDIES
-    from fashion_cnn.events import CutDone, Drawn, EpochDone, Started
+    from fashion_cnn.events import CutDone
     from fashion_cnn.store.entries import RunEntry
     from fashion_cnn.store.trajectories import Trajectory
 
@@ -160,16 +160,10 @@ def _recorded(store: Any, header: Any, events: Sequence[Any], seed: int) -> floa
     trajectory.save_run(record)
     seconds = 0.0
     for event in (None, *events):
-        match event:
-            case Started():
-                trajectory.save_started(event)
-            case EpochDone():
-                trajectory.append(event)
-            case Drawn():
-                trajectory.save_sheets(event)
-            case CutDone():
-                trajectory.save_cut(event)
-                trajectory.save_run(replace(record, status="finished", stop_reason="epochs", cut=EPOCHS))
+        if event is not None:
+            trajectory.keep(event)
+        if isinstance(event, CutDone):
+            trajectory.save_run(replace(record, status="finished", stop_reason="epochs", cut=EPOCHS))
         with timer:
             store.send(trajectory)
         seconds += timer.seconds

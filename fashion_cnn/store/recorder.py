@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Failed, Started
+from fashion_cnn.events import CutDone, Event, Failed, Started
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.connection import PATIENCE, StoreBusy, tell_waiting
 from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
@@ -63,23 +63,14 @@ class Recorder:
             TrajectoryError: the event does not continue this trajectory.
             OSError: it could not be written.
         """
-        ended: list[RunEntry] = []
-        match event:
-            case Started():
-                if event.identity != trajectory.header.identity:
-                    raise TrajectoryError(
-                        "the worker found other code, data or environment than the plan was made for; start again"
-                    )
-                trajectory.save_started(event)
-            case EpochDone():
-                trajectory.append(event)
-            case Drawn():
-                trajectory.save_sheets(event)
-            case CutDone():
-                trajectory.save_cut(event)
-                ended = self._settle(trajectory)
-            case Failed():
-                ended = self.end(trajectory, "failed", "error", event.reason, event.traceback)
+        if isinstance(event, Failed):
+            return self.end(trajectory, "failed", "error", event.reason, event.traceback)
+        if isinstance(event, Started) and event.identity != trajectory.header.identity:
+            raise TrajectoryError(
+                "the worker found other code, data or environment than the plan was made for; start again"
+            )
+        trajectory.keep(event)
+        ended = self._settle(trajectory) if isinstance(event, CutDone) else []
         self._sender.notify(trajectory)
         return ended
 

@@ -137,6 +137,18 @@ class Trajectory(RunFiles):
         finally:
             self.release()
 
+    def keep(self, event: Started | EpochDone | Drawn | CutDone) -> None:
+        """Write what a worker said; see the method for its kind."""
+        match event:
+            case Started():
+                self.save_started(event)
+            case EpochDone():
+                self.append(event)
+            case Drawn():
+                self.save_sheets(event)
+            case CutDone():
+                self.save_cut(event)
+
     def save_started(self, event: Started) -> None:
         """Keep what the latest worker said of itself and of the network."""
         write_json(self.folder / "started.json", asdict(event))
