@@ -18,7 +18,7 @@ SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras data studies test soak thorough style check benchmark notebooks ui report lock clean
+.PHONY: help setup extras data studies test soak thorough style check emulated benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,9 @@ style: $(INSTALLED) ## check lint, format, types and the import contracts
 # Not part of `test`: a vulnerability published tomorrow must not stop anyone from testing today's code.
 check: style ## check the style, and the locked packages for known vulnerabilities (needs osv.dev)
 	@$(PYTHON) .ci/audit.py
+
+emulated: setup ## the known answers under emulated processors (needs qemu-user; minutes each)
+	@$(PYTHON) -m fashion_cnn.known_answers --emulated Haswell Skylake-Client EPYC
 
 benchmark: setup ## measure the speed, into experiments/results (an hour or more; ARGS=--scaling for scaling)
 	@$(PYTHON) -m experiments.benchmark --output experiments/results $(ARGS)
@@ -110,9 +113,9 @@ $(INSTALLED): $(PACKAGES) pyproject.toml
 # Where the download reaches no host, a package of Debian and Ubuntu has the same data.
 data: $(INSTALLED)
 	@echo "setup: data set"
-	@$(PYTHON) -m fashion_cnn.data && exit; \
+	@$(PYTHON) -m fashion_cnn.download && exit; \
 	[ -z "$$FASHION_MNIST_DIR" ] && command -v apt-get >/dev/null && [ -n "$(SUDO)" -o "$$(id -u)" = 0 ] || exit 2; \
 	echo "setup: data set, from the package dataset-fashion-mnist"; \
 	$(SUDO) apt-get update -qq; \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq dataset-fashion-mnist >/dev/null && \
-	    $(PYTHON) -m fashion_cnn.data
+	    $(PYTHON) -m fashion_cnn.download

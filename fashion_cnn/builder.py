@@ -13,18 +13,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fashion_cnn.environment import KERNELS
+from fashion_cnn.environment import KERNELS, choose
 
-# TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook from here.
-OTHER_KERNELS = "tensorflow" in sys.modules and any(os.environ.get(name) != KERNELS[name] for name in KERNELS)
+# TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook here.
+CHOSEN = KERNELS[choose(None).arithmetic]
+OTHER_KERNELS = "tensorflow" in sys.modules and any(os.environ.get(name) != CHOSEN[name] for name in CHOSEN)
 if not OTHER_KERNELS:
-    os.environ.update(KERNELS)
+    os.environ.update(CHOSEN)
 
 import keras  # noqa: E402
 
 from fashion_cnn import models, training  # noqa: E402
+from fashion_cnn.callbacks import StopAtLoss, train  # noqa: E402
 from fashion_cnn.config import ConfigError, RunConfig, check_seed  # noqa: E402
-from fashion_cnn.data import Dataset, load_dataset  # noqa: E402
+from fashion_cnn.data import Dataset  # noqa: E402
+from fashion_cnn.download import load_dataset  # noqa: E402
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]
 
@@ -89,7 +92,7 @@ class ModelBuilder:
         self._training = _checked("training", training_images, training_labels)
         self._testing = _checked("testing", testing_images, testing_labels)
         self._model: keras.Sequential | None = None
-        self._callback: training.StopAtLoss | None = None
+        self._callback: StopAtLoss | None = None
 
     @property
     def model(self) -> keras.Sequential:
@@ -100,10 +103,10 @@ class ModelBuilder:
         return self._model
 
     @property
-    def callback(self) -> training.StopAtLoss:
+    def callback(self) -> StopAtLoss:
         """What stops the training below `callback_loss`, made at the first use; `fit` has it if `use_callback`."""
         if self._callback is None:
-            self._callback = training.StopAtLoss(self._callback_loss)
+            self._callback = StopAtLoss(self._callback_loss)
         return self._callback
 
     def print_summary(self) -> None:
@@ -129,7 +132,7 @@ class ModelBuilder:
         history = keras.callbacks.History()
         stop = [self.callback] if self.config.callback_loss is not None else []
         last = trainer.epoch + self.config.epochs
-        for epoch in training.train(trainer, last, [history, *stop, *callbacks]):
+        for epoch in train(trainer, last, [history, *stop, *callbacks]):
             print(
                 f"Epoch {epoch.epoch}/{last} - {epoch.seconds:.1f}s"
                 f" - loss: {epoch.loss:.4f} - accuracy: {epoch.accuracy:.4f}"

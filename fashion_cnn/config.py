@@ -34,8 +34,16 @@ class Cut(NamedTuple):
     """`epochs` (all were trained) or `callback` (the training loss fell below `callback_loss`)."""
 
 
-def _setting(default: Any, help: str, **metadata: Any) -> Any:
-    return field(default=default, metadata={"help": help, **metadata})
+def _setting(default: Any, *, help: str, later: bool = False, **metadata: Any) -> Any:
+    """A field of a config.
+
+    Args:
+        default: its value where none is given.
+        help: for the command line; changes no identity.
+        later: whether it was added when runs had been recorded without it.
+        **metadata: `choices`, or `low` and `high`, both included.
+    """
+    return field(default=default, metadata={"help": help, "later": later, **metadata})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,32 +57,32 @@ class RunConfig:
         ConfigError: a value of another type, out of range, or a depth that does not fit the image.
     """
 
-    model: str = _setting("cnn", "which network", choices=("dense", "cnn"))
-    filters: int | None = _setting(32, "filters of each convolution (cnn)", low=1, high=1024)
+    model: str = _setting("cnn", help="which network", choices=("dense", "cnn"))
+    filters: int | None = _setting(32, help="filters of each convolution (cnn)", low=1, high=1024)
     additional_convolutions: int | None = _setting(
-        1, "convolution and pooling pairs besides the first (cnn)", low=0, high=64
+        1, help="convolution and pooling pairs besides the first (cnn)", low=0, high=64
     )
     padding: str | None = _setting(
         "valid",
-        "valid: a convolution trims the border; same: it keeps the size (cnn)",
+        help="valid: a convolution trims the border; same: it keeps the size (cnn)",
         choices=("valid", "same"),
     )
-    dense_units: int = _setting(128, "units of the hidden dense layer", low=1, high=65536)
-    epochs: int = _setting(10, "times the training images are gone through, at most", low=1, high=10_000)
+    dense_units: int = _setting(128, help="units of the hidden dense layer", low=1, high=65536)
+    epochs: int = _setting(10, help="times the training images are gone through, at most", low=1, high=10_000)
     callback_loss: float | None = _setting(
         None,
-        "stop after the first epoch whose training loss is below this (none: never)",
+        help="stop after the first epoch whose training loss is below this (none: never)",
         low=0.0,
         high=math.inf,
     )
-    batch_size: int = _setting(32, "images per training step", low=1, high=60_000)
-    learning_rate: float = _setting(0.001, "of Adam", low=1e-12, high=1e3)
+    batch_size: int = _setting(32, help="images per training step", low=1, high=60_000)
+    learning_rate: float = _setting(0.001, help="of Adam", low=1e-12, high=1e3)
     order: str = _setting(
         "fresh",
-        "fresh: a new order of the images each epoch; frozen: the first epoch's in every one",
+        help="fresh: a new order of the images each epoch; frozen: the first epoch's in every one",
         choices=("fresh", "frozen"),
     )
-    threads: int = _setting(1, "threads of one run (another number gives other bits)", low=1, high=1024)
+    threads: int = _setting(1, help="threads of one run (another number gives other bits)", low=1, high=1024)
 
     def __post_init__(self) -> None:
         """Bring numbers to one form, empty what the dense network does not have, and check each field."""
@@ -94,8 +102,15 @@ class RunConfig:
             feature_map_sizes(self)
 
     def canonical(self) -> dict[str, Any]:
-        """All fields by name, in sorted order: what the hashes are taken of."""
-        return dict(sorted(asdict(self).items()))
+        """The fields by name, in sorted order: what the hashes are taken of.
+
+        A field that was added later is left out at its default, so that adding one changes no hash.
+        """
+        return {
+            name: value
+            for name, value in sorted(asdict(self).items())
+            if not FIELDS[name].metadata["later"] or value != FIELDS[name].default
+        }
 
     def params(self) -> dict[str, str]:
         """All fields as text, as they are logged; None is `none`."""

@@ -1,4 +1,4 @@
-"""Find, download, verify and load Fashion-MNIST.
+"""Verify and load Fashion-MNIST.
 
 Fashion-MNIST is 60,000 training and 10,000 test images of clothes in ten classes, 28x28 grey pixels each
 (Xiao, Rasul, Vollgraf 2017, arXiv:1708.07747; MIT licence, Zalando SE). It comes as four gzipped files in the
@@ -9,8 +9,6 @@ Nothing is used that does not match it. A small made-up set in the same format, 
 label file, `MADE_UP.json`, that gives its name, counts and hashes:
 
     {"name": str, "files": {"train-images-idx3-ubyte": sha256, ...}, "train": int, "test": int}
-
-`python -m fashion_cnn.data` finds or downloads the data, verifies it, and prints its folder and SHA-256.
 """
 
 from __future__ import annotations
@@ -21,21 +19,17 @@ import math
 import os
 import re
 import struct
-import sys
-import urllib.request
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
-from urllib.error import HTTPError
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    pass
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -51,13 +45,9 @@ CLASS_NAMES: Final = (
     "Bag",
     "Ankle boot",
 )
-BASE_URL: Final = "https://storage.googleapis.com/tensorflow/tf-keras-datasets/"  # where Keras gets it
-DEBIAN_FOLDER: Final = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
 MADE_UP_LABEL: Final = "MADE_UP.json"
 
 _LABEL_LIMIT = 64 * 1024
-_CHUNK = 64 * 1024
-_TIMEOUT_SECONDS = 30
 
 
 class DataError(ValueError):
@@ -112,13 +102,6 @@ FASHION_MNIST: Final = Expected(
     },
 )
 FASHION_MNIST_SHA256: Final = FASHION_MNIST.sha256
-
-_FILES = tuple(f"{name}.gz" for name in FASHION_MNIST.file_sha256)
-_THREE_WAYS = (
-    "there are three ways to get it: set FASHION_MNIST_DIR or --data-dir to a folder that holds "
-    f"{', '.join(_FILES)}; or run `apt-get install dataset-fashion-mnist` (Debian, Ubuntu); "
-    f"or connect to the internet and let it download from {BASE_URL}"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,31 +159,6 @@ class Dataset:
         )
 
 
-def find(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
-    """Find the folder that holds the four files; nothing is read yet.
-
-    The first of: `data_dir`; the variable FASHION_MNIST_DIR; the Keras cache (`datasets/fashion-mnist` in
-    KERAS_HOME or `~/.keras`); the Debian package's folder. The last two count only with all four files.
-
-    Args:
-        data_dir: A folder that is used whatever else there is.
-
-    Returns:
-        The folder, or None if there is none.
-
-    Raises:
-        DataError: The folder given by `data_dir` or FASHION_MNIST_DIR is none, or lacks a file.
-    """
-    if data_dir is not None:
-        return _given(Path(data_dir), "the data folder")
-    if variable := os.environ.get("FASHION_MNIST_DIR"):
-        return _given(Path(variable), "the folder of FASHION_MNIST_DIR")
-    for folder in (_keras_cache(), DEBIAN_FOLDER):
-        if all(os.path.exists(folder / file) for file in _FILES):
-            return folder
-    return None
-
-
 def load(folder: str | os.PathLike[str]) -> Dataset:
     """Read and verify the four files of a folder.
 
@@ -216,7 +174,7 @@ def load(folder: str | os.PathLike[str]) -> Dataset:
     """
     folder = Path(folder)
     expected = _expected_in(folder)
-    arrays = {name: _load_file(folder / f"{name}.gz", name, expected) for name in expected.file_sha256}
+    arrays = {name: load_file(folder / f"{name}.gz", name, expected) for name in expected.file_sha256}
     return Dataset(
         train_images=arrays["train-images-idx3-ubyte"],
         train_labels=arrays["train-labels-idx1-ubyte"],
@@ -229,93 +187,13 @@ def load(folder: str | os.PathLike[str]) -> Dataset:
     )
 
 
-def load_dataset(data_dir: str | os.PathLike[str] | None = None, *, download: bool = True) -> Dataset:
-    """Find the data, else download it into the Keras cache; then verify and load it.
-
-    Args:
-        data_dir: A folder that is used whatever else there is (see `find`).
-        download: Whether to download what is not found.
-
-    Returns:
-        The whole set, as `load` gives it.
-
-    Raises:
-        DataError: The data was not found (then the message gives the three ways to get it) or not good.
-    """
-    return load(_find_or_download(data_dir, may_download=download))
-
-
-def download(folder: Path, base_url: str = BASE_URL, expected: Expected = FASHION_MNIST) -> None:
-    """Download the files that a folder lacks.
-
-    Any number of processes may call this at once: one downloads, the others wait for it. A file appears under
-    its name only when it is whole and verified. One that is there is never replaced, be it good or bad.
-
-    Args:
-        folder: Where to put the files; made if it is not there.
-        base_url: The http(s) address, up to the file names.
-        expected: What the files must be.
-
-    Raises:
-        DataError: A file could not be downloaded, written or verified, or one that is there is bad.
-    """
-    from filelock import FileLock
-
-    files = {name: folder / f"{name}.gz" for name in expected.file_sha256}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".download.lock"), _progress() as progress:
-            for path in files.values():
-                _part(path).unlink(missing_ok=True)  # of a download that was killed
-            for name, path in files.items():
-                if os.path.lexists(path):
-                    _load_file(path, name, expected)
-                else:
-                    _download_file(base_url + path.name, path, name, expected, progress)
-    except OSError as error:
-        raise DataError(
-            f"{str(folder)!r} cannot take the download: {_reason(error)}; it must be a folder to write to"
-        ) from error
-
-
-def _given(folder: Path, called: str) -> Path:
-    """The folder that the user named, if it has the four files."""
-    remedy = f"give a folder that holds {', '.join(_FILES)}"
-    try:
-        missing = sorted(set(_FILES) - set(os.listdir(folder)))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{called}, {str(folder)!r}, cannot be read: {_reason(error)}; {remedy}") from error
-    if missing:
-        raise DataError(f"{called}, {str(folder)!r}, lacks {', '.join(missing)}; {remedy}")
-    return folder
-
-
-def _keras_cache() -> Path:
-    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
-    return Path(home, "datasets", "fashion-mnist")
-
-
-def _find_or_download(data_dir: str | os.PathLike[str] | None, *, may_download: bool) -> Path:
-    folder = find(data_dir)
-    if folder is not None:
-        return folder
-    if not may_download:
-        raise DataError(f"Fashion-MNIST was not found; {_THREE_WAYS}")
-    folder = _keras_cache()
-    try:
-        download(folder)
-    except DataError as error:
-        raise DataError(f"Fashion-MNIST was not found nor downloaded ({error}); {_THREE_WAYS}") from error
-    return folder
-
-
 def _expected_in(folder: Path) -> Expected:
     """What the folder must hold: the made-up set of its label, or Fashion-MNIST."""
     label = folder / MADE_UP_LABEL
     if not os.path.lexists(label):
         return FASHION_MNIST
     try:
-        return _parse_label(_read(label, _LABEL_LIMIT))
+        return _parse_label(read_file(label, _LABEL_LIMIT))
     except DataError as error:
         raise DataError(
             f"{str(label)!r}, the label of a made-up data set, {error}; make the set anew, "
@@ -349,10 +227,10 @@ def _is_sha256(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
-def _load_file(path: Path, name: str, expected: Expected) -> Bytes:
+def load_file(path: Path, name: str, expected: Expected) -> Bytes:
     """Read and verify one file of a folder; a fault names the file."""
     try:
-        return _verified(_read(path, _gzip_limit(expected.size(name))), name, expected)
+        return verified(read_file(path, gzip_limit(expected.size(name))), name, expected)
     except DataError as error:
         raise DataError(
             f"{str(path)!r} {error}; put a good copy in its place (or, in the Keras cache, delete it: "
@@ -360,7 +238,7 @@ def _load_file(path: Path, name: str, expected: Expected) -> Bytes:
         ) from error
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_file(path: Path, limit: int) -> bytes:
     """The bytes of a regular file, up to one byte more than `limit`: enough to see that it is too long."""
     # A pipe in the file's place would be waited for without end: look before opening.
     if os.path.exists(path) and not os.path.isfile(path):
@@ -369,10 +247,10 @@ def _read(path: Path, limit: int) -> bytes:
         with open(path, "rb") as file:
             return file.read(limit + 1)
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read: {_reason(error)}") from error
+        raise DataError(f"cannot be read: {reason_of(error)}") from error
 
 
-def _verified(raw: bytes, name: str, expected: Expected) -> Bytes:
+def verified(raw: bytes, name: str, expected: Expected) -> Bytes:
     """Decompress one IDX file and check it from the outside in: the first fault found is the telling one."""
     shape, size = expected.shape(name), expected.size(name)
     header = struct.Struct(f">{1 + len(shape)}I")
@@ -396,7 +274,7 @@ def _verified(raw: bytes, name: str, expected: Expected) -> Bytes:
     return array
 
 
-def _gzip_limit(size: int) -> int:
+def gzip_limit(size: int) -> int:
     """More bytes than the gzip file of `size` bytes ever has, however badly they compress."""
     return size + size // 8 + 4096
 
@@ -411,7 +289,7 @@ def _gunzip(raw: bytes, size: int) -> bytes:
     except zlib.error as error:
         raise DataError(f"is a damaged gzip file: {error}") from error
     if not stream.eof and len(content) <= size:
-        fault = "a truncated" if len(raw) <= _gzip_limit(size) else "an endless"
+        fault = "a truncated" if len(raw) <= gzip_limit(size) else "an endless"
         raise DataError(f"is {fault} gzip file, with {len(content)} of {size} bytes when decompressed")
     if stream.unused_data:
         raise DataError("goes on after the end of its gzip stream; one stream is allowed")
@@ -431,77 +309,6 @@ def _check_header(header: tuple[int, ...], shape: tuple[int, ...]) -> None:
         raise DataError(f"has {count} {kind}; {shape[0]} are expected")
 
 
-def _download_file(url: str, path: Path, name: str, expected: Expected, progress: Progress) -> None:
-    part = _part(path)
-    limit = _gzip_limit(expected.size(name))
-    try:
-        _save(url, part, limit, progress)
-        _verified(_read(part, limit), name, expected)
-        os.replace(part, path)
-    except DataError as error:
-        raise DataError(f"what {url} sent {error}; try again later") from error
-    except (OSError, ValueError, HTTPException) as error:
-        if isinstance(error, HTTPError):
-            error.close()  # it is the response, too, and would keep the connection
-        raise DataError(f"{url} cannot be saved: {_reason(error)}; try again later") from error
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _part(path: Path) -> Path:
-    """Where a file is downloaded to. One name is enough: only the holder of the lock writes."""
-    return path.with_name(f"{path.name}.part")
-
-
-def _save(url: str, part: Path, limit: int, progress: Progress) -> None:
-    """Write what an address sends, at most `limit` bytes, to a new file and through to the disk."""
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response, open(part, "xb") as file:
-        task = progress.add_task(part.stem, total=response.length)
-        received = 0
-        while chunk := response.read(_CHUNK):
-            received += len(chunk)
-            if received > limit:
-                raise DataError(f"is longer than the {limit} bytes it may have")
-            file.write(chunk)
-            progress.advance(task, len(chunk))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _progress() -> Progress:
-    """A bar per file on standard error, shown if that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-    )
-
-
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the system says of an error, without the file's name."""
     return getattr(error, "strerror", None) or str(error)
-
-
-def main() -> int:
-    """Find or download the data, verify it, and print its folder and SHA-256.
-
-    Returns:
-        The exit status: 0, or 2 with one line on standard error.
-    """
-    try:
-        folder = _find_or_download(None, may_download=True)
-        dataset = load(folder)
-    except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"folder  {folder}\nsha256  {dataset.sha256}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

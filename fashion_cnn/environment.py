@@ -1,7 +1,10 @@
-"""What code, packages and machine a run used.
+"""What a run is computed with: its arithmetic, the libraries and variables that choose bits, and the machine.
 
-The fingerprint holds what can change bits and nothing that cannot: TensorFlow promises the same bits for the same
-hardware and software only. Variables are read by an allow-list, so that no secret ever gets into a record.
+TensorFlow's kernels come from oneDNN, which picks them by the processor's instruction set. Held to AVX2 they gave the
+same bits on every processor that has it: that is the arithmetic `portable`, in which the processor is no part of a
+trajectory's identity. `native` takes this processor's fastest kernels, and the processor is part of the identity.
+
+Variables are read by an allow-list, so that no secret ever gets into a record.
 """
 
 from __future__ import annotations
@@ -12,19 +15,17 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
-PACKAGE = Path(__file__).resolve().parent
-REPOSITORY = PACKAGE.parent
-NUMBER_MODULES = ("config.py", "data.py", "models.py", "training.py")
-LIBRARIES = ("tensorflow", "keras", "numpy")
-# Variables by which TensorFlow, oneDNN, XLA or CUDA choose other kernels, precisions or devices.
-VARIABLES = (
+Arithmetic = Literal["portable", "native"]
+ARITHMETICS: Final[tuple[Arithmetic, ...]] = ("portable", "native")
+LIBRARIES: Final = ("tensorflow", "keras", "numpy")
+VARIABLES: Final = (
     "DNNL_DEFAULT_FPMATH_MODE",
     "DNNL_MAX_CPU_ISA",
     "KERAS_BACKEND",
@@ -42,69 +43,110 @@ VARIABLES = (
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
 )
-# TensorFlow takes oneDNN's kernels by itself on some processors only; on others they halve the time of an epoch.
-KERNELS = {"TF_ENABLE_ONEDNN_OPTS": "1"}
-# Whatever the user's own settings, a diff that `git apply` takes.
-PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
-VECTOR_FLAGS = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
+"""By which TensorFlow, oneDNN, XLA or CUDA choose other kernels, precisions or devices."""
+KERNELS: Final[dict[Arithmetic, dict[str, str]]] = {
+    # TensorFlow takes oneDNN's kernels by itself on some processors only; on others they halve the time of an epoch.
+    "portable": {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "native": {"TF_ENABLE_ONEDNN_OPTS": "1"},
+}
+"""The variables that fix an arithmetic."""
+PORTABLE_FLAGS: Final = ("avx2", "fma")
+"""What a processor must have for the portable arithmetic, as Linux names it."""
+VECTOR_FLAGS: Final = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
 
 
 class EnvironmentFault(RuntimeError):
-    """The environment lacks what was asked for, such as a GPU: one line that says what."""
+    """The environment lacks what was asked for: one line that says what."""
 
 
-def code_sha256(package: Path = PACKAGE) -> str:
-    """Hex SHA-256 over the source of the modules that decide numbers; see `files_sha256`."""
-    return files_sha256(code_files(package))
+@dataclass(frozen=True)
+class Choice:
+    """An arithmetic, and why it is not the portable one."""
+
+    arithmetic: Arithmetic
+    reason: str = ""
 
 
-def code_files(package: Path = PACKAGE) -> dict[str, str]:
-    """The hex SHA-256 of the source of each module that decides numbers."""
-    return {name: hashlib.sha256((package / name).read_bytes()).hexdigest() for name in NUMBER_MODULES}
+def choose(
+    asked: Arithmetic | None,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    variables: Mapping[str, str] | None = None,
+) -> Choice:
+    """The arithmetic of runs: `portable` unless something stands against it. `known_answers` has the last word.
 
+    Args:
+        asked: by the user; None leaves it to the machine.
+        threads: of one run; what is known of the portable arithmetic is of one.
+        device: `cpu` or `gpu`.
+        variables: the user's; by default this process's.
 
-def files_sha256(files: Mapping[str, Any]) -> str:
-    """Hex SHA-256 of some files' names and hashes.
-
-    Of the lines "sha256  name", one per file in sorted order: what `sha256sum config.py … | sha256sum` prints.
+    Raises:
+        EnvironmentFault: `portable` was asked for and cannot be had; says why.
     """
-    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(files.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    if asked == "native":
+        return Choice("native")
+    reason = _against_portable(threads, device, os.environ if variables is None else variables)
+    if reason and asked == "portable":
+        raise EnvironmentFault(f"arithmetic is portable, but {reason}; use --arithmetic native")
+    return Choice("native", reason) if reason else Choice("portable")
 
 
-def worker_variables(variables: Mapping[str, str], device: str) -> dict[str, str]:
-    """The variables of a worker's process: the caller's, with the back end fixed and unasked GPUs hidden.
+def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -> str:
+    """What keeps a run from the portable arithmetic, in words; nothing where nothing does."""
+    _, flags = _processor()
+    lacking = [flag for flag in PORTABLE_FLAGS if flag not in flags]
+    fixed = {**KERNELS["portable"], "KERAS_BACKEND": variables.get("KERAS_BACKEND")}
+    other = [
+        f"{name}={variables[name]}" for name in VARIABLES if variables.get(name, fixed.get(name)) != fixed.get(name)
+    ]
+    if device != "cpu":
+        return f"the device is {device}"
+    if threads != 1:
+        return f"a run has {threads} threads"
+    if platform.machine() not in ("x86_64", "AMD64") or lacking:
+        return f"this processor has no {' and no '.join(flag.upper() for flag in lacking) or 'x86-64 instructions'}"
+    return f"{' and '.join(other)} chooses other kernels" if other else ""
 
-    oneDNN's kernels are chosen unless the caller's variables say otherwise.
+
+def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arithmetic) -> dict[str, str]:
+    """The variables of a worker's process: the caller's, with arithmetic and back end fixed, and unasked GPUs hidden.
+
+    Under `native` the caller's own choice of kernels stands.
     """
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
-    return {**KERNELS, **variables, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    given = {**variables, **KERNELS["portable"]} if arithmetic == "portable" else {**KERNELS["native"], **variables}
+    return {**given, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
-def fingerprint(threads: int, device: str = "cpu", variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+def fingerprint(
+    threads: int, device: str = "cpu", arithmetic: Arithmetic = "portable", variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """What can change a run's bits, besides config, seed, data and code; without importing TensorFlow.
 
     Args:
         threads: of one run.
         device: `cpu` or `gpu`.
-        variables: of the worker's process; by default this process's.
+        arithmetic: of the run.
+        variables: the user's; by default this process's.
 
     Returns:
-        JSON values: versions of Python, the libraries and the C library, the processor and its vector flags, the
-        threads, the allow-listed variables, and for `gpu` the device and its driver.
+        JSON values: the arithmetic, versions of the libraries and the C library, threads, the allow-listed variables;
+        under `native` the processor and its vector flags, and for `gpu` the device and its driver.
 
     Raises:
-        EnvironmentFault: device is gpu and no GPU answers.
+        EnvironmentFault: device is gpu and none answers.
     """
-    given = worker_variables(os.environ if variables is None else variables, device)
-    model, flags = _processor()
+    given = worker_variables(os.environ if variables is None else variables, device, arithmetic)
+    processor, flags = _processor()
+    own = {"processor": processor, "vector_flags": flags} if arithmetic == "native" else {}
     return {
-        "python": platform.python_version(),
+        "arithmetic": arithmetic,
         **{library: _version(library) for library in LIBRARIES},
         "c_library": " ".join(platform.libc_ver()).strip() or platform.system(),
         "machine": platform.machine(),
-        "processor": model,
-        "vector_flags": flags,
+        **own,
         "threads": threads,
         "device": device if device == "cpu" else _gpu(),
         "variables": {name: given[name] for name in VARIABLES if name in given},
@@ -117,6 +159,44 @@ def fingerprint_sha256(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def machine() -> dict[str, Any]:
+    """The machine as a record describes it beside its identity: nothing of it changes a portable run's bits.
+
+    Returns:
+        JSON values: `python`, `processor`, `vector_flags`, `caches` (bytes as Linux writes them, by level and type),
+        `cores` that this process may use, `kernel`, `memory_mib` and `load` (processes, over the last minute); what
+        the system does not tell is None.
+    """
+    processor, flags = _processor()
+    caches = {}
+    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        with suppress(OSError):
+            level, kind, size = ((cache / name).read_text().strip() for name in ("level", "type", "size"))
+            caches[f"L{level} {kind.lower()}"] = size
+    memory = load = None
+    with suppress(OSError, ValueError, AttributeError):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    with suppress(OSError):
+        load = round(os.getloadavg()[0], 2)
+    return {
+        "python": platform.python_version(),
+        "processor": processor,
+        "vector_flags": flags,
+        "caches": caches,
+        "cores": cores(),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "memory_mib": memory,
+        "load": load,
+    }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _version(distribution: str) -> str:
     try:
         return metadata.version(distribution)
@@ -125,7 +205,7 @@ def _version(distribution: str) -> str:
 
 
 def _processor() -> tuple[str, list[str]]:
-    """The processor's model and its vector flags, sorted; outside Linux there are no flags to read."""
+    """The processor's model and its vector flags, sorted; Linux tells both, elsewhere the model must do."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -154,84 +234,5 @@ def _gpu() -> str:
 
 def packages() -> list[str]:
     """Every installed distribution as `name==version`, sorted."""
-    installed = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(installed)]
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """The repository's state: which commit, and what differs from it."""
-
-    commit: str
-    """Hex; `unknown` outside a git checkout."""
-    dirty: bool
-    """Whether the package, the scripts or the lock differ from the commit."""
-    diff: str
-    """Of tracked files among these; empty where clean."""
-    remote: str | None = None
-    """Where others find it, without credentials; None without a remote, or where the remote is a folder."""
-
-
-def checkout(repository: Path = REPOSITORY) -> Checkout:
-    """The state of the repository by git; untracked files count as dirty but are not in the diff."""
-    paths = ["fashion_cnn", "experiments", "requirements.lock", ":(exclude)experiments/results"]
-    commit = _git(repository, "rev-parse", "HEAD")
-    if commit is None:
-        return Checkout("unknown", dirty=False, diff="")
-    status = _git(repository, "status", "--porcelain", "--", *paths)
-    diff = _git(repository, "diff", "HEAD", *PLAIN_DIFF, "--", *paths) if status else ""
-    return Checkout(commit.strip(), bool(status), diff or "", _remote(repository))
-
-
-def _remote(repository: Path) -> str | None:
-    """The address of `origin`, or else of the first remote, as configured: git's rewriting rules may hold tokens."""
-    names = (_git(repository, "remote") or "").split()
-    name = "origin" if "origin" in names else next(iter(names), None)
-    address = name and _git(repository, "config", "--get", f"remote.{name}.url")
-    return without_credentials(address.strip()) if address else None
-
-
-def without_credentials(address: str) -> str | None:
-    """A repository's address without user, password, query and fragment.
-
-    `https://user:token@host/path?key=…` and git's short form `user@host:path` are both understood. None for a
-    folder's address, and for one whose parts cannot be identified for sure.
-    """
-    url = re.fullmatch(r"(?!file:)([a-z][a-z0-9+.-]*://)(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?", address)
-    if url:
-        return url[1] + url[2]
-    short = re.fullmatch(r"(?:[^/\\]*@)?([^@:/\\]{2,}:[^@:/][^@:]*)", address)
-    return short[1] if short else None
-
-
-def sources(commit: str, diff: str, repository: Path = REPOSITORY) -> dict[str, str] | None:
-    """The modules that decide numbers, by name, as a commit and a diff on top of it have them.
-
-    Returns:
-        Their text, or None where the repository does not have the commit, or the diff does not fit it.
-    """
-    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder, "fashion_cnn")
-        package.mkdir()
-        for name in NUMBER_MODULES:
-            text = _git(repository, "show", "--no-textconv", f"{commit}:fashion_cnn/{name}")
-            if text is None:
-                return None
-            (package / name).write_text(text, encoding="utf-8")
-        wanted = [f"--include=fashion_cnn/{name}" for name in NUMBER_MODULES]
-        if diff:
-            Path(folder, "diff").write_text(diff, encoding="utf-8")
-            if _git(Path(folder), "apply", *wanted, "diff") is None:
-                return None
-        return {name: (package / name).read_text(encoding="utf-8") for name in NUMBER_MODULES}
-
-
-def _git(repository: Path, *arguments: str) -> str | None:
-    # A checkout made by another user is refused by git unless it is named safe.
-    command = ["git", "-c", f"safe.directory={repository}", "-C", str(repository), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
+    found = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
+    return [f"{name}=={version}" for name, version in sorted(found)]

@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 import math
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from fashion_cnn.config import RunConfig
-from fashion_cnn.events import State
+from fashion_cnn.evaluation import scores
 from fashion_cnn.models import build
-from fashion_cnn.timing import Timer
+from fashion_cnn.state import State
+from fashion_cnn.step import compiled_epoch
 
 EVALUATION_BATCH = 500  # fixed, because another batch size may round otherwise
-BATCH_HOOKS = (
-    *("on_batch_begin", "on_batch_end"),
-    *("on_train_batch_begin", "on_train_batch_end"),
-    *("on_test_batch_begin", "on_test_batch_end"),
-    *("on_predict_batch_begin", "on_predict_batch_end"),
-)
 
 
 class TrainingError(RuntimeError):
@@ -150,10 +145,11 @@ class Trainer:
             seed: of the run.
             images: (n, 28, 28) or (n, 28, 28, 1), integers in 0..255 or floats in 0..1.
             labels: (n,), whole numbers in 0..9.
-            model: a compiled model to train in place of a new one.
+            model: a compiled sequential model to train in place of a new one, with a softmax at its end.
 
         Raises:
-            TrainingError: images of another shape or range, or not as many labels.
+            TrainingError: images of another shape or range, not as many labels, or a network that a state cannot
+                hold.
         """
         pixels, labels = as_pixels(images), np.asarray(labels)
         if labels.shape != (len(pixels),):
@@ -162,14 +158,15 @@ class Trainer:
         self.model = build(config, seed) if model is None else model
         self.model.optimizer.build(self.model.trainable_variables)
         self._images = len(pixels)
-        with Timer(emit=None) as timer:
-            self._train = _compiled_epoch(self.model, tf.constant(pixels), tf.constant(labels, tf.int32), config)
-            self._predict = tf.function(
-                lambda batch: self.model(batch, training=False),
-                input_signature=[tf.TensorSpec((None, 28, 28, 1), tf.float32)],
-            )
-            self._predict(tf.constant(pixels[:1]))
-        self.trace_seconds = timer.seconds
+        start = time.perf_counter()
+        self._train = compiled_epoch(self.model, tf.constant(pixels), tf.constant(labels, tf.int32), config.batch_size)
+        self._predict = tf.function(
+            lambda batch: self.model(batch, training=False),
+            input_signature=[tf.TensorSpec((None, 28, 28, 1), tf.float32)],
+        )
+        self._predict(tf.constant(pixels[:1]))
+        self.trace_seconds = time.perf_counter() - start
+        self._check_saved()
 
     def train_epoch(self) -> Epoch:
         """Train the next epoch, in its keyed order.
@@ -178,30 +175,23 @@ class Trainer:
             TrainingError: the training loss is not a finite number any more.
         """
         order = tf.constant(epoch_order(self.seed, self.epoch + 1, self._images, self.config.order))
-        with Timer(emit=None) as timer:
-            loss, correct = (float(total) for total in self._train(order))
+        start, cpu_start = time.perf_counter(), time.process_time()
+        loss, correct = (float(total) for total in self._train(order))
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         self.epoch += 1
         loss, accuracy = loss / self._images, correct / self._images
         if not math.isfinite(loss):
             raise TrainingError(f"the training loss became {loss} in epoch {self.epoch}")
-        return Epoch(self.epoch, loss, accuracy, timer.seconds, timer.cpu_seconds)
+        return Epoch(self.epoch, loss, accuracy, seconds, cpu_seconds)
 
     def evaluate(self, images: NDArray[Any], labels: NDArray[Any]) -> Evaluation:
         """The present state's loss and accuracy on other images, shaped as those it was made with."""
         pixels = as_pixels(images)
-        with Timer(emit=None) as timer:
-            probabilities = np.concatenate(
-                [
-                    self._predict(tf.constant(pixels[start : start + EVALUATION_BATCH])).numpy()
-                    for start in range(0, len(pixels), EVALUATION_BATCH)
-                ]
-            )
-            # Keras clips to its epsilon before the logarithm, so that a sure mistake costs 16.1, not infinity.
-            epsilon = keras.config.epsilon()
-            told = np.clip(probabilities[np.arange(len(labels)), labels].astype(np.float64), epsilon, 1 - epsilon)
-            loss = float(-np.log(told).mean())
-            accuracy = float((probabilities.argmax(axis=1) == labels).mean())
-        return Evaluation(loss, accuracy, probabilities, timer.seconds)
+        start = time.perf_counter()
+        batches = [pixels[first : first + EVALUATION_BATCH] for first in range(0, len(pixels), EVALUATION_BATCH)]
+        probabilities = np.concatenate([self._predict(tf.constant(batch)).numpy() for batch in batches])
+        found = scores(probabilities, labels)
+        return Evaluation(found.loss, found.accuracy, probabilities, time.perf_counter() - start)
 
     def state(self) -> State:
         """A copy of the present state."""
@@ -228,7 +218,20 @@ class Trainer:
         self.epoch = state.epoch
 
     def _weights(self) -> dict[str, Any]:
-        return {f"{layer.name}/{variable.name}": variable for layer in self.model.layers for variable in layer.weights}
+        """Every variable of the network, one that no gradient reaches, such as a dropout's generator, too."""
+        return {
+            f"{layer.name}/{variable.name}": variable for layer in self.model.layers for variable in layer.variables
+        }
+
+    def _check_saved(self) -> None:
+        """Raises a TrainingError where training depends on a variable that a state would not hold."""
+        saved = [variable.value for variable in (*self._weights().values(), *self.model.optimizer.variables)]
+        used = self._train.get_concrete_function().graph.variables
+        if lost := sorted({variable.name for variable in used if all(variable is not one for one in saved)}):
+            raise TrainingError(
+                f"the network cannot be trained: a state would not hold {', '.join(lost)}, so that a training that was "
+                "interrupted would end otherwise; use layers that keep their variables as Keras' own do"
+            )
 
     def native_model(self) -> bytes:
         """The network as a native `.keras` file: these weights, compiled with an optimizer at its start.
@@ -262,93 +265,3 @@ class Trainer:
         view = keras.Model(self.model.inputs, [layer.output for layer in layers])
         outputs = view(tf.constant(as_pixels(images)), training=False)
         return {layer.name: output.numpy() for layer, output in zip(layers, outputs, strict=True)}
-
-
-def _compiled_epoch(model: Any, pixels: Any, labels: Any, config: RunConfig) -> Any:
-    """The function (order, int32, (n,)) -> (sum of losses, number right), traced and warmed up on no images."""
-    cross_entropy = keras.losses.SparseCategoricalCrossentropy()
-    variables = model.trainable_variables
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])
-    def epoch(order: Any) -> tuple[Any, Any]:
-        images = tf.shape(order)[0]
-        loss_sum, correct = tf.zeros((), tf.float64), tf.zeros((), tf.int32)
-        for start in tf.range(0, images, config.batch_size):
-            chosen = order[start : tf.minimum(start + config.batch_size, images)]
-            truth = tf.gather(labels, chosen)
-            with tf.GradientTape() as tape:
-                probabilities = model(tf.gather(pixels, chosen), training=True)
-                loss = cross_entropy(truth, probabilities)
-            gradients = tape.gradient(loss, [variable.value for variable in variables])
-            model.optimizer.apply(gradients, variables)
-            loss_sum += tf.cast(loss, tf.float64) * tf.cast(tf.size(chosen), tf.float64)
-            answers = tf.argmax(probabilities, axis=1, output_type=tf.int32)
-            correct += tf.reduce_sum(tf.cast(answers == truth, tf.int32))
-        return loss_sum, correct
-
-    epoch(tf.zeros((0,), tf.int32))
-    return epoch
-
-
-def train(trainer: Trainer, epochs: int, callbacks: Sequence[Any] = ()) -> Iterator[Epoch]:
-    """Train epoch by epoch, from the trainer's state up to an epoch, calling Keras callbacks in between.
-
-    Args:
-        trainer: its state moves on.
-        epochs: the last epoch, counted from 1.
-        callbacks: Keras callbacks. Their train and epoch hooks are called, with `loss` and `accuracy`; setting
-            `model.stop_training` ends the training.
-
-    Yields:
-        Each epoch, after the callbacks have seen it.
-
-    Raises:
-        TrainingError: a callback has batch hooks, which a compiled epoch cannot call.
-    """
-    for callback in callbacks:
-        for hook in BATCH_HOOKS:
-            method = getattr(callback, hook, None)  # its class' or, as LambdaCallback has it, its own
-            if getattr(method, "__func__", method) is not getattr(keras.callbacks.Callback, hook):
-                raise TrainingError(
-                    f"{type(callback).__name__}.{hook} cannot be called: an epoch is one compiled call. "
-                    "Use epoch hooks, or Keras' own model.fit"
-                )
-    hooks = keras.callbacks.CallbackList(list(callbacks), model=trainer.model, epochs=epochs)
-    trainer.model.stop_training = False
-    hooks.on_train_begin()
-    logs: dict[str, float] = {}
-    while trainer.epoch < epochs and not trainer.model.stop_training:
-        hooks.on_epoch_begin(trainer.epoch)
-        epoch = trainer.train_epoch()
-        logs = {"loss": epoch.loss, "accuracy": epoch.accuracy}
-        hooks.on_epoch_end(epoch.epoch - 1, logs)
-        yield epoch
-    hooks.on_train_end(logs)
-
-
-class StopAtLoss(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """Stops after the first epoch whose training loss is below a value, and says so; works in `model.fit`, too.
-
-    Attributes:
-        loss: the value to fall below.
-        stopped_epoch: the last epoch trained, counted from 1, where it stopped; else None.
-    """
-
-    def __init__(self, loss: float) -> None:
-        """Stop below this training loss."""
-        super().__init__()
-        self.loss = loss
-        self.stopped_epoch: int | None = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Forget an earlier training's stop."""
-        self.stopped_epoch = None
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Stop if the loss is below the value. Keras counts this epoch from 0."""
-        loss = (logs or {}).get("loss", math.inf)
-        if loss < self.loss:
-            self.stopped_epoch = epoch + 1
-            self.model.stop_training = True
-            epochs = "1 epoch" if epoch == 0 else f"{epoch + 1} epochs"
-            print(f"Stopped after {epochs}: training loss {loss:.4f} is below {self.loss:g}")

@@ -33,7 +33,8 @@ from fashion_cnn import figures
 from fashion_cnn.builder import ModelBuilder
 from fashion_cnn.claims import MEASURES
 from fashion_cnn.config import CNN, DENSE, feature_map_sizes
-from fashion_cnn.data import CLASS_NAMES, load_dataset
+from fashion_cnn.data import CLASS_NAMES
+from fashion_cnn.download import load_dataset
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.models import build

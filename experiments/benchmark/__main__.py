@@ -15,9 +15,11 @@ from pathlib import Path
 from experiments.benchmark import parts, scaling, sides, stores
 from experiments.benchmark.page import as_json, check_output, ratios, show, write
 from experiments.benchmark.task import Figures, Task
+from fashion_cnn.checkout import checkout
 from fashion_cnn.config import nearest
-from fashion_cnn.data import DataError, find, load_dataset
-from fashion_cnn.environment import LIBRARIES, checkout, fingerprint, packages
+from fashion_cnn.data import DataError
+from fashion_cnn.download import find, load_dataset
+from fashion_cnn.environment import LIBRARIES, fingerprint, packages
 from fashion_cnn.store.files import Unwritable
 
 SIDES = sides.SIDES | stores.SIDES

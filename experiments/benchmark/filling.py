@@ -12,8 +12,9 @@ from experiments import STUDIES
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.environment import code_files, files_sha256, fingerprint, packages
+from fashion_cnn.environment import fingerprint, packages
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, Record, hashes_text, network_texts, texts
+from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
 IMAGES = 1000  # of each class, tested

@@ -85,6 +85,7 @@ def _epoch_sections(part: Figures) -> list[Section]:
     low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
     notes = [
         f"fit: Keras' as it comes; tuned: fit with oneDNN's kernels and {part['steps_per_call']} steps a call; "
+        "ours: our step in the portable arithmetic; native: in the native one; "
         "torch: PyTorch, a plain eager loop; images/s by wall time, GFLOP/s by CPU time",
         f"The limit: {middle:.1f} GFLOP/s ({low:.1f} to {high:.1f}), a product of two float32 matrices of "
         f"{limit['size']:,} x {limit['size']:,} by TensorFlow on one thread, the best of {limit['calls']} calls in "

@@ -30,7 +30,7 @@ OURS = "order_study"  # the study that is not in the post
 
 def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
     """The sides and the limit in turn, again and again: medians, spreads, and the ratios of medians."""
-    sides = ["fit", "tuned", "ours", *(["torch"] if find_spec("torch") else [])]
+    sides = ["fit", "tuned", "ours", "native", *(["torch"] if find_spec("torch") else [])]
     clocks = ("cpu_seconds", "seconds")
     measured: dict[str, list[Figures]] = {side: [] for side in (*sides, "limit")}
     for number in range(options.repeats):

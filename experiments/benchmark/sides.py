@@ -182,6 +182,7 @@ SIDES: dict[str, Callable[[Task], Figures]] = {
     "fit": _fit,
     "tuned": _tuned,
     "ours": _ours,
+    "native": _ours,
     "torch": _torch,
     "limit": _limit,
     "worker": _worker,

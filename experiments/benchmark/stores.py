@@ -100,7 +100,7 @@ def _opened(task: Task, home: Path) -> Any:
         MeasurementError: it holds runs already.
         StoreError: it does not answer.
     """
-    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.store.address import Address, resolve
     from fashion_cnn.store.tracking import Store
 

@@ -19,7 +19,7 @@ from fashion_cnn.terminal import complain, silence
 if TYPE_CHECKING:
     from fashion_cnn.store.tracking import Store
 
-DONE, FAILED, WRONG = 0, 1, 2
+DONE, FAILED, WRONG, UNDECIDED = 0, 1, 2, 3
 
 
 class OutputError(OSError):
@@ -130,7 +130,7 @@ def guarded(action: Callable[[], int], debug: bool) -> int:
 
 def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
     """The store that the options name; its notices are printed."""
-    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.store.address import resolve
     from fashion_cnn.store.tracking import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fashion_cnn.cli.actions import DONE, FAILED, Commands, Project, answer, count, open_store, write_output
+from fashion_cnn.cli.actions import DONE, FAILED, UNDECIDED, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import AD_HOC, select_studies
 from fashion_cnn.terminal import shown
 
@@ -91,14 +91,15 @@ def _replay(project: Project, options: argparse.Namespace) -> int:
     result = replay(store, rows, ReplayOptions(options.epochs, options.threads, options.workers, options.data_dir))
     if not result.comparisons:
         raise ReplayError(result.left_out[0][1] if result.left_out else f"{options.all} has no recorded runs")
-    status = DONE if all(comparison.answer == "EXACT" for comparison in result.comparisons) else FAILED
+    answers = {comparison.answer for comparison in result.comparisons}
+    status = DONE if answers == {"EXACT"} else UNDECIDED if answers <= {"EXACT", "NOT COMPARABLE"} else FAILED
     return shown(status, lambda: tables.show_replay(result, study=options.all, as_json=options.json))
 
 
 def _bundle(project: Project, options: argparse.Namespace) -> int:
     import hashlib
 
-    from fashion_cnn.environment import REPOSITORY
+    from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.reports.gather import selections
     from fashion_cnn.review.pack import make_bundle, reasons_text
 
@@ -123,8 +124,8 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 
 
 def _verify(project: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.environment import code_sha256
     from fashion_cnn.review.verify import verify_file
+    from fashion_cnn.sources import code_sha256
 
     result = verify_file(options.bundle, expected=options.expect, here=project.studies, code_sha256=code_sha256())
     answer(options, result.as_dict(), f"{options.bundle}: {result}")
@@ -132,8 +133,8 @@ def _verify(project: Project, options: argparse.Namespace) -> int:
 
 
 def _results(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.cli import tables
-    from fashion_cnn.environment import REPOSITORY
     from fashion_cnn.reports.publish import problems, read, update, write_readme
     from fashion_cnn.reports.published import ResultsError, verdicts_over
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
 from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
+from fashion_cnn.environment import ARITHMETICS
 from fashion_cnn.study import Study, changes, select_studies
 from fashion_cnn.terminal import complain, shown
 
@@ -23,7 +24,7 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add run, train, sync and gc."""
+    """Add run, train, doctor, sync and gc."""
     run = commands.add("run", "train and record studies", _run_selected, "study")
     _add_run_options(run, commands.arms)
     train = commands.add("train", "train and record one run that belongs to no study", _train)
@@ -38,6 +39,8 @@ def add_commands(commands: Commands) -> None:
             help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
         )
     _add_training_options(train)
+    doctor_help = "look at what recording and replaying need, and whether this machine gives the published bits"
+    commands.add("doctor", doctor_help, _doctor, "--json", "--data-dir", "--tracking-uri")
     commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
     gc_help = "drop what recorded runs no longer need from the trajectories' folders"
     commands.add("gc", gc_help, _gc, "--json", "--tracking-uri")
@@ -64,6 +67,11 @@ def _add_training_options(parser: Parser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     no_reuse_help = "train every run alone from the start and record it again, tagged"
     parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=no_reuse_help)
+    arithmetic_help = (
+        "portable: the same bits on every processor with AVX2; native: this processor's fastest kernels (default: "
+        "portable where the processor can)"
+    )
+    parser.add_argument("--arithmetic", choices=ARITHMETICS, help=arithmetic_help)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
     executor_help = "ray: on a cluster's nodes (default: local)"
     parser.add_argument("--executor", choices=("local", "ray"), default="local", help=executor_help)
@@ -104,6 +112,22 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
             return DONE
         call = run(session, todo)
     return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies))
+
+
+def _doctor(_: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.checkout import REPOSITORY
+    from fashion_cnn.review.doctor import checks
+    from fashion_cnn.store.address import resolve
+
+    address = resolve(options.tracking_uri, REPOSITORY)
+    found = []
+    for check in checks(address.name, address.trajectories, options.data_dir):
+        found.append(check)
+        if not options.json:
+            print(f"{'ok' if check.holds else 'NO':2} {check.name}: {check.text}", flush=True)
+    if options.json:
+        answer(options, {"checks": [check.as_dict() for check in found]}, "")
+    return DONE if all(check.holds for check in found) else FAILED
 
 
 def _sync(_: Project, options: argparse.Namespace) -> int:

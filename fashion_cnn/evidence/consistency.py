@@ -11,8 +11,8 @@ from typing import Any
 
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import MAX_SEED, hash_of, trajectory_sha256
-from fashion_cnn.environment import files_sha256
 from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, whole_number
+from fashion_cnn.sources import files_sha256
 
 
 @dataclass(frozen=True)

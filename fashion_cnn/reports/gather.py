@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fashion_cnn.data import CLASS_NAMES, DataError, Dataset, load_dataset
+from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
+from fashion_cnn.download import load_dataset
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.evidence.selection import Selection, select

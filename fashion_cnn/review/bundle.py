@@ -31,7 +31,8 @@ from typing import Any, Final
 
 from fashion_cnn.claims import Claim, Equivalent, Higher, Lower, NotTested, Stops
 from fashion_cnn.config import RunConfig
-from fashion_cnn.data import BASE_URL, FASHION_MNIST
+from fashion_cnn.data import FASHION_MNIST
+from fashion_cnn.download import BASE_URL
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.record import LIGHT, Record
 from fashion_cnn.evidence.tables import TableError, epoch_rows, from_json, iso_time, to_csv, to_json

@@ -12,19 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from fashion_cnn.config import RunConfig
-from fashion_cnn.data import FASHION_MNIST, MADE_UP_LABEL, DataError, Dataset, find, load, load_dataset
-from fashion_cnn.environment import (
-    PACKAGE,
-    EnvironmentFault,
-    code_files,
-    files_sha256,
-    fingerprint,
-    fingerprint_sha256,
-    sources,
-)
+from fashion_cnn.data import FASHION_MNIST, MADE_UP_LABEL, DataError, Dataset, load
+from fashion_cnn.download import find, load_dataset
+from fashion_cnn.environment import Arithmetic, EnvironmentFault, fingerprint, fingerprint_sha256, machine
 from fashion_cnn.events import Identity
 from fashion_cnn.evidence.consistency import first_images_sha256
 from fashion_cnn.evidence.record import Record, is_published, missing, rules_of
+from fashion_cnn.known_answers import settled
 from fashion_cnn.review.comparison import (
     QUANTITIES,
     Change,
@@ -33,8 +27,9 @@ from fashion_cnn.review.comparison import (
     Epoch,
     changes,
     differences,
-    source_diff,
 )
+from fashion_cnn.review.recorded import recorded_package
+from fashion_cnn.sources import code_files, files_sha256
 
 
 def not_replayable(record: Record) -> str:
@@ -70,6 +65,9 @@ class Case:
     seed: int
     images: tuple[int, int] | None
     device: str
+    arithmetic: Arithmetic
+    package: Path | None
+    """The recorded code, where it is another than this and at hand."""
     identity: Identity
     """What the worker must find here."""
     comparison: Comparison
@@ -79,7 +77,7 @@ class Case:
         """Whether the replayed epochs settle the answer, and how they differ."""
         found = differences(self.record.states(), replayed)
         cut = self.config.cut([epoch["loss"] for epoch in replayed])
-        return cut is not None or bool(found and not self.comparison.environment), found
+        return cut is not None or bool(found and not self.comparison.reasons), found
 
     def finish(self, trained: Sequence[Epoch], error: str) -> Comparison:
         """The comparison after training.
@@ -91,7 +89,7 @@ class Case:
         cut = self.config.cut([epoch["loss"] for epoch in trained])
         replayed = trained[: cut.epoch] if cut else trained
         _, found = self.judge(replayed)
-        if found and not self.comparison.environment:
+        if found and not self.comparison.reasons:
             replayed = replayed[: found[0].epoch]
         return replace(
             self.comparison,
@@ -108,6 +106,8 @@ class Machine:
     cores: int
     data: Dataset
     folder: Path
+    aside: Path
+    """A folder for what is needed meanwhile."""
     code: Mapping[str, str] = field(default_factory=code_files)
 
     def case(self, record: Record, epochs: int | None, threads: int | None) -> Case:
@@ -125,23 +125,30 @@ class Machine:
         if images is not None:
             images = min(images[0], len(self.data.train_labels)), min(images[1], len(self.data.test_labels))
         data = self.data.first(*images) if images else self.data
-        environment, device, notes = _recorded_environment(record, used_threads)
-        code, diff = self._code(record, trajectory)
-        if code and not diff:
+        recorded, device, notes = _recorded_environment(record, used_threads)
+        arithmetic, reason = _recorded_arithmetic(recorded, used_threads, device)
+        code = self._code(trajectory)
+        package = recorded_package(record, self.aside) if code else None
+        if package is not None:
+            commit = str(record.row.get("git_commit"))[:10]
+            notes.append(f"trained by the recorded code, commit {commit}, which is another than this")
+            code = []
+        elif code:
             notes.append(f"the code that was recorded is not at hand here: commit {record.row.get('git_commit')}")
+        if reason:
+            notes.append(f"recorded in the portable arithmetic, replayed in the native one: {reason}")
         if config.threads > self.cores and threads is None:
             notes.append(f"recorded with {config.threads} threads; this machine has {self.cores}")
         if is_published(record.row):
             notes.append("of a published run: the record has what was published, which is not all of it")
         if lacks := missing(record, rules_of(record.row)):
             notes.append(f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check")
-        here = fingerprint(used_threads, device)
+        here = fingerprint(used_threads, device, arithmetic)
         comparison = replace(
             blank_comparison(record, epochs),
-            environment=tuple(_environment_changes(record, environment, here)),
+            environment=tuple(_environment_changes(record, recorded, here)),
             data=tuple(data_changes(trajectory, data)),
             code=tuple(code),
-            diff=diff,
             notes=tuple(notes),
         )
         return Case(
@@ -150,28 +157,20 @@ class Machine:
             int(record.row["seed"]),
             images,
             device,
+            arithmetic,
+            package,
             Identity(data.sha256, files_sha256(self.code), fingerprint_sha256(here)),
             comparison,
         )
 
-    def _code(self, record: Record, trajectory: Mapping[str, Any]) -> tuple[list[Change], str]:
-        """Which modules that decide numbers have changed since the record, and the diff where it can be had."""
+    def _code(self, trajectory: Mapping[str, Any]) -> list[Change]:
+        """Which modules that decide numbers have changed since the record."""
         recorded, here = trajectory.get("code_sha256"), files_sha256(self.code)
         if recorded == here:
-            return [], ""
+            return []
         parts = trajectory.get("code_files")
         found = changes(parts, self.code) if isinstance(parts, dict) and parts else []
-        patch = record.artifacts.get("code.diff", b"").decode(errors="replace")
-        texts = sources(str(record.row.get("git_commit")), patch)
-        diff = ""
-        # The commit proves nothing by itself: what it holds must be what was hashed.
-        if texts and files_sha256({name: _sha256(text) for name, text in texts.items()}) == recorded:
-            diff = source_diff(texts, {name: (PACKAGE / name).read_text(encoding="utf-8") for name in self.code})
-        return found or [Change("code_sha256", recorded, here)], diff
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+        return found or [Change("code_sha256", recorded, here)]
 
 
 def _images(trajectory: Mapping[str, Any]) -> tuple[int, int] | None:
@@ -195,7 +194,18 @@ def _recorded_environment(record: Record, threads: int) -> tuple[Mapping[str, An
     return recorded, "gpu", []
 
 
+def _recorded_arithmetic(recorded: Mapping[str, Any], threads: int, device: str) -> tuple[Arithmetic, str]:
+    """The arithmetic to replay in, as recorded where that can be had, and else why not."""
+    if recorded.get("arithmetic") != "portable":
+        return "native", ""  # so were all runs before there were two
+    choice = settled(None, threads=threads, device=device)
+    return choice.arithmetic, choice.reason
+
+
 def _environment_changes(record: Record, recorded: Mapping[str, Any], here: Mapping[str, Any]) -> list[Change]:
+    if recorded and "arithmetic" not in recorded:  # of the first format: the version of Python was in it, too
+        old = {name: value for name, value in here.items() if name != "arithmetic"}
+        return changes(recorded, {"python": machine()["python"], **old})
     if recorded:
         return changes(recorded, here)
     whole, ours = record.row.get("environment_sha256"), fingerprint_sha256(here)

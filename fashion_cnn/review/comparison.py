@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -98,15 +97,6 @@ def changes(recorded: Mapping[str, Any], here: Mapping[str, Any], within: str = 
     return found
 
 
-def source_diff(recorded: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """A unified diff of two versions of some modules, by name."""
-    lines: list[str] = []
-    for name in sorted({*recorded, *here}):
-        before, after = recorded.get(name, "").splitlines(), here.get(name, "").splitlines()
-        lines += difflib.unified_diff(before, after, f"recorded/{name}", f"here/{name}", lineterm="")
-    return "\n".join(lines)
-
-
 @dataclass(frozen=True)
 class Interval:
     """Where one more run of other seeds' distribution is expected, and where the replayed one is."""
@@ -167,8 +157,6 @@ class Comparison:
     environment: tuple[Change, ...] = ()
     data: tuple[Change, ...] = ()
     code: tuple[Change, ...] = ()
-    diff: str = ""
-    """Of the modules that decide numbers, where both versions are at hand."""
     intervals: tuple[Interval, ...] = ()
     others: int | None = None
     """Complete records of other seeds, where they were counted."""
@@ -177,12 +165,19 @@ class Comparison:
     """Why the replay's worker failed."""
 
     @property
+    def reasons(self) -> str:
+        """What is known to give other bits: another environment, other code, or both; nothing where neither is."""
+        return " and ".join(
+            name for name, changed in (("environment", self.environment), ("code", self.code)) if changed
+        )
+
+    @property
     def answer(self) -> Answer:
         """What the replay says, in the order in which answers win."""
         if self.contradictions:
             return "INCONSISTENT"
         if self.differences:
-            return "NOT COMPARABLE" if self.environment else "DIFFERENT"
+            return "NOT COMPARABLE" if self.reasons else "DIFFERENT"
         return "FAILED" if self.error else "EXACT"
 
     def lines(self) -> Iterator[str]:
@@ -195,9 +190,7 @@ class Comparison:
             yield f"  {'in the same epoch' if index else 'first difference'}: {difference}"
         for kind in ("environment", "data", "code"):
             yield from (f"  another {kind}: {change}" for change in getattr(self, kind))
-        if self.diff:
-            yield from (f"  {line}" for line in self.diff.splitlines())
-        if self.answer == "DIFFERENT" and not (self.data or self.code):
+        if self.answer == "DIFFERENT" and not self.data:
             yield "  cause: unknown; data, code and environment are those of the record"
         if self.answer == "NOT COMPARABLE":
             yield from self._weaker()
@@ -211,7 +204,10 @@ class Comparison:
             return f"{of}: {len(self.replayed)} of {self.recorded} epochs replayed, each the same to the last bit"
         if self.answer == "FAILED":
             return f"{of}: the replay ended after {len(self.replayed)} of {self.epochs} epochs"
-        bits = "other bits in another environment" if self.environment else "other bits in the same environment"
+        words = {"environment": "in another environment", "code": "by other code"}
+        bits = f"other bits {words.get(self.reasons, 'in another environment and by other code')}"
+        if not self.reasons:
+            bits = "other bits in the same environment"
         return f"{of}: {bits}, from epoch {self.differences[0].epoch} of {self.recorded} on"
 
     def _weaker(self) -> Iterator[str]:

@@ -19,8 +19,8 @@ from typing import Any, Final
 import keras
 import numpy as np
 
-from fashion_cnn.events import arrays_sha256
 from fashion_cnn.evidence.record import HASHES, MODEL, Record
+from fashion_cnn.state import arrays_sha256
 from fashion_cnn.store.tracking import Store
 
 MEMBERS: Final = frozenset({"metadata.json", "config.json", "model.weights.h5"})

@@ -5,7 +5,6 @@ What is trained follows from the record alone. Nothing is written, neither to th
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fashion_cnn import environment
 from fashion_cnn.config import hash_of
 from fashion_cnn.events import EpochDone, Event, Failed, Job, Started
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import BASIS, RULES, TEXTS, Record, missing, rules_of
 from fashion_cnn.review.cases import Case, Machine, blank_comparison, load_any, not_replayable
 from fashion_cnn.review.comparison import QUANTITIES, Comparison, Epoch, intervals
+from fashion_cnn.review.recorded import launch
 from fashion_cnn.running.executor import Ended, LocalExecutor, default_workers
 from fashion_cnn.running.loop import WorkerLoop
 from fashion_cnn.running.plan import epoch_work, expected_epochs
@@ -82,7 +83,7 @@ def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: ReplayOptio
         StoreError: the store does not answer.
         Stopped: by a signal; the workers have ended.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = environment.cores()
     if options.threads is not None and options.threads > cores:
         raise ReplayError(f"threads is {options.threads}, but this machine has {cores}; allowed: 1 to {cores}")
     done: dict[str, Comparison] = {}
@@ -100,7 +101,7 @@ def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: ReplayOptio
     trainings: list[_Training] = []
     if sound:
         with tempfile.TemporaryDirectory() as aside:
-            machine = Machine(cores, *load_any(options.data_dir, Path(aside)))
+            machine = Machine(cores, *load_any(options.data_dir, Path(aside)), Path(aside))
             trainings = _grouped([machine.case(record, options.epochs, options.threads) for record in sound])
             _train(trainings, options.workers, machine.folder, Path(aside))
     for training in trainings:
@@ -124,6 +125,11 @@ class _Training:
         return trajectory_name([str(case.record.row["arm"]) for case in self.cases], self.cases[0].seed)
 
     @property
+    def process(self) -> tuple[str, Path | None]:
+        """The device of its process, and the recorded code that it runs; None is this code."""
+        return self.cases[0].device, self.cases[0].package
+
+    @property
     def expected(self) -> int:
         """Epochs."""
         return max(expected_epochs(case.config) for case in self.cases)
@@ -139,6 +145,7 @@ class _Training:
             data_dir=str(folder),
             images=first.images,
             device=first.device,
+            arithmetic=first.arithmetic,
         )
 
     def take(self, event: Event | Ended) -> bool:
@@ -165,7 +172,8 @@ def _grouped(cases: Sequence[Case]) -> list[_Training]:
     """Runs that are cut from the same training together, the longest training first."""
     groups: dict[object, list[Case]] = {}
     for case in cases:
-        shared = (hash_of(case.config.training_settings()), case.seed, case.images, case.device)
+        settings = hash_of(case.config.training_settings())
+        shared = (settings, case.seed, case.images, case.device, case.arithmetic, case.package)
         groups.setdefault(shared, []).append(case)
     trainings = [_Training(group) for group in groups.values()]
     return sorted(trainings, key=lambda training: -training.expected * epoch_work(training.cases[0].config))
@@ -188,11 +196,13 @@ def _train(trainings: Sequence[_Training], workers: int | None, data: Path, asid
                 bars.tell(f"{answer}: {case.record.row['arm']} · seed {case.seed}")
 
     with stoppable("a replay writes nothing, so nothing is lost"), bars:
-        for device in sorted({training.cases[0].device for training in trainings}):
-            waiting = deque(training for training in trainings if training.cases[0].device == device)
+        for device, package in sorted({(one.cases[0].device, one.cases[0].package) for one in trainings}, key=str):
+            waiting = deque(
+                one for one in trainings if (one.cases[0].device, one.cases[0].package) == (device, package)
+            )
             carried = default_workers(max(training.cases[0].config.threads for training in waiting), device)
             limit = carried if device == "gpu" else workers or carried
-            executor = LocalExecutor(device)
+            executor = LocalExecutor(device, launch=None if package is None else partial(launch, package))
             try:
                 loop = WorkerLoop[_Training](executor, bars)
                 loop.run(waiting, partial(begin, loop), partial(take, loop), partial(int, limit))

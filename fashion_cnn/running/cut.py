@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fashion_cnn.config import Cut, RunConfig
 from fashion_cnn.data import CLASS_NAMES, Dataset
+from fashion_cnn.evaluation import confusion, predictions
 from fashion_cnn.events import CutDone
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _figures(
     for cut, words in stops.items():
         drawn[f"learning_curves.{cut.reason}.png"] = figures.learning_curves(frame, stop=(cut.epoch, words))
     answers, truths = evaluation.probabilities.argmax(axis=1), data.test_labels
-    counts = confusion(evaluation.probabilities, truths)
+    counts = confusion(answers.astype(np.uint8), truths)
     drawn["confusion_matrix.png"] = figures.confusion_matrix(counts, CLASS_NAMES)
     confidences = evaluation.probabilities.max(axis=1)
     drawn["mistakes.png"] = figures.mistakes(data.test_images, truths, answers, confidences, CLASS_NAMES)
@@ -133,13 +134,6 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def confusion(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """How often each class (row) was answered as each (column): (10, 10), of (n, 10) and (n,)."""
-    counts = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
-    np.add.at(counts, (labels, probabilities.argmax(axis=1)), 1)
-    return counts
-
-
 def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> dict[str, list[Any]]:
     """A table of how each class was answered: columns by name, one row per class.
 
@@ -152,7 +146,7 @@ def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> 
         `precision` (share of such answers that are right; 0 where there is none), `images` (of that class), and
         `answered <class>` counts: the rows of the confusion matrix.
     """
-    counts = confusion(probabilities, labels)
+    counts = confusion(predictions(probabilities, labels)[0], labels)
     right = np.diag(counts)
     return {
         "class": list(CLASS_NAMES),

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fashion_cnn.environment import Checkout
-from fashion_cnn.events import Job, State
+from fashion_cnn.checkout import Checkout
+from fashion_cnn.events import Job
 from fashion_cnn.running.plan import PlannedTrajectory, Run, rerun_command
 from fashion_cnn.running.results import key_of
 from fashion_cnn.running.session import Session
+from fashion_cnn.state import State
 from fashion_cnn.store.entries import LOST, RunEntry
 from fashion_cnn.store.epochs import EpochLine
 from fashion_cnn.store.trajectories import Trajectory
@@ -112,5 +113,6 @@ def job_of(session: Session, planned: PlannedTrajectory, trajectory: Trajectory)
         past_cuts=tuple(past),
         done_cuts=trajectory.cuts(),
         device=session.options.device,
+        arithmetic=trajectory.header.environment["arithmetic"],
     )
     return job, [f"{reason}; {then}" for reason in refused]

@@ -10,16 +10,18 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
-from fashion_cnn.environment import fingerprint, fingerprint_sha256, worker_variables
+from fashion_cnn.environment import Arithmetic, cores, fingerprint, fingerprint_sha256, worker_variables
 from fashion_cnn.events import Event, Failed, Job
+from fashion_cnn.known_answers import settled
+from fashion_cnn.running.template import Template, TemplateError
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
 POLL = 0.5  # seconds that whoever listens to workers waits at a time
@@ -52,13 +54,20 @@ class Place:
     """How many fit there side by side."""
     machines: tuple[str, ...] = ()
     """Their names."""
+    note: str = field(default="", compare=False)
+    """Why they do not train in the portable arithmetic, or nothing."""
 
 
 Handle = TypeVar("Handle", bound=Hashable)
 
 
 class Executor(Protocol[Handle]):
-    """Where workers run: jobs in, events out. Each job has a fresh process, wherever that is."""
+    """Where workers run: jobs in, events out. Each job has a process of its own, wherever that is."""
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """Machines that would give other bits than the others and are not used, by name, and why."""
+        ...
 
     def places(self, threads: int) -> Sequence[Place]:
         """Where workers of so many threads can run now; one entry per environment.
@@ -96,15 +105,59 @@ class Executor(Protocol[Handle]):
 
 def default_workers(threads: int, device: str = "cpu") -> int:
     """How many runs of so many threads this machine's cores carry; a GPU carries one."""
-    return 1 if device == "gpu" else max(1, len(os.sched_getaffinity(0)) // threads)
+    return 1 if device == "gpu" else max(1, cores() // threads)
+
+
+class Process(Protocol):
+    """A worker's process, started afresh or forked."""
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Its exit status, negative for a signal.
+
+        Raises:
+            TimeoutExpired: it has not ended within the time, in seconds.
+        """
+        ...
+
+
+class Channel(Protocol):
+    """What a worker says: a connection, or what is read like one."""
+
+    def fileno(self) -> int:
+        """The file descriptor that becomes readable when there is something."""
+        ...
+
+    def recv(self) -> Any:
+        """The next event.
+
+        Raises:
+            EOFError: there will be none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it."""
+        ...
+
+
+Launch = Callable[[Job, IO[bytes]], tuple[Process, Channel]]
+"""Starts a job's process, given the file that takes what it prints."""
 
 
 @dataclass(eq=False)
 class Worker:
     """One job's process."""
 
-    process: subprocess.Popen[bytes]
-    connection: Connection
+    process: Process
+    connection: Channel
     output: Path
     """What the process prints."""
     failed: bool = False
@@ -112,50 +165,90 @@ class Worker:
 
 
 class LocalExecutor:
-    """A fresh process per job, in a session of its own, so that Ctrl-C reaches the runner alone.
+    """A process per job, in a session of its own, so that Ctrl-C reaches the runner alone.
 
-    Each holds the other end of a socket and ends with it, so none outlives the runner.
+    It is forked from a template that has imported TensorFlow and never used it; on a GPU, and where that cannot be
+    done, it is a fresh one. Each holds the other end of a socket and ends with it, so none outlives the runner.
     """
 
-    def __init__(self, device: str = "cpu") -> None:
-        """An executor whose workers use `cpu` or `gpu`."""
-        self._device = device
+    def __init__(
+        self,
+        device: str = "cpu",
+        arithmetic: Arithmetic | None = None,
+        *,
+        forks: bool = True,
+        launch: Launch | None = None,
+    ) -> None:
+        """An executor.
+
+        Args:
+            device: of its workers, `cpu` or `gpu`.
+            arithmetic: of their runs; None is the portable one where this machine can.
+            forks: whether workers are forked from a template, which pays where there are several.
+            launch: starts something else than a worker of this code.
+        """
+        self._launch = launch or self._launch_worker
+        self._device, self._arithmetic, self._forks = device, arithmetic, forks
         self._workers: list[Worker] = []
         self._places: dict[int, Place] = {}
+        self._templates: dict[Arithmetic, Template] = {}
+        self.left_out: Mapping[str, str] = {}
 
     def places(self, threads: int) -> Sequence[Place]:
         """This machine; see `Executor.places`."""
-        cores = len(os.sched_getaffinity(0))
-        if threads > cores:
-            raise ExecutorError(f"threads is {threads}, but this machine has {cores}; allowed: 1 to {cores}")
+        if threads > (count := cores()):
+            raise ExecutorError(f"threads is {threads}, but this machine has {count}; allowed: 1 to {count}")
         if threads not in self._places:
-            environment = fingerprint(threads, self._device)
+            choice = settled(self._arithmetic, threads=threads, device=self._device)
+            environment = fingerprint(threads, self._device, choice.arithmetic)
             workers, name = default_workers(threads, self._device), platform.node()
-            self._places[threads] = Place(environment, fingerprint_sha256(environment), workers, (name,))
+            self._places[threads] = Place(environment, fingerprint_sha256(environment), workers, (name,), choice.reason)
         return [self._places[threads]]
 
     def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Worker:
         """Start a job on this machine; see `Executor.start`."""
-        ours, theirs = Pipe()
-        with theirs, output.open("wb") as printed:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fashion_cnn.running.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=printed,
-                env=worker_variables(os.environ, self._device),
-                start_new_session=True,
-            )
-        worker = Worker(process, ours, output)
+        with output.open("wb") as printed:
+            process, connection = self._launch(job, printed)
+        worker = Worker(process, connection, output)
         self._workers.append(worker)
+        return worker
+
+    def _launch_worker(self, job: Job, printed: IO[bytes]) -> tuple[Process, Channel]:
+        """Fork a worker, or start a fresh one, and give it its job."""
+        ours, theirs = Pipe()
+        with theirs:
+            try:
+                process: Process = self._template(job.arithmetic).fork(theirs.fileno(), printed.fileno())
+            except TemplateError:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "fashion_cnn.running.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=printed,
+                    stderr=printed,
+                    env=worker_variables(os.environ, self._device, job.arithmetic),
+                    start_new_session=True,
+                )
         with suppress(OSError):  # the process is gone already: `events` tells how it ended
             ours.send(job)
-        return worker
+        return process, ours
+
+    def _template(self, arithmetic: Arithmetic) -> Template:
+        """What workers of an arithmetic are forked from.
+
+        Raises:
+            TemplateError: a GPU's driver does not outlive a fork, or this system cannot fork from another process.
+        """
+        if not self._forks or self._device != "cpu" or sys.platform != "linux":
+            raise TemplateError("workers are not forked here")
+        if arithmetic not in self._templates:
+            self._templates[arithmetic] = Template(worker_variables(os.environ, self._device, arithmetic))
+        return self._templates[arithmetic]
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Event | Ended]]:
         """What workers said until now; waits up to `timeout` seconds for something."""
-        ready = wait([worker.connection for worker in self._workers], timeout)
+        channels: list[Any] = [worker.connection for worker in self._workers]
+        ready = wait(channels, timeout)
         for worker in [worker for worker in self._workers if worker.connection in ready]:
             try:
                 event: Event = worker.connection.recv()
@@ -179,6 +272,9 @@ class LocalExecutor:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
             self._end(worker)
+        for template in self._templates.values():
+            template.stop()
+        self._templates.clear()
 
     def _end(self, worker: Worker) -> Ended:
         self._workers.remove(worker)

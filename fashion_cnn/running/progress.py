@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fashion_cnn.running.executor import Place
+from fashion_cnn.running.executor import Executor
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.trajectories import Trajectory
 from fashion_cnn.terminal import console
@@ -79,13 +79,19 @@ class TrainingProgress:
         self._bars.console.print(line, soft_wrap=True)
 
 
-def environment_lines(places: Sequence[Place]) -> Iterator[str]:
-    """Where machines differ, which of them are alike: their runs are never taken for each other's."""
+def environment_lines(executor: Executor[Any]) -> Iterator[str]:
+    """Why runs are not portable; and where machines differ, which of them are alike: their runs are never mixed."""
+    places = executor.places(threads=1)
+    for machine, reason in executor.left_out.items():
+        yield f"{machine}: left out, because {reason}"
+    for note in dict.fromkeys(place.note for place in places if place.note):
+        yield f"arithmetic: native, because {note}"
     if len(places) > 1:
         yield f"{len(places)} environments; a trajectory stays in the one that it was begun in:"
         for place in places:
-            machines, processor = ", ".join(place.machines), place.environment["processor"]
-            yield f"  {place.environment_sha256[:16]}: {place.workers} CPUs on {machines} ({processor})"
+            machines = ", ".join(place.machines)
+            what = place.environment.get("processor", place.environment["arithmetic"])
+            yield f"  {place.environment_sha256[:16]}: {place.workers} CPUs on {machines} ({what})"
 
 
 def trajectory_name(arms: Sequence[str], seed: int) -> str:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fashion_cnn.environment import Checkout, checkout, packages
+from fashion_cnn.checkout import Checkout, checkout
+from fashion_cnn.environment import packages
 from fashion_cnn.events import EpochDone, Event
 from fashion_cnn.running.entries import job_of, open_entries, provenance
 from fashion_cnn.running.executor import Ended, ExecutorError, Place
@@ -137,7 +138,7 @@ class Execution:
         todo, placement = self._todo, self._placement
         with stoppable("the same command goes on from the last epoch"):
             try:
-                for line in environment_lines(self._session.executor.places(threads=1)):
+                for line in environment_lines(self._session.executor):
                     self._bars.tell(line)
                 planned = todo.trajectories
                 folders = {placement.folder(one, place) for one in planned for place in placement.places(one)}

@@ -10,13 +10,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fashion_cnn.checkout import REPOSITORY
 from fashion_cnn.config import RunConfig
-from fashion_cnn.data import Dataset, find, load_dataset
-from fashion_cnn.environment import REPOSITORY, code_files, files_sha256
+from fashion_cnn.data import Dataset
+from fashion_cnn.download import find, load_dataset
+from fashion_cnn.environment import Arithmetic
 from fashion_cnn.events import Identity
 from fashion_cnn.running.executor import Executor, LocalExecutor, Place
 from fashion_cnn.running.plan import SMOKE_IMAGES, Plan, epoch_work, plan, select_runs
 from fashion_cnn.running.results import recorded_results
+from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.store.address import Address, resolve
 from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.tracking import Store
@@ -43,6 +46,8 @@ class Options:
     data_dir: str | None = None
     tracking_uri: str | None = None
     device: str = "cpu"
+    arithmetic: Arithmetic | None = None
+    """None is the portable one where the machines can."""
     executor: str = "local"
     """`local` or `ray`."""
     address: str | None = None
@@ -143,10 +148,10 @@ class Session:
     def executor(self) -> Executor[Any]:
         """Where workers run."""
         if self.options.executor == "local":
-            return LocalExecutor(self.options.device)
+            return LocalExecutor(self.options.device, self.options.arithmetic)
         from fashion_cnn.running.cluster.executor import RayExecutor
 
-        return RayExecutor(self.options.address, self.data_dir)
+        return RayExecutor(self.options.address, self.data_dir, self.options.arithmetic)
 
     @cached_property
     def store(self) -> Store:

@@ -23,9 +23,10 @@ import numpy as np
 
 from fashion_cnn.config import RunConfig
 from fashion_cnn.data import Dataset, load
-from fashion_cnn.environment import code_sha256, fingerprint, fingerprint_sha256
+from fashion_cnn.environment import fingerprint, fingerprint_sha256
 from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Started, is_drawn
 from fashion_cnn.running.cut import cut_done, cuts_of, draw_layers
+from fashion_cnn.sources import code_sha256
 
 if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
@@ -54,7 +55,7 @@ def work(job: Job) -> Iterator[Event]:
     identity = Identity(
         data_sha256=data.sha256,
         code_sha256=code_sha256(),
-        environment_sha256=fingerprint_sha256(fingerprint(config.threads, job.device)),
+        environment_sha256=fingerprint_sha256(fingerprint(config.threads, job.device, job.arithmetic)),
     )
     untrained = partial(training.Trainer, config, job.seed, data.train_images, data.train_labels)
     extension = _Extension(job, data, identity, untrained)
@@ -117,7 +118,7 @@ class _Extension:
     def _train_epoch(self) -> tuple[EpochDone, Evaluation]:
         from fashion_cnn import training
 
-        epoch = next(training.train(self._trainer, self._trainer.epoch + 1))
+        epoch = self._trainer.train_epoch()
         evaluation = self._evaluate()
         if not math.isfinite(evaluation.loss):
             raise training.TrainingError(f"the test loss became {evaluation.loss} in epoch {epoch.epoch}")

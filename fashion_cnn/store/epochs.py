@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fashion_cnn.events import Arrays, Identity, State
+from fashion_cnn.events import Identity
+from fashion_cnn.state import Arrays, State
 from fashion_cnn.store.files import write_bytes
 
 KEPT_STATES = 2

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
-from fashion_cnn.events import Arrays, CutDone, Drawn, EpochDone, Identity, Started, State, arrays_sha256
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity, Started
 from fashion_cnn.evidence.record import BASIS
+from fashion_cnn.state import Arrays, State, arrays_sha256
 from fashion_cnn.store.entries import RunFiles
 from fashion_cnn.store.epochs import EpochLine, States, read_lines
 from fashion_cnn.store.files import (

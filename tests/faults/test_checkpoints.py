@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fashion_cnn.config import CNN, RunConfig
-from fashion_cnn.events import EpochDone, Identity, State
+from fashion_cnn.events import EpochDone, Identity
+from fashion_cnn.state import State
 from fashion_cnn.store.files import TrajectoryError
 from fashion_cnn.store.trajectories import Header, Trajectory, header_of
 from tests.support.command import Lab

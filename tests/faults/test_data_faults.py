@@ -15,7 +15,7 @@ from unittest import mock
 
 import pytest
 
-from fashion_cnn import data
+from fashion_cnn import download
 from fashion_cnn.config import DENSE
 from fashion_cnn.data import DataError
 from fashion_cnn.study import Study
@@ -144,7 +144,7 @@ def test_a_good_copy_in_the_cache_survives_a_server_that_sends_bad_ones(tmp_path
         serving(source) as server,
         pytest.raises(DataError, match=r"sent is not the file of made up .*; try again later"),
     ):
-        data.download(cache, server.url, expected)
+        download.download(cache, server.url, expected)
     (cache / ".download.lock").unlink()
     assert {
         path: (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns) for path in cache.iterdir()

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 from fashion_cnn.config import FIELDS, ConfigError, RunConfig, hash_of, parse, trajectory_sha256
 from fashion_cnn.data import DataError, Dataset, load
-from fashion_cnn.environment import VARIABLES, files_sha256, fingerprint, fingerprint_sha256
-from fashion_cnn.events import arrays_sha256
+from fashion_cnn.environment import VARIABLES, fingerprint, fingerprint_sha256
+from fashion_cnn.sources import files_sha256
+from fashion_cnn.state import arrays_sha256
 from fashion_cnn.store.relocation import relocate
 from tests.support.made_up import write_made_up
 

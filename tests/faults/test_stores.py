@@ -14,7 +14,7 @@ import pytest
 
 from experiments import STUDIES
 from fashion_cnn.config import CNN
-from fashion_cnn.environment import code_sha256
+from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.recorder import Recorder, clean, sync
 from fashion_cnn.store.trajectories import Trajectory
 from tests.support.command import REPOSITORY, Lab

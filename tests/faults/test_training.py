@@ -17,7 +17,7 @@ from tests.support.watch import in_every_process
 # In a worker: the network with convolutions raises in its second epoch.
 RAISES = """
 import sys
-if "fashion_cnn.running.worker" in sys.orig_argv:
+if "fashion_cnn.running.template" in sys.orig_argv:
     from fashion_cnn.training import Trainer
 
     def train_epoch(trainer, plain=Trainer.train_epoch):

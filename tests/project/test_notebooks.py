@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from experiments import POST_RESULTS, RESULTS, STUDIES
-from fashion_cnn.data import find
+from fashion_cnn.download import find
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import readme as summary
 

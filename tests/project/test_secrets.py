@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.science.test_environment import git
+from tests.science.test_checkout import git
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
 from tests.support.servers import free_port

@@ -17,13 +17,13 @@ import pytest
 from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.claims import Higher
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.environment import code_sha256
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import PUBLISHED_RULES, missing
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.tracking import Store
 from tests.support import recorded

@@ -17,7 +17,6 @@ from fashion_cnn.review.comparison import (
     changes,
     differences,
     intervals,
-    source_diff,
 )
 
 EPOCHS = [
@@ -88,10 +87,6 @@ class TestChanges:
 
     def test_a_hash_is_told_short(self) -> None:
         assert str(BYTE) == f"train-images-idx3-ubyte: recorded SHA-256 {'a' * 16}…, here SHA-256 {'b' * 16}…"
-
-    def test_a_diff_names_the_module_on_both_sides(self) -> None:
-        diff = source_diff({"a.py": "x = 1\n", "b.py": "y\n"}, {"a.py": "x = 2\n", "b.py": "y\n"})
-        assert diff == "--- recorded/a.py\n+++ here/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2"
 
 
 class TestAnswers:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from fashion_cnn.environment import fingerprint
+from fashion_cnn.environment import Arithmetic, fingerprint
 from fashion_cnn.running.cluster.executor import RayExecutor, Task
 from fashion_cnn.running.executor import Ended, ExecutorError
+from fashion_cnn.running.progress import environment_lines
 from tests.support.command import Lab
 from tests.support.servers import (
     descendants,
@@ -54,6 +55,7 @@ class TestANodeThatDoesNotAnswer:
     class Nodes:
         def __init__(self, *names: str, silent: str = "") -> None:
             self.names, self.silent = list(names), silent
+            self.told: dict[str, tuple[Arithmetic, str]] = {}
             self.asked: list[str] = []
             self.cancelled: list[str] = []
             self.over = threading.Event()
@@ -66,20 +68,32 @@ class TestANodeThatDoesNotAnswer:
 
         def remote(self, num_cpus: int, label_selector: Mapping[str, str]) -> Any:
             (name,) = (name for name in self.names if name in str(label_selector))
-            return lambda function: SimpleNamespace(remote=lambda variables: name)
+            return lambda function: SimpleNamespace(remote=lambda variables, arithmetic: name)
 
         def get(self, reference: str, timeout: float) -> Any:
             self.asked.append(reference)
             if reference == self.silent:
                 self.over.wait(timeout)
                 raise import_module("ray.exceptions").GetTimeoutError
-            return fingerprint(threads=1)
+            arithmetic, note = self.told.get(reference, ("portable", ""))
+            return {
+                "one": fingerprint(1, arithmetic=arithmetic),
+                "many": fingerprint(2, arithmetic="native"),
+                "note": note,
+            }
 
         def cancel(self, reference: str) -> None:
             self.cancelled.append(reference)
 
-    def executor(self, nodes: Nodes, data: Path, monkeypatch: pytest.MonkeyPatch, patience: float) -> RayExecutor:
-        executor = RayExecutor(None, data)
+    def executor(
+        self,
+        nodes: Nodes,
+        data: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        patience: float,
+        arithmetic: Arithmetic | None = None,
+    ) -> RayExecutor:
+        executor = RayExecutor(None, data, arithmetic)
         executor._connection._ray = nodes
         monkeypatch.setattr(executor._connection, "head_answers", lambda: True)
         monkeypatch.setattr("fashion_cnn.running.cluster.nodes.LOOK", patience)
@@ -103,6 +117,35 @@ class TestANodeThatDoesNotAnswer:
             assert [place.machines for place in executor.places(threads=1)] == [("one",)]
         assert nodes.asked == ["one", "two"] and not executor._nodes._answers["two"].done()
         nodes.over.set()
+
+
+class TestNodesOfOtherBits(TestANodeThatDoesNotAnswer):
+    def mixed(self, monkeypatch: pytest.MonkeyPatch, data: Path, arithmetic: Arithmetic | None) -> RayExecutor:
+        nodes = self.Nodes("one", "two", "three")
+        nodes.told["two"] = ("native", "this machine answers otherwise than is known: dense")
+        return self.executor(nodes, data, monkeypatch, 60.0, arithmetic)
+
+    def test_those_that_answer_as_is_known_are_one_environment_and_the_other_is_left_out_and_named(
+        self, data: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        executor = self.mixed(monkeypatch, data, None)
+        (place,) = executor.places(threads=1)
+        assert place.machines == ("one", "three") and place.workers == 2
+        (line,) = environment_lines(executor)
+        assert line == "two: left out, because this machine answers otherwise than is known: dense"
+
+    def test_where_none_answers_as_is_known_all_are_native(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        nodes = self.Nodes("one")
+        nodes.told["one"] = ("native", "this processor has no AVX2")
+        executor = self.executor(nodes, data, monkeypatch, 60.0)
+        assert [place.environment["arithmetic"] for place in executor.places(threads=1)] == ["native"]
+        assert list(environment_lines(executor)) == ["arithmetic: native, because this processor has no AVX2"]
+
+    def test_where_portable_was_asked_for_that_is_an_error(self, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        nodes = self.Nodes("one")
+        nodes.told["one"] = ("native", "this processor has no AVX2")
+        with pytest.raises(ExecutorError, match=r"one: this processor has no AVX2\); use --arithmetic native"):
+            self.executor(nodes, data, monkeypatch, 60.0, "portable").places(threads=1)
 
 
 def test_after_its_end_nobody_listens_to_a_task_for_ray_would_connect_again_by_itself(data: Path) -> None:

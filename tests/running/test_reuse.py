@@ -18,7 +18,7 @@ from tests.support.watch import in_every_process
 # In a worker: the second sheet of feature maps, which is epoch 1's, cannot be drawn.
 BLOT = """
 import sys
-if "fashion_cnn.running.worker" in sys.orig_argv:
+if "fashion_cnn.running.template" in sys.orig_argv:
     from fashion_cnn import figures
 
     def layer_scale(maps, plain=figures.layer_scale, calls=[]):
@@ -140,7 +140,7 @@ class TestDrawing:
 
 @pytest.mark.real_data
 def test_real_images_give_the_same_weights_alone_and_side_by_side(tmp_path: Path) -> None:
-    from fashion_cnn.data import find
+    from fashion_cnn.download import find
 
     folder = find()
     assert folder is not None, "the real data set is missing: make setup"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn import data
+from fashion_cnn import download
 from tests.support.made_up import write_made_up
 
 
@@ -20,7 +20,7 @@ def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Path]:
     monkeypatch.delenv("KERAS_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(data, "DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr(download, "DEBIAN_FOLDER", tmp_path / "debian")
     return {"cache": tmp_path / "home/.keras/datasets/fashion-mnist", "debian": tmp_path / "debian"}
 
 
@@ -41,5 +41,5 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with socket.socket() as bound:  # and it does not listen
         bound.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{bound.getsockname()[1]}/"
-        monkeypatch.setattr(data, "download", functools.partial(data.download, base_url=address))
+        monkeypatch.setattr(download, "download", functools.partial(download.download, base_url=address))
         yield

@@ -15,10 +15,11 @@ import pytest
 
 from fashion_cnn import builder
 from fashion_cnn.builder import ModelBuilder
+from fashion_cnn.callbacks import StopAtLoss
 from fashion_cnn.config import CNN, ConfigError, RunConfig
 from fashion_cnn.data import Dataset
 from fashion_cnn.events import EpochDone, Job
-from fashion_cnn.training import StopAtLoss, TrainingError, as_pixels
+from fashion_cnn.training import TrainingError, as_pixels
 from tests.conftest import answer, python, weights_sha256
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -340,7 +341,8 @@ tf.reduce_sum(tf.random.normal((4, 4)))  # initialises TensorFlow, with its own 
 from fashion_cnn.builder import ModelBuilder
 from fashion_cnn.data import load
 from fashion_cnn.models import build
-from fashion_cnn.training import StopAtLoss, as_pixels
+from fashion_cnn.callbacks import StopAtLoss
+from fashion_cnn.training import as_pixels
 
 data = load(sys.argv[1])
 with warnings.catch_warnings(record=True) as caught:

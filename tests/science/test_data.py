@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fashion_cnn import data
+from fashion_cnn import data, download
 from tests.support.data_files import (
     NAMES,
     TEST_IMAGES,
@@ -114,7 +114,7 @@ def test_more_or_fewer_first_images_than_there_are_are_refused(folder: Path, tra
 @pytest.mark.real_data
 def test_the_real_set_is_the_pinned_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # where this machine has it
-    found = data.find()
+    found = download.find()
     if found is None:
         pytest.skip("Fashion-MNIST is not on this machine: `python -m fashion_cnn.data` gets it")
     dataset = data.load(found)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn import data
+from fashion_cnn import data, download
 from tests.support.data_files import (
     NAMES,
     ROOT,
@@ -45,16 +45,16 @@ def server(source: Path) -> Iterator[Server]:
 DRIVER = """
 import functools, json, sys
 from pathlib import Path
-from fashion_cnn import data
+from fashion_cnn import data, download
 
 url, source = sys.argv[1:]
 label = json.loads(Path(source, "MADE_UP.json").read_text())
 expected = data.Expected(label["name"], True, label["train"], label["test"], label["files"])
-data.DEBIAN_FOLDER = Path(source, "nowhere")
-data.download = functools.partial(data.download, base_url=url, expected=expected)
+download.DEBIAN_FOLDER = Path(source, "nowhere")
+download.download = functools.partial(download.download, base_url=url, expected=expected)
 print("ready", flush=True)
 sys.stdin.readline()
-print(data.load_dataset().sha256)
+print(download.load_dataset().sha256)
 """
 
 
@@ -147,7 +147,7 @@ def test_only_what_is_missing_is_downloaded_and_a_good_copy_is_not_touched(serve
     good.write_bytes(gzip.compress(content(server.folder, TRAIN_IMAGES), compresslevel=1))
     before = good.read_bytes(), good.stat().st_ino, good.stat().st_mtime_ns
     for _ in range(2):
-        data.download(target, server.url, expected_of(server.folder))
+        download.download(target, server.url, expected_of(server.folder))
         assert (good.read_bytes(), good.stat().st_ino, good.stat().st_mtime_ns) == before
     assert server.requests == {f"{name}.gz": 1 for name in NAMES if name != TRAIN_IMAGES}
 
@@ -157,7 +157,7 @@ def test_a_bad_copy_is_refused_and_not_overwritten(server: Server, tmp_path: Pat
     target.mkdir()
     bad = target / f"{TRAIN_IMAGES}.gz"
     bad.write_bytes(b"mine")
-    message = refusal(lambda: data.download(target, server.url, expected_of(server.folder)))
+    message = refusal(lambda: download.download(target, server.url, expected_of(server.folder)))
     assert str(bad) in message
     assert "delete it" in message
     assert bad.read_bytes() == b"mine"
@@ -168,7 +168,7 @@ def test_parts_of_a_killed_download_are_cleaned_up(server: Server, tmp_path: Pat
     target.mkdir()
     for name in NAMES:
         (target / f"{name}.gz.part").write_bytes(b"half")
-    data.download(target, server.url, expected_of(server.folder))
+    download.download(target, server.url, expected_of(server.folder))
     assert not list(target.glob("*.part"))
     assert server.requests == once_each()
 
@@ -193,7 +193,7 @@ def test_a_bad_download_is_refused_and_leaves_no_file(
 ) -> None:
     expected = expected_of(server.folder)
     spoil(server.folder, TRAIN_IMAGES, change)  # the first of the label's files
-    message = refusal(lambda: data.download(tmp_path / "target", server.url, expected))
+    message = refusal(lambda: download.download(tmp_path / "target", server.url, expected))
     assert f"{server.url}{TRAIN_IMAGES}.gz" in message
     assert fault in message
     assert not [path for path in (tmp_path / "target").iterdir() if path.suffix != ".lock"]
@@ -202,24 +202,24 @@ def test_a_bad_download_is_refused_and_leaves_no_file(
 def test_a_file_that_the_server_lacks_is_named(server: Server, tmp_path: Path) -> None:
     expected = expected_of(server.folder)
     (server.folder / f"{TRAIN_LABELS}.gz").unlink()
-    message = refusal(lambda: data.download(tmp_path / "target", server.url, expected))
+    message = refusal(lambda: download.download(tmp_path / "target", server.url, expected))
     assert f"{server.url}{TRAIN_LABELS}.gz" in message
     assert "404" in message
 
 
 def test_a_bad_address_is_refused(tmp_path: Path) -> None:
     for address in ("nonsense", "ftp2://x/", "http://127.0.0.1:port/", "http://[/"):
-        assert address in refusal(functools.partial(data.download, tmp_path, address))
+        assert address in refusal(functools.partial(download.download, tmp_path, address))
 
 
 def test_a_target_that_cannot_be_written_to_is_refused(server: Server, open_folder: Path) -> None:
     expected = expected_of(server.folder)
-    data.download(open_folder.parent / "other", server.url, expected)  # the modules that it needs are loaded
+    download.download(open_folder.parent / "other", server.url, expected)  # the modules that it needs are loaded
     open_folder.parent.chmod(0o555)
     with as_nobody():
-        message = refusal(lambda: data.download(open_folder.parent / "new", server.url, expected))
+        message = refusal(lambda: download.download(open_folder.parent / "new", server.url, expected))
     open_folder.parent.chmod(0o755)
     assert "Permission denied" in message
     (open_folder.parent / "file").touch()
-    message = refusal(lambda: data.download(open_folder.parent / "file", server.url, expected))
+    message = refusal(lambda: download.download(open_folder.parent / "file", server.url, expected))
     assert "must be a folder" in message

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn import data
+from fashion_cnn import data, download
 from tests.support.data_files import (
     ROOT,
     TEST_LABELS,
@@ -28,31 +28,31 @@ pytestmark = pytest.mark.usefixtures("places")
 def test_the_places_are_searched_in_order(
     folder: Path, places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert data.find() is None
+    assert download.find() is None
     write_made_up(places["debian"])
-    assert data.find() == places["debian"]
+    assert download.find() == places["debian"]
     write_made_up(places["cache"])
-    assert data.find() == places["cache"]
+    assert download.find() == places["cache"]
     keras_home = tmp_path / "keras"
     write_made_up(keras_home / "datasets/fashion-mnist")
     monkeypatch.setenv("KERAS_HOME", str(keras_home))
-    assert data.find() == keras_home / "datasets/fashion-mnist"
+    assert download.find() == keras_home / "datasets/fashion-mnist"
     variable = write_made_up(tmp_path / "variable")
     monkeypatch.setenv("FASHION_MNIST_DIR", str(variable))
-    assert data.find() == variable
-    assert data.find(folder) == data.find(str(folder)) == folder
+    assert download.find() == variable
+    assert download.find(folder) == download.find(str(folder)) == folder
 
 
 def test_an_empty_variable_counts_as_none(places: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     write_made_up(places["debian"])
     monkeypatch.setenv("FASHION_MNIST_DIR", "")
-    assert data.find() == places["debian"]
+    assert download.find() == places["debian"]
 
 
 def test_a_cache_that_lacks_a_file_is_passed_over(places: dict[str, Path]) -> None:
     write_made_up(places["debian"])
     (write_made_up(places["cache"]) / f"{TRAIN_IMAGES}.gz").unlink()
-    assert data.find() == places["debian"]
+    assert download.find() == places["debian"]
 
 
 def test_a_given_folder_that_lacks_files_is_refused_and_they_are_named(
@@ -62,42 +62,42 @@ def test_a_given_folder_that_lacks_files_is_refused_and_they_are_named(
     for name in (TRAIN_IMAGES, TEST_LABELS):
         (folder / f"{name}.gz").unlink()
     lacks = f"{str(folder)!r}, lacks {TEST_LABELS}.gz, {TRAIN_IMAGES}.gz;"
-    assert lacks in refusal(lambda: data.find(folder))
-    assert lacks in refusal(lambda: data.load_dataset(folder))
+    assert lacks in refusal(lambda: download.find(folder))
+    assert lacks in refusal(lambda: download.load_dataset(folder))
     monkeypatch.setenv("FASHION_MNIST_DIR", str(folder))
-    message = refusal(data.find)
+    message = refusal(download.find)
     assert lacks in message
     assert "FASHION_MNIST_DIR" in message
 
 
 def test_a_given_place_that_is_no_folder_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "Not a directory" in refusal(lambda: data.find(folder / "MADE_UP.json"))
-    assert "No such file" in refusal(lambda: data.find(folder / "nowhere"))
-    assert "null byte" in refusal(lambda: data.find("\0"))
+    assert "Not a directory" in refusal(lambda: download.find(folder / "MADE_UP.json"))
+    assert "No such file" in refusal(lambda: download.find(folder / "nowhere"))
+    assert "null byte" in refusal(lambda: download.find("\0"))
     monkeypatch.setenv("FASHION_MNIST_DIR", str(folder / "nowhere"))
-    assert "FASHION_MNIST_DIR" in refusal(data.find)
+    assert "FASHION_MNIST_DIR" in refusal(download.find)
 
 
 def test_a_given_folder_without_permission_is_refused(open_folder: Path) -> None:
     open_folder.chmod(0)
     with as_nobody():
-        assert "Permission denied" in refusal(lambda: data.find(open_folder))
+        assert "Permission denied" in refusal(lambda: download.find(open_folder))
     open_folder.chmod(0o755)
 
 
 def test_what_is_found_is_loaded_and_nothing_is_downloaded(folder: Path, places: dict[str, Path]) -> None:
-    assert data.load_dataset(folder).sha256 == data.load(folder).sha256
+    assert download.load_dataset(folder).sha256 == data.load(folder).sha256
     assert not places["cache"].exists()
 
 
 def test_nothing_found_and_no_download_wanted_gives_the_three_ways(places: dict[str, Path]) -> None:
-    three_ways(refusal(lambda: data.load_dataset(download=False)))
+    three_ways(refusal(lambda: download.load_dataset(download=False)))
     assert not places["cache"].exists()
 
 
 @pytest.mark.usefixtures("offline")
 def test_nothing_found_and_offline_gives_the_three_ways_and_the_reason(places: dict[str, Path]) -> None:
-    message = refusal(data.load_dataset)
+    message = refusal(download.load_dataset)
     three_ways(message)
     assert "Connection refused" in message
     assert not list(places["cache"].glob("*.gz*"))
@@ -105,7 +105,7 @@ def test_nothing_found_and_offline_gives_the_three_ways_and_the_reason(places: d
 
 def command(**variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fashion_cnn.data"],
+        [sys.executable, "-m", "fashion_cnn.download"],
         cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_the_command_refuses_in_one_line_with_status_2(folder: Path) -> None:
 
 @pytest.mark.usefixtures("offline")
 def test_the_command_refuses_offline_with_the_three_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.main() == 2
+    assert download.main() == 2
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
@@ -135,7 +135,7 @@ def test_the_command_refuses_offline_with_the_three_ways(capsys: pytest.CaptureF
 @pytest.mark.usefixtures("offline")
 def test_the_command_loads_what_it_finds(places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     write_made_up(places["debian"])
-    assert data.main() == 0
+    assert download.main() == 0
     assert str(places["debian"]) in capsys.readouterr().out
 
 

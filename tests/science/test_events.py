@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fashion_cnn.events import EpochDone, Identity, Job, State, arrays_sha256
+from fashion_cnn.events import EpochDone, Identity, Job
+from fashion_cnn.state import State, arrays_sha256
 
 KERNEL = np.arange(6, dtype=np.float32).reshape(2, 3)
 BIAS = np.zeros(3, dtype=np.float32)

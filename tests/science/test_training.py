@@ -15,21 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fashion_cnn.callbacks import BATCH_HOOKS, StopAtLoss, train
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.data import Dataset
-from fashion_cnn.events import State
 from fashion_cnn.models import build
-from fashion_cnn.training import (
-    BATCH_HOOKS,
-    Epoch,
-    StopAtLoss,
-    Trainer,
-    TrainingError,
-    as_pixels,
-    epoch_order,
-    set_up_process,
-    train,
-)
+from fashion_cnn.state import State
+from fashion_cnn.training import Epoch, Trainer, TrainingError, as_pixels, epoch_order, set_up_process
 
 pytestmark = pytest.mark.usefixtures("engine")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn.environment import code_sha256, fingerprint, fingerprint_sha256
+from fashion_cnn.environment import fingerprint, fingerprint_sha256
+from fashion_cnn.sources import code_sha256
 from tests.samples.study import SAMPLE
 from tests.support.command import REPOSITORY, Lab
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fashion_cnn.config import CNN
-from fashion_cnn.events import CutDone, EpochDone, Identity, State
+from fashion_cnn.events import CutDone, EpochDone, Identity
+from fashion_cnn.state import State
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.files import TrajectoryError, write_json
 from fashion_cnn.store.trajectories import Trajectory, folder_name, header_of, trajectories

@@ -15,8 +15,8 @@ import numpy as np
 
 from fashion_cnn.config import FIELDS, RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.environment import files_sha256
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.sources import files_sha256
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 

@@ -18,8 +18,10 @@ import numpy as np
 
 from fashion_cnn.config import DENSE, RunConfig
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.environment import files_sha256, fingerprint_sha256
-from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started, State
+from fashion_cnn.environment import fingerprint_sha256
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started
+from fashion_cnn.sources import files_sha256
+from fashion_cnn.state import State
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.recorder import Recorder

@@ -11,8 +11,8 @@ import time
 from importlib.util import find_spec
 from typing import Any
 
-from fashion_cnn.environment import PACKAGE
 from fashion_cnn.running.executor import Ended, ExecutorError
+from fashion_cnn.sources import PACKAGE
 
 CONNECT = 5.0  # seconds that a cluster may take to answer at all
 ABSENCE = 20.0  # seconds that the head may be away; after 60 Ray would end this process as it stands

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from fashion_cnn.data import load
-from fashion_cnn.environment import VARIABLES
+from fashion_cnn.environment import VARIABLES, Arithmetic
 from fashion_cnn.events import Event, Job
 from fashion_cnn.running.cluster.connection import RayConnection, ended_by, is_late, one_of
 from fashion_cnn.running.cluster.nodes import Nodes
@@ -45,12 +45,13 @@ class Task:
 class RayExecutor:
     """Jobs as tasks of a Ray cluster; see `executor.Executor`. It is connected from its first use until `stop`."""
 
-    def __init__(self, address: str | None, data_dir: Path) -> None:
+    def __init__(self, address: str | None, data_dir: Path, arithmetic: Arithmetic | None = None) -> None:
         """An executor for a cluster.
 
         Args:
             address: of its head; see `RayConnection`.
             data_dir: the data set's folder, for nodes that do not have it.
+            arithmetic: of the runs; see `Nodes`.
 
         Raises:
             ExecutorError: Ray is not installed, or the address cannot be one.
@@ -59,7 +60,7 @@ class RayExecutor:
         self._data_dir = data_dir
         # What the user chose here holds for every worker, as it does for local ones.
         self._variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
-        self._nodes = Nodes(self._connection, self._variables)
+        self._nodes = Nodes(self._connection, self._variables, arithmetic)
         self._data: tuple[Mapping[str, str], list[Any]] | None = None
         self._tasks: set[Task] = set()
         self._said: queue.Queue[tuple[Task, Event | Ended]] = queue.Queue()
@@ -73,7 +74,12 @@ class RayExecutor:
                 place = node.place(threads)
                 groups.setdefault(place.environment_sha256, []).append(place)
         if not nodes:
-            raise ExecutorError("no node of the cluster answers; ray status tells of them")
+            left_out = "; ".join(f"{name}: {why}" for name, why in self.left_out.items())
+            raise ExecutorError(
+                f"no node of the cluster can train in the portable arithmetic ({left_out}); use --arithmetic native"
+                if left_out
+                else "no node of the cluster answers; ray status tells of them"
+            )
         if not groups:
             most = max(node.cpus for node in nodes)
             raise ExecutorError(f"threads is {threads}, but no node of the cluster has more than {most} CPUs")
@@ -85,6 +91,11 @@ class RayExecutor:
             )
             for group in groups.values()
         ]
+
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """The nodes that would give other bits than the others, by name, and why."""
+        return self._nodes.left_out
 
     def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Task:
         """Start a job on a node of this environment; what it prints stays there. See `Executor.start`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fashion_cnn.environment import LIBRARIES, fingerprint_sha256
+from fashion_cnn.environment import LIBRARIES, Arithmetic, fingerprint_sha256
 from fashion_cnn.running.cluster.connection import RayConnection, ended_by, is_late, one_of
 from fashion_cnn.running.cluster.relay import node_environment
 from fashion_cnn.running.executor import ExecutorError, Place
@@ -30,19 +30,31 @@ class Node:
     cpus: int
     environment: Mapping[str, Any] = field(default_factory=dict)
     """The fingerprint of a worker of one thread there."""
+    many: Mapping[str, Any] = field(default_factory=dict)
+    """That of a worker of more threads."""
+    note: str = ""
+    """Why the first is not portable."""
 
     def place(self, threads: int) -> Place:
         """The node as a place for workers of so many threads."""
-        environment = {**self.environment, "threads": threads}
-        return Place(environment, fingerprint_sha256(environment), self.cpus // threads, (self.name,))
+        environment = {**(self.environment if threads == 1 else self.many), "threads": threads}
+        return Place(environment, fingerprint_sha256(environment), self.cpus // threads, (self.name,), self.note)
 
 
 class Nodes:
     """Asks each node for its environment, once, and keeps the list of those that can be used."""
 
-    def __init__(self, connection: RayConnection, variables: Mapping[str, str]) -> None:
-        """Nodes of a cluster, whose workers get these environment variables besides their own."""
-        self._connection, self._variables = connection, variables
+    def __init__(self, connection: RayConnection, variables: Mapping[str, str], arithmetic: Arithmetic | None) -> None:
+        """Nodes of a cluster.
+
+        Args:
+            connection: to it.
+            variables: that workers get besides their own.
+            arithmetic: of the runs; None is the portable one, for those nodes that can, if any can.
+        """
+        self._connection, self._variables, self._arithmetic = connection, variables, arithmetic
+        self.left_out: dict[str, str] = {}
+        """The nodes that do not give the bits of the others, by name, and why."""
         self.forget()
 
     def forget(self) -> None:
@@ -75,16 +87,24 @@ class Nodes:
                     self._answers[node.id] = self._ask(node)
             if first:
                 wait(self._answers.values())
-            known = [self._known(node, first) for node in nodes]
-            self._alive = {node.id: node for node in known if node}
+            known = [node for node in (self._known(node, first) for node in nodes) if node]
+            self._alive = {node.id: node for node in self._alike(known)}
         self._looked = time.monotonic()
         return self._alive
+
+    def _alike(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes that train in the arithmetic of this call: the portable ones, where there are any."""
+        portable = [node for node in nodes if node.environment["arithmetic"] == "portable"]
+        if self._arithmetic == "native" or not (portable or self._arithmetic == "portable"):
+            return list(nodes)
+        self.left_out |= {node.name: node.note for node in nodes if node not in portable}
+        return portable
 
     def _ask(self, node: Node) -> Future[dict[str, Any]]:
         """A node's environment, when it answers; a thread waits for it, for Ray's calls lose a signal's exception."""
         ray, future = self._connection.ray, Future[dict[str, Any]]()
         task = ray.remote(num_cpus=0, label_selector=one_of(node.id))(node_environment)
-        reference = task.remote(self._variables)
+        reference = task.remote(self._variables, self._arithmetic)
 
         def fetch() -> None:
             try:
@@ -120,7 +140,9 @@ class Nodes:
             if ended.lost and not is_late(error):
                 del self._answers[node.id]  # where it lives all the same, it is asked again
             return None
-        lacking = [name for name in LIBRARIES if environment[name] == "not installed"]
+        lacking = [name for name in LIBRARIES if environment["one"][name] == "not installed"]
         if lacking and first:
             raise ExecutorError(f"the node {node.name} lacks {', '.join(lacking)}; there, too, run {PACKAGES}")
-        return None if lacking else replace(node, environment=environment)
+        if lacking:
+            return None
+        return replace(node, environment=environment["one"], many=environment["many"], note=environment["note"])

@@ -11,15 +11,35 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fashion_cnn.data import FASHION_MNIST, MADE_UP_LABEL, DataError, find, load
-from fashion_cnn.environment import fingerprint
+from fashion_cnn.data import FASHION_MNIST, MADE_UP_LABEL, DataError, load
+from fashion_cnn.download import find
+from fashion_cnn.environment import Arithmetic, Choice, EnvironmentFault, fingerprint
 from fashion_cnn.events import Event, Job, Started
+from fashion_cnn.known_answers import settled
 from fashion_cnn.running.executor import POLL, Ended, LocalExecutor
 
 
-def node_environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The fingerprint of a worker of one thread on this node."""
-    return fingerprint(threads=1, variables={**os.environ, **variables})
+def node_environment(variables: Mapping[str, str], asked: Arithmetic | None) -> dict[str, Any]:
+    """What this node computes with.
+
+    Args:
+        variables: that the user set for all workers.
+        asked: the arithmetic that the user asked for.
+
+    Returns:
+        `one`, the fingerprint of a worker of one thread; `many`, that of more threads, whose number is to be filled
+        in; and `note`, why the first is not portable.
+    """
+    os.environ.update(variables)
+    try:
+        choice = settled(asked)
+    except EnvironmentFault as error:
+        choice = Choice("native", str(error))
+    return {
+        "one": fingerprint(1, arithmetic=choice.arithmetic),
+        "many": fingerprint(2, arithmetic="native"),
+        "note": choice.reason,
+    }
 
 
 def relay(
@@ -37,7 +57,7 @@ def relay(
 
     os.environ.update(variables)
     node = f"{platform.node()}/{ray.get_runtime_context().get_node_id()[:8]}"
-    executor = LocalExecutor(job.device)
+    executor = LocalExecutor(job.device, forks=False)
     # Started elsewhere, the process cannot take a folder of this node's for our code.
     with tempfile.TemporaryDirectory(prefix="fashion-cnn-") as aside, chdir(aside):
         data_dir = _data_dir(job.data_dir, file_sha256, files, Path(aside))

@@ -1,0 +1,97 @@
+"""What git says of the repository: the commit, what differs from it, and the modules of another commit."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from fashion_cnn.sources import PACKAGE
+
+REPOSITORY = PACKAGE.parent
+# Whatever the user's own settings, a diff that `git apply` takes.
+PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """The repository's state: which commit, and what differs from it."""
+
+    commit: str
+    """Hex, or `unknown` outside a git checkout."""
+    dirty: bool
+    """Whether the package, the scripts or the lock differ from the commit."""
+    diff: str
+    """Of tracked files among these; empty where clean."""
+    remote: str | None = None
+    """Where others find it, without credentials; None where it came from nowhere, or from a folder."""
+
+
+def checkout(repository: Path = REPOSITORY) -> Checkout:
+    """What git says of the repository; untracked files count as dirty but are not shown."""
+    paths = ["fashion_cnn", "experiments", "requirements.lock", ":(exclude)experiments/results"]
+    commit = _git(repository, "rev-parse", "HEAD")
+    if commit is None:
+        return Checkout("unknown", dirty=False, diff="")
+    status = _git(repository, "status", "--porcelain", "--", *paths)
+    diff = _git(repository, "diff", "HEAD", *PLAIN_DIFF, "--", *paths) if status else ""
+    return Checkout(commit.strip(), bool(status), diff or "", _remote(repository))
+
+
+def _remote(repository: Path) -> str | None:
+    """The address of `origin`, or else of the first remote; as it is written, for rewriting rules may hold tokens."""
+    names = (_git(repository, "remote") or "").split()
+    name = "origin" if "origin" in names else next(iter(names), None)
+    address = name and _git(repository, "config", "--get", f"remote.{name}.url")
+    return without_credentials(address.strip()) if address else None
+
+
+def without_credentials(address: str) -> str | None:
+    """A repository's address without user, password, query and fragment.
+
+    `https://user:token@host/path?key=…` and git's short form `user@host:path` are both understood. None for a
+    folder's address, and for one whose parts cannot be told for sure.
+    """
+    url = re.fullmatch(r"(?!file:)([a-z][a-z0-9+.-]*://)(?:[^/?#]*@)?([^?#@]*)(?:[?#][^@]*)?", address)
+    if url:
+        return url[1] + url[2]
+    short = re.fullmatch(r"(?:[^/\\]*@)?([^@:/\\]{2,}:[^@:/][^@:]*)", address)
+    return short[1] if short else None
+
+
+def export(commit: str, diff: str, folder: Path, repository: Path = REPOSITORY) -> bool:
+    """Write the package as a commit and a diff on top of it have it, into `folder/fashion_cnn`; nothing else changes.
+
+    Args:
+        commit: hex, whole.
+        diff: as `checkout` gives it; only its part in the package counts.
+        folder: an empty one.
+        repository: that has the commit.
+
+    Returns:
+        Whether the repository has the commit and the diff fits it.
+    """
+    if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+        return False
+    archive = folder / "archive.tar"
+    if _git(repository, "-c", "core.autocrlf=false", "archive", f"--output={archive}", commit, "fashion_cnn") is None:
+        return False
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="data")
+    archive.unlink()
+    if not diff:
+        return True
+    patch = folder / "code.diff"
+    patch.write_text(diff, encoding="utf-8")
+    return _git(folder, "apply", "--include=fashion_cnn/*", str(patch)) is not None
+
+
+def _git(repository: Path, *arguments: str) -> str | None:
+    # A checkout made by another user is refused by git unless it is named safe.
+    command = ["git", "-c", f"safe.directory={repository}", "-C", str(repository), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

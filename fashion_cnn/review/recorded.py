@@ -1,0 +1,118 @@
+"""The code that a record was made with: taken from its commit into a folder, and run in a process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from fashion_cnn import entry
+from fashion_cnn.checkout import export
+from fashion_cnn.config import RunConfig
+from fashion_cnn.environment import worker_variables
+from fashion_cnn.events import EpochDone, Event, Failed, Identity, Job
+from fashion_cnn.evidence.record import Record
+from fashion_cnn.running.plan import expected_epochs
+from fashion_cnn.sources import canonical_sha256, files_sha256
+from fashion_cnn.state import State
+
+
+def recorded_package(record: Record, folder: Path) -> Path | None:
+    """The folder of the package `fashion_cnn` as a record's commit and diff have it, or None.
+
+    The commit proves nothing by itself: the modules in it must be those whose hashes the record holds.
+
+    Args:
+        record: with `code_sha256` and `code_files` in its `trajectory.json`.
+        folder: to write into; what another record of the same code left there is used again.
+    """
+    trajectory = record.json("trajectory.json")
+    parts, whole = trajectory.get("code_files"), trajectory.get("code_sha256")
+    if not isinstance(parts, dict) or not parts or files_sha256(parts) != whole:
+        return None
+    place = folder / f"code-{whole}"
+    if not place.exists():
+        place.mkdir(parents=True)
+        patch = record.artifacts.get("code.diff", b"").decode(errors="replace")
+        if not export(str(record.row.get("git_commit")), patch, place):
+            return None
+    return place if _has_modules(place / "fashion_cnn", parts) else None
+
+
+def _has_modules(package: Path, parts: Mapping[str, Any]) -> bool:
+    """Whether a package's modules have these hashes, of their bytes (as at first) or of what they say."""
+    try:
+        contents = {name: (package / name).read_bytes() for name in parts}
+        plain = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        return parts in (plain, {name: canonical_sha256(content.decode()) for name, content in contents.items()})
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+@dataclass
+class _Epochs:
+    """What a process of `entry` prints, read as a worker's connection is."""
+
+    process: subprocess.Popen[bytes]
+    job: Job
+
+    def fileno(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def recv(self) -> Event:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError
+        try:
+            values = json.loads(line)
+            state = State(values["epoch"], {}, {})
+            return EpochDone(state, values.pop("weights_sha256"), values, 0, Identity("", "", ""))
+        except (ValueError, KeyError, TypeError):
+            return Failed(f"the recorded code printed {line[:80]!r}")
+
+    def close(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def launch(package: Path, job: Job, printed: IO[bytes]) -> tuple[subprocess.Popen[bytes], _Epochs]:
+    """Start a job with the recorded code; see `LocalExecutor`.
+
+    Args:
+        package: of `recorded_package`.
+        job: without a state to resume from.
+        printed: takes what the process prints besides.
+    """
+    # A commit's own entry, or for those from before there was one, ours, which needs no more than they have.
+    own = (package / "fashion_cnn" / "entry.py").exists()
+    program = ["-m", "fashion_cnn.entry"] if own else [str(Path(entry.__file__))]
+    process = subprocess.Popen(
+        [sys.executable, "-P", *program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=printed,
+        bufsize=0,  # so that a line that was not read yet is seen as waiting
+        env={**worker_variables(os.environ, job.device, job.arithmetic), "PYTHONPATH": str(package)},
+        start_new_session=True,
+    )
+    epochs = max(expected_epochs(RunConfig.from_mapping(rule)) for rule in job.rules)
+    order = {
+        "settings": dict(job.settings),
+        "seed": job.seed,
+        "data_dir": job.data_dir,
+        "images": job.images,
+        "epochs": epochs,
+        "device": job.device,
+    }
+    assert process.stdin is not None
+    with process.stdin as stream:
+        stream.write(json.dumps(order).encode())
+    return process, _Epochs(process, job)
