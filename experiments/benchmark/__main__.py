@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from fashion_cnn.checkout import checkout
 from fashion_cnn.config import nearest
 from fashion_cnn.data import DataError
 from fashion_cnn.download import find, load_dataset
-from fashion_cnn.environment import LIBRARIES, fingerprint, packages
+from fashion_cnn.environment import LIBRARIES, fingerprint, machine, packages
 from fashion_cnn.store.files import Unwritable
 
 SIDES = sides.SIDES | stores.SIDES
@@ -151,20 +150,20 @@ def measure(chosen: Sequence[str], options: argparse.Namespace) -> Figures:
         "config": dict(task.settings),
         "commit": source.commit + (", changed" if source.dirty else ""),
     }
-    machine = _machine()
+    here = _machine()
     date = datetime.now(UTC).isoformat(timespec="seconds")
     measured = {part: PARTS[part](task, options) for part in chosen}
-    return {"date": date, "machine": machine, "settings": settings, **measured, "ratios": ratios(measured)}
+    return {"date": date, "machine": here, "settings": settings, **measured, "ratios": ratios(measured)}
 
 
 def _machine() -> Figures:
-    environment = fingerprint(threads=1)
+    here, libraries = machine(), fingerprint(threads=1)
     torch = [package.removeprefix("torch==") for package in packages() if package.startswith("torch==")]
     return {
-        **{name: environment[name] for name in ("processor", "python", *LIBRARIES)},
+        **{name: here[name] for name in ("processor", "python")},
+        **{name: libraries[name] for name in LIBRARIES},
         **({"torch": torch[0]} if torch else {}),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
+        **{name: here[name] for name in ("cores", "load")},
     }
 
 
