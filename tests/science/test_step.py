@@ -62,14 +62,13 @@ def test_outputs_are_those_of_the_plain_network(network: tuple[Any, Any, Any]) -
     assert near(tf.nn.softmax(training_logits(model.layers, batch)), model(batch, training=True))
 
 
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "dense"], indirect=True)
 def test_bias_and_relu_after_pooling_are_the_same_to_the_last_bit(network: tuple[Any, Any, Any]) -> None:
     import tensorflow as tf
 
     from fashion_cnn.step import training_logits
 
     model, batch, _ = network
-    if model.name == "dense":
-        pytest.skip("a dense network pools nothing")
     convolution, pooling = model.layers[:2]
     values = tf.nn.conv2d(batch, convolution.kernel.value, 1, convolution.padding.upper())
     plain = tf.nn.max_pool2d(tf.nn.relu(tf.nn.bias_add(values, convolution.bias.value)), 2, 2, "VALID")
@@ -136,7 +135,7 @@ class TestAStateHoldsEveryVariable:
 
         def with_dropout() -> Any:
             plain = build(DENSE, 0)
-            layers = [*plain.layers[:-1], keras.layers.Dropout(0.4, seed=5), plain.layers[-1]]
+            layers = [*plain.layers[:-1], keras.layers.Dropout(0.4, seed=5, name="dropout"), plain.layers[-1]]
             model = keras.Sequential([keras.Input((28, 28, 1)), *layers], name="dense")
             model.compile(optimizer=keras.optimizers.Adam(name="adam"), loss="sparse_categorical_crossentropy")
             return model
