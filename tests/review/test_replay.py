@@ -217,10 +217,10 @@ def changed_byte(source: Path, folder: Path, labelled: bool) -> Path:
 
 @pytest.mark.slow
 class TestOtherCode:
-    @pytest.fixture(scope="class")
-    def checkout(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @pytest.fixture
+    def checkout(self, tmp_path: Path) -> Path:
         """A repository of its own, with a change in the package that is not committed."""
-        folder = tmp_path_factory.mktemp("checkout")
+        folder = tmp_path / "checkout"
         for name in ("fashion_cnn", "experiments"):
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         git(folder, "init", "-q")

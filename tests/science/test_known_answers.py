@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from experiments import STUDIES
 from fashion_cnn import known_answers
 from fashion_cnn.config import RunConfig
 from fashion_cnn.environment import KERNELS, Choice, EnvironmentFault, choose
-from fashion_cnn.known_answers import PROBLEMS, differing, known, settled, versions
+from fashion_cnn.known_answers import PROBLEMS, differing, emulate, known, settled, versions
 from fashion_cnn.sources import code_sha256
 
 
@@ -43,6 +44,21 @@ def test_a_lower_instruction_set_gives_others(monkeypatch: pytest.MonkeyPatch) -
     lower = {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     monkeypatch.setitem(KERNELS, "portable", lower)
     assert set(differing(quick=True)) == set(known_answers.QUICK)
+
+
+@pytest.mark.slow
+def test_an_emulated_processor_of_another_maker_gives_them() -> None:
+    if shutil.which("qemu-x86_64") is None:
+        pytest.skip("no qemu-x86_64 here; apt-get install qemu-user")
+    assert emulate("Haswell", quick=True) == []
+
+
+def test_without_an_emulator_it_is_told_what_is_needed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert known_answers.main(["--emulated", "Haswell"]) == 2
+    assert capsys.readouterr().err == "error: no emulator is installed: apt-get install qemu-user\n"
 
 
 class TestAMachineThatFails:
