@@ -163,6 +163,7 @@ class Trainer:
         self._predict = tf.function(
             lambda batch: self.model(batch, training=False),
             input_signature=[tf.TensorSpec((None, 28, 28, 1), tf.float32)],
+            autograph=False,
         )
         self._predict(tf.constant(pixels[:1]))
         self.trace_seconds = time.perf_counter() - start
