@@ -11,11 +11,11 @@ import pytest
 from fashion_cnn.config import CNN, FIELDS
 from fashion_cnn.evidence import record as records
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import HASHES, RECORD_FORMAT, RULES, SINCE, TABLE_TAGS, TAGS, Record, missing
+from fashion_cnn.evidence.record import RECORD_FORMAT, RULES, SINCE, TABLE_TAGS, TAGS, Record, missing
 from fashion_cnn.evidence.tables import COLUMNS, TableError, columns_of, frames, runs_from_csv, runs_to_csv
 from fashion_cnn.study import Study
 from tests.support.recorded import record
-from tests.support.tampering import with_artifact, with_row
+from tests.support.tampering import with_row
 
 STUDY = Study("baseline_study", "Which network?", {"cnn": replace(CNN, epochs=2)})
 OLD, NEW = record(STUDY, "cnn", 0, format=1), record(STUDY, "cnn", 1)
@@ -24,10 +24,6 @@ ASKED_LATER = {"row.record_format", "row.arithmetic", "machine.processor"}
 
 def without_param(whole: Record, name: str) -> Record:
     return replace(whole, row={key: value for key, value in whole.row.items() if key != name})
-
-
-def unhashed(whole: Record) -> Record:
-    return with_artifact(whole, HASHES, None)
 
 
 def test_what_is_recorded_now_is_of_the_present_format() -> None:
