@@ -64,6 +64,8 @@ class Started:
     """Trainable parameters."""
     model_summary: str
     trace_seconds: float
+    machine: Mapping[str, Any] | None = None
+    """Where it trains, as `environment.machine` describes it; None where a folder is older than that."""
 
 
 @dataclass(frozen=True)

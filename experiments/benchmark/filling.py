@@ -12,8 +12,16 @@ from experiments import STUDIES
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.environment import fingerprint, packages
-from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, Record, hashes_text, network_texts, texts
+from fashion_cnn.environment import fingerprint, machine, packages
+from fashion_cnn.evidence.record import (
+    EPOCH_METRICS,
+    HASHES,
+    RECORD_FORMAT,
+    Record,
+    hashes_text,
+    network_texts,
+    texts,
+)
 from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
@@ -28,7 +36,7 @@ class Filler:
         """A filler for a `tracking.Store`."""
         self._store = store
         self._arms = [(study, arm) for study in STUDIES for arm in study.arms]
-        self._environment, self._packages = fingerprint(threads=1), packages()
+        self._environment, self._machine, self._packages = fingerprint(threads=1), machine(), packages()
         self._files = {"data_files": dict(FASHION_MNIST.file_sha256), "code_files": code_files()}
 
     def fill(self, numbers: range) -> None:
@@ -72,6 +80,8 @@ class Filler:
             "smoke": "false",
             "reuse": "on",
             "record": str(number),
+            "record_format": str(RECORD_FORMAT),
+            "arithmetic": self._environment["arithmetic"],
             "stop_reason": cut.reason,
             "node": "made up",
             "workers": "1",
@@ -101,6 +111,7 @@ class Filler:
             seed=seed,
             hashes=hashes,
             fingerprint=self._environment,
+            machine=self._machine,
             checkout={"commit": COMMIT, "dirty": False, "remote": None},
             images=None,
             files=self._files,

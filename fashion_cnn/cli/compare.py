@@ -91,8 +91,11 @@ def _report(project: Project, options: argparse.Namespace) -> int:
 
 
 def _export(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.evidence.tables import columns_of
+
     store = open_store(options)
     runs = _recorded_runs(project, options.study, store)
+    runs = runs[list(columns_of(runs.to_dict("records"), dict.fromkeys(runs, "text")))]
     epochs = store.epochs(list(runs["run_id"]))
     for name, frame in (("runs.csv", runs), ("epochs.csv", epochs)):
         path = Path(options.output, name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import MAX_SEED, hash_of, trajectory_sha256
-from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, whole_number
+from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, too_new, whole_number
 from fashion_cnn.sources import files_sha256
 
 
@@ -33,7 +33,9 @@ class Contradiction:
 
 
 def contradictions(record: Record) -> list[Contradiction]:
-    """Where a record contradicts itself; what is missing altogether is a matter of `missing`."""
+    """Where a record contradicts itself; what is missing, or newer than this code, is a matter of `missing`."""
+    if too_new(record.row):
+        return []
     parts = (_of_config, _of_environment, _of_trajectory, _of_ending, _of_hashes)
     return [contradiction for part in parts for contradiction in part(record)]
 
@@ -87,8 +89,10 @@ def _of_environment(record: Record) -> Iterator[Contradiction]:
         return
     with suppress(ValueError):  # what is not canonical JSON is the artifact's own matter
         fingerprint = environment.get("fingerprint")
-        computed = hash_of(fingerprint) if isinstance(fingerprint, dict) else None
-        yield from _differ("environment_sha256", row.get("environment_sha256"), computed, f"the hash of {where}")
+        if isinstance(fingerprint, dict):
+            computed = hash_of(fingerprint)
+            yield from _differ("environment_sha256", row.get("environment_sha256"), computed, f"the hash of {where}")
+            yield from _differ("arithmetic", row.get("arithmetic"), fingerprint.get("arithmetic"), where)
     checkout = environment.get("checkout")
     if isinstance(checkout, dict):
         dirty = checkout.get("dirty")

@@ -1,5 +1,6 @@
 """What a record is: the names of what it holds, its texts as they are written, and what it must hold to be evidence.
 
+What a record holds has grown. Its `record_format` says by which list it was written, and it is judged by that one.
 Pure, whatever it comes from. That the rules are data follows mlcommons/logging's compliance checker.
 """
 
@@ -15,6 +16,18 @@ from typing import Any, Final
 
 from fashion_cnn.config import FIELDS, ConfigError, RunConfig, parse
 from fashion_cnn.data import FASHION_MNIST_SHA256
+from fashion_cnn.environment import ARITHMETICS
+
+RECORD_FORMAT: Final = 2
+"""Of what is recorded now. A record that names none is of format 1: so were all before there was a second."""
+SINCE: Final = {"record_format": 2, "arithmetic": 2}
+"""The format that brought in a param, metric or tag, and its column in tables; what is not here has always been."""
+
+
+def since(name: str) -> int:
+    """The format that brought in a param, a metric, a tag or a column."""
+    return SINCE.get(name, 1)
+
 
 PARAMS: Final = (*FIELDS, "parameters")
 """What a run was made with: the fields of its config, and the network's trainable parameters. `seed` is one, too."""
@@ -23,7 +36,7 @@ EPOCH_METRICS: Final = (*SCORES, "epoch_seconds", "epoch_cpu_seconds", "images_p
 _RUN_SECONDS: Final = ("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds")
 RUN_METRICS: Final = (*_RUN_SECONDS, "epochs_trained", "reused_epochs", "peak_memory_mib")
 BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
-_PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse")
+_PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse", "arithmetic", "record_format")
 _HASH_TAGS: Final = ("config_sha256", "trajectory_sha256", *BASIS)
 _RESULT_TAGS: Final = ("weights_sha256", "artifacts_sha256")
 _CODE_TAGS: Final = ("git_commit", "git_dirty")
@@ -50,6 +63,7 @@ def texts(
     seed: int,
     hashes: Mapping[str, Any],
     fingerprint: Mapping[str, Any] | None,
+    machine: Mapping[str, Any] | None,
     checkout: Mapping[str, Any],
     images: Sequence[int] | None,
     files: Mapping[str, Mapping[str, str]],
@@ -60,14 +74,16 @@ def texts(
     """`config.json`, `environment.json`, `trajectory.json` and `requirements.txt`: how a run was made, what it gave.
 
     `config` is canonical; `settings` are those of it that decide the trajectory. `hashes` has `trajectory_sha256` and
-    the three of `BASIS`, `fingerprint` is what `environment_sha256` is of. `checkout` has `commit`, `dirty` (bool) and
-    `remote` of the repository, None where unknown. `images` are a smoke run's for training and testing, None for all.
+    the three of `BASIS`, `fingerprint` is what `environment_sha256` is of, `machine` is as `environment.machine` gives
+    it, None where unknown. `checkout` has `commit`, `dirty` (bool) and `remote` of the repository, None where unknown.
+    `images` are a smoke run's for training and testing, None for all.
     `files` has the SHA-256 of each file that a hash is of, under `data_files` and `code_files`. `measured` are the
     metrics of the run as a whole. `epochs`, in order, have `epoch`, the epoch metrics, `weights_sha256` and `ended_at`
     (ms since 1970). `packages` are lines of a requirements file.
     """
     where = {name: checkout[name] for name in ("commit", "dirty", "remote")}
-    environment = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"], "checkout": where}
+    identity = {"fingerprint": fingerprint, "sha256": hashes["environment_sha256"]}
+    environment = {**identity, "machine": machine, "checkout": where}
     trajectory = {
         "trajectory_sha256": hashes["trajectory_sha256"],
         "settings": settings,
@@ -125,6 +141,11 @@ class Record:
     whole: bool = True
     """Whether all artifacts and the model were read; without, only what was read is compared with its hash."""
 
+    @property
+    def format(self) -> int:
+        """The format that it was recorded in."""
+        return format_of(self.row)
+
     def json(self, name: str) -> Any:
         """An artifact as JSON, or None where it is missing or something else."""
         try:
@@ -138,10 +159,17 @@ class Record:
         epochs = trajectory.get("epochs") if isinstance(trajectory, dict) else None
         return [state for state in epochs if isinstance(state, dict)] if isinstance(epochs, list) else []
 
+    def machine(self) -> Mapping[str, Any]:
+        """What `environment.json` says of the machine that trained it; empty where it says nothing."""
+        environment = self.json("environment.json")
+        machine = environment.get("machine") if isinstance(environment, dict) else None
+        return machine if isinstance(machine, dict) else {}
+
     def config(self) -> RunConfig | None:
-        """The config that its params say, or None where they say none."""
+        """The config that its params say, or None where they say none; what its format had no param for is default."""
+        names = [name for name in FIELDS if since(name) <= self.format or not absent(self.row.get(name))]
         try:
-            return RunConfig.from_mapping({name: parse(name, str(self.row[name])) for name in FIELDS})
+            return RunConfig.from_mapping({name: parse(name, str(self.row[name])) for name in names})
         except (ConfigError, KeyError):
             return None
 
@@ -151,11 +179,14 @@ class Rule:
     """What a record must hold to be evidence."""
 
     field: str
-    """`row.<column>`, `epochs.<metric>` of the store, `states.<quantity>` of trajectory.json, or `artifacts.<path>`."""
+    """`row.<column>`, `epochs.<metric>` of the store, `states.<quantity>` of trajectory.json, `artifacts.<path>`, or
+    `machine.<part>` of environment.json."""
     holds: Callable[[Any, Record], bool]
     """Whether one of it is as it must be."""
     wanted: str
     """That, in words."""
+    since: int = 1
+    """The format that brought it in: no older record is asked for it."""
 
     @property
     def each_epoch(self) -> bool:
@@ -195,22 +226,26 @@ def _clean_or_shown(value: Any, record: Record) -> bool:
     return value == "false" or (value == "true" and bool(record.artifacts.get("code.diff")))
 
 
+_FORMATS: Final = [str(number + 1) for number in range(RECORD_FORMAT)]
 _DIGESTS: Final = [name for name in (*_HASH_TAGS, *_RESULT_TAGS) if name != "data_sha256"]
 RULES: Final = (
+    Rule("row.record_format", _is(*_FORMATS), f"a whole number, at most {RECORD_FORMAT}", since=2),
     Rule("row.status", _is("FINISHED"), "FINISHED"),
     Rule("row.stop_reason", _is("epochs", "callback"), "epochs or callback"),
     Rule("row.smoke", _is("false"), "false: a smoke run is no evidence"),
-    *(Rule(f"row.{name}", _given, "the param as text") for name in FIELDS),
+    *(Rule(f"row.{name}", _given, "the param as text", since(name)) for name in FIELDS),
     *(Rule(f"row.{name}", _counts, "a whole number") for name in ("seed", "parameters")),
     *(Rule(f"row.{name}", _given, "the tag as text") for name in ("study", "arm", "reuse", "node", "workers")),
     *(Rule(f"row.{name}", _sha256, "a SHA-256 in hex") for name in _DIGESTS),
+    Rule("row.arithmetic", _is(*ARITHMETICS), " or ".join(ARITHMETICS), since=2),
     Rule("row.data_sha256", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
     Rule("row.git_commit", _given, "a commit"),
     Rule("row.git_dirty", _clean_or_shown, "false, or true with the artifact code.diff"),
-    *(Rule(f"row.{name}", _finite, "a finite number") for name in RUN_METRICS),
-    *(Rule(f"epochs.{name}", _finite, "a finite number") for name in EPOCH_METRICS),
+    *(Rule(f"row.{name}", _finite, "a finite number", since(name)) for name in RUN_METRICS),
+    *(Rule(f"epochs.{name}", _finite, "a finite number", since(name)) for name in EPOCH_METRICS),
     Rule("states.weights_sha256", _sha256, "a SHA-256 in hex in trajectory.json"),
     *(Rule(f"artifacts.{name}", _json_object, "a JSON object") for name in TEXTS if name.endswith(".json")),
+    Rule("machine.processor", _given, "the processor as text, in environment.json", since=2),
     Rule("artifacts.requirements.txt", lambda value, _: b"==" in value, "a list of packages"),
 )
 _UNPUBLISHED: Final = ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}")
@@ -240,12 +275,28 @@ class Lack:
         return f"{self.field}: {self.found}; wanted: {self.wanted}"
 
 
+def format_of(row: Mapping[str, Any]) -> int:
+    """The format that a record says it is of; that of today where it says something else than a format."""
+    claimed = row.get("record_format")
+    return 1 if absent(claimed) else whole_number(claimed) or RECORD_FORMAT
+
+
+def too_new(row: Mapping[str, Any]) -> Lack | None:
+    """Why a record cannot be judged here: newer code wrote it, by a list that this code does not know."""
+    if format_of(row) <= RECORD_FORMAT:
+        return None
+    wanted = f"at most {RECORD_FORMAT}; newer code recorded it: update this checkout (git pull) to read it"
+    return Lack("row.record_format", repr(row["record_format"]), wanted)
+
+
 def missing(record: Record, rules: Sequence[Rule] = RULES) -> list[Lack]:
-    """What a record lacks to be evidence, in the order of the rules; nothing where it is complete."""
+    """What a record lacks to be evidence, in the order of its own format's rules; nothing where it is complete."""
+    if newer := too_new(record.row):
+        return [newer]
     lacks = []
     epochs = record.row.get("epochs_trained")
     expected = int(epochs) if isinstance(epochs, int | float) and math.isfinite(epochs) else 0
-    for rule in rules:
+    for rule in (rule for rule in rules if rule.since <= record.format):
         values = _values(record, rule.field)
         wanted = expected if rule.each_epoch else 1
         wrong = [value for value in values if not rule.holds(value, record)]
@@ -259,11 +310,14 @@ def missing(record: Record, rules: Sequence[Rule] = RULES) -> list[Lack]:
 
 def _values(record: Record, name: str) -> list[Any]:
     kind, _, key = name.partition(".")
-    if kind in ("row", "artifacts"):
-        places: Sequence[Mapping[str, Any]] = [record.row if kind == "row" else record.artifacts]
-    else:
-        places = record.epochs if kind == "epochs" else record.states()
-    return [place[key] for place in places if not absent(place.get(key))]
+    places: Mapping[str, Callable[[], Sequence[Mapping[str, Any]]]] = {
+        "row": lambda: [record.row],
+        "artifacts": lambda: [record.artifacts],
+        "machine": lambda: [record.machine()],
+        "epochs": lambda: record.epochs,
+        "states": record.states,
+    }
+    return [place[key] for place in places[kind]() if not absent(place.get(key))]
 
 
 def absent(value: Any) -> bool:

@@ -10,7 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from fashion_cnn.evidence.record import EPOCH_METRICS, PARAMS, RUN_METRICS, TABLE_TAGS, Record
+from fashion_cnn.evidence.record import (
+    EPOCH_METRICS,
+    PARAMS,
+    RECORD_FORMAT,
+    RUN_METRICS,
+    TABLE_TAGS,
+    Record,
+    format_of,
+    since,
+    too_new,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +32,7 @@ COLUMNS: Final[Mapping[str, _Kind]] = {
     **dict.fromkeys((*TABLE_TAGS, *PARAMS), "text"),
     **dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), "real"),
 }
-"""Of the table of runs."""
+"""Of the table of runs; see `columns_of`."""
 EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {"run_id": "text", "epoch": "whole", **dict.fromkeys(EPOCH_METRICS, "real")}
 _NOTHING: Final = "not there"
 
@@ -58,16 +68,43 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind]) -> b
     return buffer.getvalue().encode()
 
 
+def columns_of(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind] = COLUMNS) -> dict[str, _Kind]:
+    """Those columns that a table of these runs has: of the newest format among them, for older ones left empty."""
+    newest = max(map(format_of, rows), default=RECORD_FORMAT)
+    return {name: kind for name, kind in columns.items() if since(name) <= newest}
+
+
+def runs_to_csv(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, _Kind] = COLUMNS) -> bytes:
+    """The table of some runs as a CSV file, with those of the columns that their formats have."""
+    return to_csv(rows, columns_of(rows, columns))
+
+
+def runs_from_csv(content: bytes, columns: Mapping[str, _Kind] = COLUMNS) -> list[dict[str, Any]]:
+    """The rows of a CSV file that `runs_to_csv` wrote; errors are those of `from_csv`, and runs of a newer format."""
+    names, *rows = _cells(content) or [[]]
+    runs = [dict(zip(names, (cell or None for cell in cells), strict=False)) for cells in rows]
+    for newer in filter(None, map(too_new, runs)):
+        raise TableError(str(newer))
+    return _read([names, *rows], columns_of(runs, columns))
+
+
 def from_csv(content: bytes, columns: Mapping[str, _Kind]) -> list[dict[str, Any]]:
     """The rows of a CSV file that `to_csv` wrote; an empty cell is None.
 
     Raises:
         TableError: other columns, or a cell that `to_csv` would not write so: says which.
     """
+    return _read(_cells(content), columns)
+
+
+def _cells(content: bytes) -> list[list[str]]:
     try:
-        table = list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
+        return list(csv.reader(io.StringIO(content.decode(), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableError(f"it holds no table ({error})") from None
+
+
+def _read(table: Sequence[Sequence[str]], columns: Mapping[str, _Kind]) -> list[dict[str, Any]]:
     if not table or table[0] != list(columns):
         raise TableError(f"its columns are not {', '.join(columns)}")
     rows = []

@@ -1,7 +1,7 @@
 """The published result: complete records as a few small files in `experiments/results`, and back.
 
     runs.csv  epochs.csv       a row a run, a row an epoch; every number in full precision, every hash
-    environment.json           what the hashes of data, code and environment are of, and the packages
+    environment.json           what the hashes of data, code and environment are of, the packages, the machines
     claims.json                the verdicts, which anybody can compute again from the tables
     feature_maps/<weights>.png of the first seed's runs, by the first digits of weights_sha256
     figures/<study>/           drawn from the tables
@@ -21,9 +21,28 @@ from typing import Any, Final
 
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, PUBLISHED_RULES, RUN_METRICS, Record, missing, texts
+from fashion_cnn.evidence.record import (
+    BASIS,
+    EPOCH_METRICS,
+    PUBLISHED_RULES,
+    RUN_METRICS,
+    Record,
+    absent,
+    missing,
+    texts,
+)
 from fashion_cnn.evidence.selection import reasons_left_out
-from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, to_csv, to_json, value_differences
+from fashion_cnn.evidence.tables import (
+    TableError,
+    frames,
+    from_csv,
+    from_json,
+    runs_from_csv,
+    runs_to_csv,
+    to_csv,
+    to_json,
+    value_differences,
+)
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
 from fashion_cnn.study import Study
 
@@ -148,8 +167,23 @@ def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
         sha256 = str(record.row["environment_sha256"])
         shared["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
         rows += [{**state, "run_id": record.row["run_id"]} for state in record.states()]
-    runs = to_csv((record.row for record in records), COLUMNS)
+    shared |= _machines(records)
+    runs = runs_to_csv([record.row for record in records], COLUMNS)
     return {RUNS: runs, EPOCHS: to_csv(rows, EPOCH_COLUMNS), ENVIRONMENT: to_json(shared)}
+
+
+def _machines(records: Sequence[Record]) -> dict[str, Any]:
+    """Each machine once, with the load on it when the worker of each of its runs started; nothing for old records."""
+    machines: list[dict[str, Any]] = []
+    for record in records:
+        if not (machine := dict(record.machine())):
+            continue
+        load = machine.pop("load", None)
+        known = next((entry for entry in machines if entry["machine"] == machine), None)
+        if known is None:
+            machines.append(known := {"machine": machine, "load": {}})
+        known["load"][record.row["run_id"]] = load
+    return {"machines": machines} if machines else {}
 
 
 def map_name(row: Mapping[str, Any]) -> str:
@@ -178,15 +212,20 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
         return []
     name = RUNS
     try:
-        runs = from_csv(files[RUNS], COLUMNS)
+        runs = runs_from_csv(files[RUNS], COLUMNS)
         name = EPOCHS
         epochs = from_csv(files[EPOCHS], EPOCH_COLUMNS)
         name = ENVIRONMENT
         environment = from_json(files[ENVIRONMENT])
         shared = {key: environment[key] for key in ("data_files", "code_files", "remote", "environments")}
+        shared["machines"] = {
+            run_id: {**entry["machine"], "load": load}
+            for entry in environment.get("machines", ())
+            for run_id, load in entry["load"].items()
+        }
     except KeyError as error:
         raise ResultsError(f"{name}: {error} is missing") from None
-    except (TableError, TypeError) as error:
+    except (AttributeError, TableError, TypeError) as error:
         raise ResultsError(f"{name}: {error}") from None
     of_run: dict[str, list[dict[str, Any]]] = {str(row["run_id"]): [] for row in runs}
     if len(of_run) != len(runs):
@@ -212,10 +251,11 @@ def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: M
         seed=int(row["seed"]),
         hashes=row,
         fingerprint=environment.get("fingerprint"),
+        machine=told["machines"].get(row["run_id"]),
         checkout={"commit": row["git_commit"], "dirty": row["git_dirty"] == "true", "remote": told["remote"]},
         images=None,
         files=told,
-        measured={name: row[name] for name in RUN_METRICS},
+        measured={name: row[name] for name in RUN_METRICS if not absent(row.get(name))},
         epochs=states,
         packages=environment.get("packages", ()),
     )

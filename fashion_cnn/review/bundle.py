@@ -35,7 +35,7 @@ from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.download import BASE_URL
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.record import LIGHT, Record
-from fashion_cnn.evidence.tables import TableError, epoch_rows, from_json, iso_time, to_csv, to_json
+from fashion_cnn.evidence.tables import TableError, epoch_rows, from_json, iso_time, runs_to_csv, to_csv, to_json
 from fashion_cnn.running.plan import Run, rerun_command
 from fashion_cnn.study import Study
 
@@ -111,8 +111,8 @@ def record_files(records: Sequence[Record]) -> dict[str, bytes]:
             raise BundleError(f"{run_id!r} is no run's id")
         here = record.artifacts
         artifacts |= {artifact_name(run_id, name): here[name] for name in LIGHT if name in here}
-    rows = (record.row for record in records)
-    return {RUNS: to_csv(rows, tables.COLUMNS), EPOCHS: to_csv(epoch_rows(records), tables.EPOCH_COLUMNS), **artifacts}
+    runs = runs_to_csv([record.row for record in records])
+    return {RUNS: runs, EPOCHS: to_csv(epoch_rows(records), tables.EPOCH_COLUMNS), **artifacts}
 
 
 def records_in(

@@ -17,7 +17,7 @@ from fashion_cnn.download import find, load_dataset
 from fashion_cnn.environment import Arithmetic, EnvironmentFault, fingerprint, fingerprint_sha256, machine
 from fashion_cnn.events import Identity
 from fashion_cnn.evidence.consistency import first_images_sha256
-from fashion_cnn.evidence.record import Record, is_published, missing, rules_of
+from fashion_cnn.evidence.record import Record, is_published, missing, rules_of, too_new
 from fashion_cnn.known_answers import settled
 from fashion_cnn.review.comparison import (
     QUANTITIES,
@@ -36,6 +36,8 @@ def not_replayable(record: Record) -> str:
     """Why a record does not say enough to be replayed, or nothing."""
     row, states = record.row, record.states()
     run = f"run {row['run_id']}"
+    if newer := too_new(row):
+        return f"{run} cannot be replayed: {newer}"
     if "trajectory.json" not in record.artifacts:
         ended = str(row.get("status")).lower()
         return f"{run} ({ended}) has no trajectory.json, so there is nothing to compare; finished runs have one"
@@ -95,6 +97,7 @@ class Case:
             self.comparison,
             replayed=tuple(replayed),
             differences=tuple(found),
+            notes=(*self.comparison.notes, *(_other_processor(self.record) if found else ())),
             error="" if cut else error,
         )
 
@@ -171,6 +174,12 @@ class Machine:
         parts = trajectory.get("code_files")
         found = changes(parts, self.code) if isinstance(parts, dict) and parts else []
         return found or [Change("code_sha256", recorded, here)]
+
+
+def _other_processor(record: Record) -> list[str]:
+    """Where a record was made, if on another processor: in the portable arithmetic that should change no bit."""
+    recorded, here = record.machine().get("processor"), machine()["processor"]
+    return [f"recorded on {recorded}, replayed on {here}"] if recorded not in (None, here) else []
 
 
 def _images(trajectory: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -22,7 +22,7 @@ from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
-from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, value_differences
+from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, runs_from_csv, value_differences
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
 from fashion_cnn.review import archive, bundle
 from fashion_cnn.review.bundle import CLAIMS, CRATE, EPOCHS, MANIFEST, POST, REQUIRED, RUNS, STUDIES, BundleError
@@ -127,7 +127,7 @@ def verify(
     files = unpacked.files
     findings += _of_files(unpacked, _manifest(unpacked))
     studies = _read(findings, files, STUDIES, _studies)
-    runs = _read(findings, files, RUNS, lambda table: from_csv(table, tables.COLUMNS))
+    runs = _read(findings, files, RUNS, runs_from_csv)
     epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, tables.EPOCH_COLUMNS))
     again: dict[str, Any] = {}
     if studies is None or runs is None or epochs is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fashion_cnn.checkout import Checkout
 from fashion_cnn.events import Job
+from fashion_cnn.evidence.record import RECORD_FORMAT
 from fashion_cnn.running.plan import PlannedTrajectory, Run, rerun_command
 from fashion_cnn.running.results import key_of
 from fashion_cnn.running.session import Session
@@ -20,8 +21,12 @@ from fashion_cnn.store.trajectories import Trajectory
 
 
 def provenance(code: Checkout, packages: Sequence[str], workers: int) -> dict[str, Any]:
-    """What the entry of a run says of the code and packages that make it, and of the trajectories at a time."""
+    """What the entry of a run says of the code and packages that make it, and of the trajectories at a time.
+
+    The format stands here, not where a run is sent: what older code made and left unsent stays of its own format.
+    """
     tags = {"git_commit": code.commit, "git_dirty": str(code.dirty).lower(), "workers": str(workers)}
+    tags |= {"record_format": str(RECORD_FORMAT)}
     return {"tags": tags, "remote": code.remote, "code_diff": code.diff, "packages": tuple(packages)}
 
 

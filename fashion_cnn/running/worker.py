@@ -23,7 +23,7 @@ import numpy as np
 
 from fashion_cnn.config import RunConfig
 from fashion_cnn.data import Dataset, load
-from fashion_cnn.environment import fingerprint, fingerprint_sha256
+from fashion_cnn.environment import fingerprint, fingerprint_sha256, machine
 from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Started, is_drawn
 from fashion_cnn.running.cut import cut_done, cuts_of, draw_layers
 from fashion_cnn.sources import code_sha256
@@ -84,6 +84,7 @@ class _Extension:
             parameters=sum(int(np.prod(variable.shape)) for variable in model.trainable_variables),
             model_summary=_summary(model),
             trace_seconds=self._trainer.trace_seconds,
+            machine=machine(),
         )
 
     def past_cuts(self) -> Iterator[Event]:

@@ -104,6 +104,7 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         "config_sha256": run.run_config().sha256(),
         "trajectory_sha256": header.trajectory_sha256,
         **asdict(header.identity),
+        **_arithmetic(header.environment),
         **heartbeat(),
         "mlflow.note.content": _description(run, None),
         "mlflow.source.name": run.command,
@@ -114,6 +115,11 @@ def _first_tags(sending: Sending) -> dict[str, str]:
     if run.tags.get("git_commit", "unknown") != "unknown":
         tags["mlflow.source.git.commit"] = run.tags["git_commit"]
     return tags
+
+
+def _arithmetic(environment: Mapping[str, Any]) -> dict[str, str]:
+    """The tag; there is none where a trajectory was begun before there were two."""
+    return {"arithmetic": environment["arithmetic"]} if "arithmetic" in environment else {}
 
 
 def _user() -> str:
@@ -200,6 +206,7 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
         seed=run.seed,
         hashes={"trajectory_sha256": header.trajectory_sha256, **asdict(header.identity)},
         fingerprint=header.environment,
+        machine=started.machine,
         checkout={"commit": tags.get("git_commit"), "dirty": tags.get("git_dirty") == "true", "remote": run.remote},
         images=header.images,
         files={"data_files": header.data_files, "code_files": header.code_files},

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, MODEL, PARAMS, RUN_METRICS, TAGS, Record
+from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, MODEL, PARAMS, RUN_METRICS, TAGS, Record, absent
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, heartbeat, metric
@@ -229,14 +229,14 @@ def _import(
     """As `Store.import_record`, with more tags and artifacts than the record has."""
     row, states = record.row, record.states()
     end, cut = int(states[-1]["ended_at"]), int(states[-1]["epoch"])
-    tags = {**{name: str(row[name]) for name in TAGS if row.get(name) is not None}, **tags}
-    params = {name: str(row[name]) for name in (*PARAMS, "seed")}
+    tags = {**{name: str(row[name]) for name in TAGS if not absent(row.get(name))}, **tags}
+    params = {name: str(row[name]) for name in (*PARAMS, "seed") if not absent(row.get(name))}
     metrics = [
         metric(name, state[name], int(state["ended_at"]), int(state["epoch"]))
         for state in states
         for name in EPOCH_METRICS
     ]
-    metrics += [metric(name, row[name], end, cut) for name in RUN_METRICS]
+    metrics += [metric(name, row[name], end, cut) for name in RUN_METRICS if not absent(row.get(name))]
     with connection.errors():
         experiment = connection.experiment(str(row["study"]), question)
         created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))

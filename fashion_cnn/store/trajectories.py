@@ -2,7 +2,7 @@
 
     <trajectories>/<first 16 digits of trajectory_sha256>[.alone-<record>]/
         header.json             settings, seed, hashes, environment: written once
-        started.json            what the latest worker said: node, parameters, summary
+        started.json            what the latest worker said: node, machine, parameters, summary
         epochs.jsonl            a line per epoch, appended after its state is safe
         states/000010.npz       the full state: the last two epochs
         weights/000010.npz      the weights of every epoch

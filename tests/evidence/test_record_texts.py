@@ -18,6 +18,7 @@ def written() -> dict[str, bytes]:
         seed=3,
         hashes={name: name[0] * 64 for name in ("trajectory_sha256", *BASIS)},
         fingerprint={"threads": 1},
+        machine={"processor": "p"},
         checkout={"commit": "c", "dirty": False, "remote": None, "diff": "left alone"},
         images=(64, 32),
         files={"data_files": {"a": "b"}, "code_files": {"c": "d"}},
@@ -33,6 +34,7 @@ def test_they_say_how_a_run_was_made() -> None:
     environment = json.loads(artifacts["environment.json"])
     assert environment["checkout"] == {"commit": "c", "dirty": False, "remote": None}
     assert (environment["sha256"], environment["fingerprint"]) == ("e" * 64, {"threads": 1})
+    assert environment["machine"] == {"processor": "p"}
     assert artifacts["requirements.txt"] == b"numpy==2.4.6\nscipy==1.17\n"
 
 

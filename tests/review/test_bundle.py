@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,7 @@ from tests.support.bundles import (
     packed,
     records,
     said,
+    sealed,
     table,
 )
 from tests.support.recorded import COMMIT, CURVES, record
@@ -109,6 +111,27 @@ def test_without_a_complete_record_there_is_no_bundle_and_the_reasons_are_told()
     with pytest.raises(BundleError, match=r"no complete record to bundle \(made_up_study: smoke run \(3\)\)") as error:
         packed(Selection(STUDY, [], [("smoke run", 3)]))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_records_of_the_first_format_and_of_both_are_packed_and_hold() -> None:
+    newer = replace(SMALL, name="newer_study")
+    old = Selection(SMALL, records(SMALL, 1, format=1), [])
+    new = Selection(newer, records(newer, 1), [])
+    for selections, formats in (([old], [None]), ([old, new], ["", "2"])):
+        content = packed(*selections)
+        assert said(verify(content)) == ""
+        assert [row.get("record_format") for row in table(files_of(content), "runs.csv")] == formats
+
+
+def test_records_of_a_newer_format_are_refused_and_not_judged(small: bytes) -> None:
+    files = files_of(small)
+    rows = table(files, "runs.csv")
+    files["runs.csv"] = files["runs.csv"].replace(b",portable,2,", b",portable,3,")
+    assert rows != table(files, "runs.csv")
+    (newer, unchecked) = verify(sealed(files)).findings
+    assert str(newer).startswith("runs.csv: row.record_format: '3'; wanted: at most 2; newer code recorded it: update")
+    assert "no run can be checked" in str(unchecked)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -21,15 +21,18 @@ import pytest
 
 from fashion_cnn.config import CNN
 from fashion_cnn.data import FASHION_MNIST
+from fashion_cnn.environment import machine
+from fashion_cnn.events import Identity
 from fashion_cnn.evidence.record import Record
-from fashion_cnn.review.cases import data_changes
+from fashion_cnn.review.cases import Case, blank_comparison, data_changes, not_replayable
+from fashion_cnn.review.comparison import Comparison
 from fashion_cnn.review.replay import other_seeds
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 from tests.science.test_checkout import git
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
-from tests.support.recorded import record
+from tests.support.recorded import MACHINE, record
 from tests.support.servers import descendants, is_alive
 from tests.support.tampering import with_artifact, with_row
 
@@ -401,6 +404,33 @@ class TestOtherSeeds:
         smoke = [of_seed(seed, smoke="true") for seed in (1, 2)]
         found = other_seeds(cast(Store, FakeStore(smoke)), of_seed(0, smoke="true"))
         assert [one.row["seed"] for one in found] == ["1", "2"] and others(*smoke) == []
+
+
+class TestTheMachine:
+    def compared(self, record: Record, weights_sha256: str | None = None) -> Comparison:
+        """A record with a replay that gave the same states, or other weights at the end."""
+        config = record.config()
+        assert config is not None
+        blank, identity = blank_comparison(record, None), Identity("d" * 64, "c" * 64, "e" * 64)
+        case = Case(record, config, 0, None, "cpu", "portable", None, identity, blank)
+        *before, last = record.states()
+        return case.finish([*before, {**last, "weights_sha256": weights_sha256 or last["weights_sha256"]}], "")
+
+    def test_the_processors_are_told_where_bits_differ(self) -> None:
+        compared = self.compared(of_seed(0), "f" * 64)
+        assert compared.answer == "DIFFERENT"
+        assert compared.notes == (f"recorded on {MACHINE['processor']}, replayed on {machine()['processor']}",)
+
+    def test_they_are_not_where_none_does(self) -> None:
+        assert self.compared(of_seed(0)).answer == "EXACT" and self.compared(of_seed(0)).notes == ()
+
+    def test_nothing_is_told_of_a_record_that_names_none(self) -> None:
+        assert self.compared(record(STUDY, "cnn", format=1), "f" * 64).notes == ()
+
+
+def test_a_record_of_a_newer_format_is_not_replayed() -> None:
+    reason = not_replayable(of_seed(0, record_format="3"))
+    assert "cannot be replayed: row.record_format: '3'; wanted: at most 2; newer code recorded it: update" in reason
 
 
 class TestDataChanges:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import STUDIES
+from fashion_cnn.environment import machine
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
 from fashion_cnn.store.entries import Sent
 from tests.support.command import Lab
@@ -74,6 +75,14 @@ class TestTheStudies:
             assert all(epoch[name] == values[name] for name in EPOCH_METRICS)
         assert kept["epochs"][-1]["weights_sha256"] == row["weights_sha256"]
 
+    def test_the_machine_that_trained_a_run_is_described_beside_its_identity(self, studies: tuple[Lab, str]) -> None:
+        lab, _ = studies
+        environment = lab.json_artifact(lab.runs("baseline_study").iloc[0]["run_id"], "environment.json")
+        here = machine()
+        assert environment["machine"].keys() == here.keys()
+        assert environment["machine"]["processor"] == here["processor"]
+        assert "load" not in environment["fingerprint"]
+
     def test_duration_is_the_time_of_training_and_evaluation(self, studies: tuple[Lab, str]) -> None:
         for row in studies[0].runs().to_dict("records"):
             shown = (row["end_time"] - row["start_time"]) / 1000
@@ -94,6 +103,7 @@ class TestTheStudies:
             assert runs[f"{name}_sha256"].str.fullmatch("[0-9a-f]{64}").all()
         for name in ("git_commit", "git_dirty", "workers", "node", "heartbeat"):
             assert runs[name].notna().all()
+        assert set(runs["record_format"]) == {"2"} and set(runs["arithmetic"]) <= {"portable", "native"}
         assert set(runs["smoke"]) == {"true"} and set(runs["reuse"]) == {"on"}
         assert set(runs["stop_reason"]) == {"epochs"}
         assert (runs["name"] == runs["arm"] + " · seed " + runs["seed"]).all()

@@ -71,8 +71,9 @@ def checked(lab: Lab, arm: str, seed: str) -> list[str]:
     return said[2:]
 
 
-def test_its_finished_runs_are_complete_and_consistent(lab: Lab) -> None:
+def test_its_finished_runs_are_complete_and_consistent_by_their_own_format(lab: Lab) -> None:
     lab.call("list")  # which says where the artifacts are now
+    assert lab.runs()["record_format"].isna().all()
     for arm, seed in FINISHED:
         assert checked(lab, arm, seed) == []
 
@@ -81,6 +82,13 @@ def test_what_was_not_sent_is_sent(lab: Lab) -> None:
     assert "2 runs sent" in lab.call("sync")
     assert statuses(lab) == {**dict.fromkeys({*FINISHED, UNSENT}, "FINISHED"), KILLED: "KILLED"}
     assert checked(lab, *UNSENT) == []
+    assert lab.runs()["record_format"].isna().all()
+
+
+def test_it_is_exported_with_the_columns_of_its_time(lab: Lab) -> None:
+    lab.call("export", "--output", lab.folder / "exported")
+    columns = (lab.folder / "exported" / "runs.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert "environment_sha256" in columns and not {"record_format", "arithmetic"} & set(columns)
 
 
 @pytest.mark.slow

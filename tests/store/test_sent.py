@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 
 from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.record import Record, absent, missing
+from fashion_cnn.review.replay import records_of
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import RunEntry, Sent
-from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.files import TrajectoryError, read_json
 from fashion_cnn.store.send import STEPS
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory
-from tests.support.scripted import events, header_and_record, open_store, record_one
+from tests.support import scripted
+from tests.support.scripted import MACHINE, events, header_and_record, open_store, record_one
 
 FINISHED = {  # as the code before this class wrote it
     "run_id": "0123456789abcdef0123456789abcdef",
@@ -116,6 +120,35 @@ def test_a_send_that_is_cut_off_at_a_step_is_completed_by_the_next(
 def test_each_step_has_a_name_of_its_own() -> None:
     names = [step.name for step in STEPS]
     assert len(set(names)) == len(names) and set(REQUESTS) < set(names)
+
+
+def sent_record(store: Store) -> Record:
+    """The one record in a store."""
+    (record,) = records_of(store, store.runs().to_dict("records"))
+    assert missing(record) == [] and contradictions(record) == []
+    return record
+
+
+def test_a_record_tells_its_format_its_arithmetic_and_the_machine_that_trained_it(store: Store) -> None:
+    record_one(store, replace(DENSE, epochs=1))
+    record = sent_record(store)
+    assert (record.row["record_format"], record.row["arithmetic"]) == ("2", "portable")
+    assert record.json("environment.json")["machine"] == MACHINE
+
+
+def test_what_older_code_left_unsent_is_sent_in_its_own_format(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = {name: value for name, value in scripted.FINGERPRINT.items() if name != "arithmetic"}
+    monkeypatch.setattr(scripted, "FINGERPRINT", older)
+    trajectory, run = recorded_step_by_step(store)
+    trajectory.save_run(replace(run, tags={name: run.tags[name] for name in ("git_commit", "git_dirty", "workers")}))
+    path = trajectory.folder / "started.json"
+    path.write_text(json.dumps({name: value for name, value in read_json(path).items() if name != "machine"}))
+    started = trajectory.started()
+    assert started is not None and started.machine is None
+    store.send(trajectory)
+    record = sent_record(store)
+    assert record.format == 1 and absent(record.row["record_format"]) and absent(record.row["arithmetic"])
+    assert record.json("environment.json")["machine"] is None
 
 
 def test_what_was_sent_is_not_sent_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.config import CNN, DENSE
@@ -20,9 +21,10 @@ POST = POST_RESULTS.read_bytes()
 SEEDS = 7
 
 
-def records(*seeds: int, studies: tuple[Study, ...] = STUDY, processor: str = "") -> list[Record]:
+def records(*seeds: int, studies: tuple[Study, ...] = STUDY, **settings: Any) -> list[Record]:
+    """One for each arm and seed; the settings are those of `recorded.record`."""
     return [
-        record(study, arm, seed, processor=processor)
+        record(study, arm, seed, **settings)
         for study in studies
         for arm in study.arms
         for seed in seeds or range(SEEDS)

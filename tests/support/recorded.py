@@ -21,7 +21,15 @@ from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
 PARAMETERS = {"cnn": 113_386, "dense": 101_770}  # of the default networks
-FINGERPRINT = {"python": "3.11.2", "tensorflow": "2.21.0", "threads": 1, "device": "cpu", "variables": {}}
+FINGERPRINT = {
+    "arithmetic": "portable",
+    "python": "3.11.2",
+    "tensorflow": "2.21.0",
+    "threads": 1,
+    "device": "cpu",
+    "variables": {},
+}
+MACHINE = {"python": "3.11.2", "processor": "a made-up processor", "caches": {}, "load": 0.5}
 CODE = {f"{name}.py": hashlib.sha256(name.encode()).hexdigest() for name in ("config", "data", "models", "training")}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 IMAGES = 1_000  # of each class, tested
@@ -36,13 +44,16 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         arm: its accuracy grows with its place among the arms.
         seed: the numbers are drawn from it.
         **settings: `minutes` after 2026-11-18 at which it started; `diff` to the commit; `remote` of the repository;
-            `processor` that it was made on.
+            `processor` that it was made on; `format` that it was recorded in, by default the present one.
     """
     config, place = study.arms[arm], list(study.arms).index(arm)
     random = np.random.default_rng([place, seed])
     epochs = _epochs(config, place, random)
     diff, processor = settings.get("diff", ""), settings.get("processor", "")
+    old = settings.get("format", 2) == 1
     fingerprint = {**FINGERPRINT, **({"processor": processor} if processor else {})}
+    if old:
+        del fingerprint["arithmetic"]
     hashes = {
         "data_sha256": FASHION_MNIST_SHA256,
         "code_sha256": files_sha256(CODE),
@@ -61,6 +72,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         "environment.json": {
             "fingerprint": fingerprint,
             "sha256": hashes["environment_sha256"],
+            **({} if old else {"machine": MACHINE}),
             "checkout": {"commit": COMMIT, "dirty": bool(diff), "remote": settings.get("remote")},
         },
         "trajectory.json": {
@@ -96,6 +108,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         **{"workers": "2", "stop_reason": _stop(config, len(epochs)), "git_commit": COMMIT},
         **{"git_dirty": str(bool(diff)).lower(), "config_sha256": config.sha256(), "trajectory_sha256": trajectory},
         **hashes,
+        **({} if old else {"record_format": "2", "arithmetic": "portable"}),
         **{"weights_sha256": weights[-1], "artifacts_sha256": hashlib.sha256(artifacts["hashes.json"]).hexdigest()},
         **config.params(),
         "parameters": str(PARAMETERS[config.model]),
@@ -113,6 +126,7 @@ def put(store: Store, record: Record, question: str, **tags: str) -> str:
     plain = {name: str(record.row[name]) for name in record.row if name.endswith("_sha256")}
     plain |= {name: record.row[name] for name in ("study", "arm", "seed", "smoke", "reuse", "node", "workers")}
     plain |= {name: record.row[name] for name in ("stop_reason", "git_commit", "git_dirty")}
+    plain |= {name: record.row[name] for name in ("record_format", "arithmetic") if name in record.row}
     last = len(record.epochs)
     metrics = [Metric(name, epoch[name], 0, int(epoch["epoch"])) for epoch in record.epochs for name in EPOCH_METRICS]
     metrics += [Metric(name, record.row[name], 0, last) for name in RUN_METRICS]

@@ -28,7 +28,14 @@ from fashion_cnn.store.recorder import Recorder
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, folder_name, header_of
 
-FINGERPRINT = {"python": "3.11.2", "threads": 1, "device": "cpu", "variables": {}}
+FINGERPRINT = {"arithmetic": "portable", "threads": 1, "device": "cpu", "variables": {}}
+MACHINE = {"python": "3.11.2", "processor": "a scripted processor", "cores": 2, "load": 0.25}
+MADE_WITH = {
+    "git_commit": "0123456789abcdef0123456789abcdef01234567",
+    "git_dirty": "false",
+    "workers": "1",
+    "record_format": "2",
+}
 CODE = {"config.py": "1" * 64, "data.py": "2" * 64, "models.py": "3" * 64, "training.py": "4" * 64}
 PARAMETERS = {"dense": 101_770, "cnn": 113_386}  # of the default networks
 PIXEL = bytes.fromhex(  # a grey picture of one pixel
@@ -57,7 +64,7 @@ def header_and_record(
         reuse=True,
         start_time=1_795_000_000_000,
         command="fashion-cnn run baseline_study",
-        tags={"git_commit": "0123456789abcdef0123456789abcdef01234567", "git_dirty": "false", "workers": "1"},
+        tags=MADE_WITH,
         packages=("numpy==2.4.6",),
     )
     return trajectory, replace(run, **changes)
@@ -68,7 +75,7 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
     header = trajectory.header
     if first == 1:
         parameters = PARAMETERS[header.settings["model"]]
-        yield Started(header.identity, "scripted", parameters, model_summary="layers\n", trace_seconds=0.5)
+        yield Started(header.identity, "scripted", parameters, "layers\n", trace_seconds=0.5, machine=MACHINE)
         yield Drawn(0, {"convolution_1": PIXEL})
     for epoch in range(first, epochs + 1):
         reached = state(header.seed, epoch)
