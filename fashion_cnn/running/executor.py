@@ -1,4 +1,4 @@
-"""Where workers run: jobs in, events out. The local executor starts a fresh process for each job on this machine.
+"""Where workers run: jobs in, events out. The local executor has a process for each job on this machine.
 
 The package `cluster` has the one that starts them on other machines.
 """

@@ -49,7 +49,11 @@ def wait_for_epochs(lab: Lab, count: int, process: subprocess.Popen[str]) -> Non
 
 
 def processes(lab: Lab) -> dict[int, str]:
-    """The processes of a lab that run now, by id: `runner`, or the name of the folder of a worker's trajectory."""
+    """The processes of a lab that run now, by id.
+
+    Each is `runner`, `template`, or the name of the folder of a worker's trajectory. A worker that was forked has the
+    command line of its template; what it prints tells the two apart.
+    """
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,13 +63,14 @@ def processes(lab: Lab) -> dict[int, str]:
             output = Path(os.readlink(place / "fd" / "1"))
         except OSError:  # it ended, or is a zombie
             continue
-        found[int(place.name)] = output.parent.name if b"fashion_cnn.running.worker" in words else "runner"
+        other = "template" if b"fashion_cnn.running.template" in words else "runner"
+        found[int(place.name)] = output.parent.name if output.name == "worker.log" else other
     return found
 
 
 def workers(lab: Lab) -> dict[int, str]:
     """The workers of a lab that run now, by id: the name of the folder of each one's trajectory."""
-    return {number: name for number, name in processes(lab).items() if name != "runner"}
+    return {number: name for number, name in processes(lab).items() if name not in ("runner", "template")}
 
 
 def kill(number: int) -> None:
