@@ -164,7 +164,7 @@ class TestATemplate:
         kill(template._process.pid)
         ended = heard(light, worker)[worker][-1]
         assert isinstance(ended, Ended) and ended.by_signal and "SIGKILL" in str(ended.error)
-        assert not is_alive(pid)
+        wait_until(lambda: not is_alive(pid), "it ends", patience=10)
         fresh = light.start(job(NOWHERE), tmp_path / "worker.log")
         assert not is_forked(fresh) and isinstance(heard(light, fresh)[fresh][0], Failed)
 
