@@ -111,6 +111,11 @@ def default_workers(threads: int, device: str = "cpu") -> int:
 class Process(Protocol):
     """A worker's process, started afresh or forked."""
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
     def terminate(self) -> None:
         """Ask it to end."""
         ...

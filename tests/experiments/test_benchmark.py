@@ -279,13 +279,19 @@ class TestOutput:
                 **dict.fromkeys(("list_1000", "report_1000"), command | {"seconds": 6.0}),
                 "growth": {"list": 1.5, "report": 1.5},
             },
-            "startup": {"calls": 5, "seconds": {"median": 0.25, "least": 0.125, "most": 0.5}},
+            "startup": {
+                "calls": 5,
+                "seconds": {"median": 0.25, "least": 0.125, "most": 0.5},
+                "starts": 3,
+                "forked_cpu_seconds": {"median": 2.0, "least": 1.5, "most": 2.5},
+                "fresh_cpu_seconds": {"median": 8.0, "least": 7.5, "most": 8.5},
+            },
             "recording": recording | {"run_bytes": 3 * 2**20, "run_bytes_after_gc": 2**20},
         }
         lines = page(figures).splitlines()
         assert [line for line in lines if line.startswith("## ")] == [
             "## Recording a run of 2 epochs, n = 1",
-            "## fashion-cnn --help",
+            "## Start-up",
             "## A growing store, n = 1",
         ]
         assert {
@@ -293,7 +299,8 @@ class TestOutput:
             "- processor: One",
             "- data: Fashion-MNIST, 600 of 60,000 training images",
             "- Disk: 3.00 MiB, after gc 1.00 MiB",
-            "- 0.25 (0.12 to 0.50) s, median of n = 5",
+            "- fashion-cnn --help: 0.25 (0.12 to 0.50) s, median of n = 5",
+            "- A worker until its first epoch begins, forked: 2.00 (1.50 to 2.50) CPU s, median of n = 3",
             "| command | runs | wall s | peak MiB |",
             "| --- | --- | ---: | ---: |",
             "| report | 1,000 | 6.0 | 500 |",

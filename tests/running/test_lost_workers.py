@@ -58,7 +58,10 @@ class TestAWorkerThatIsLost:
         session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))
         session.executor = executor
         study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
-        return run(session, session.plan([study], (), [seed])), lab.runs(name)
+        try:
+            return run(session, session.plan([study], (), [seed])), lab.runs(name)
+        finally:
+            executor.stop()
 
     @pytest.mark.parametrize(("gone", "seed"), [(False, 0), (True, 3)], ids=["in mid-run", "before its start"])
     def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab, gone: bool, seed: int) -> None:
