@@ -18,6 +18,7 @@ from fashion_cnn.running.runner import LOSSES, run
 from fashion_cnn.running.session import Options, Session
 from fashion_cnn.study import Study
 from tests.support.command import Lab
+from tests.support.templates import shared_template
 
 
 class Unlucky(LocalExecutor):
@@ -50,6 +51,11 @@ class Unlucky(LocalExecutor):
         while self.lost:
             yield self.lost.pop(), Ended("the machine is gone", lost=True)
         yield from super().events(timeout)
+
+
+@pytest.fixture(autouse=True)
+def _one_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fashion_cnn.running.executor.Template", shared_template)
 
 
 @pytest.mark.fault("node-dies")
