@@ -41,6 +41,7 @@ FAKES: dict[str, dict[str, float]] = {
     "fit": {"cpu_seconds": 4.0, "seconds": 8.0},
     "tuned": {"cpu_seconds": 3.5, "seconds": 7.0},
     "ours": {"cpu_seconds": 3.0, "seconds": 2.0},
+    "native": {"cpu_seconds": 2.5, "seconds": 1.5},
     "torch": {"cpu_seconds": 5.0, "seconds": 6.0},
     "limit": {"flops_per_second": 1e9},
     "worker": WORKER | {"process_seconds": 10.0, "peak_memory_mib": 900.0},
@@ -119,7 +120,7 @@ def test_the_ratio_is_the_quotient_of_the_medians(measured: dict[str, Any], cloc
 @pytest.mark.usefixtures("all_sides")
 def test_the_sides_take_turns(faked: list[tuple[str, Task]], folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "epoch", "--repeats", "2", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "torch", "limit"] * 2
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "native", "torch", "limit"] * 2
     assert {(task.images[0], task.threads) for _, task in faked} == {(IMAGES, 1)}
     assert "skipped" not in capsys.readouterr().out
 
@@ -129,7 +130,7 @@ def test_a_missing_torch_is_told(
 ) -> None:
     monkeypatch.setattr(parts, "find_spec", lambda name: None)
     assert main(["--only", "epoch", "--repeats", "1", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "limit"]
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "native", "limit"]
     printed = capsys.readouterr().out
     assert "torch: skipped" in printed
     assert "0.75" in printed  # ours, 3 CPU seconds, to fit's 4
@@ -253,7 +254,7 @@ class TestOutput:
         printed = " ".join(capsys.readouterr().out.split())
         text = (tmp_path / "benchmark.md").read_text()
         epoch, suite = sections(json.loads((tmp_path / "benchmark.json").read_text()))
-        assert [len(epoch.rows), len(suite.rows)] == [4, 8]
+        assert [len(epoch.rows), len(suite.rows)] == [5, 8]
         for section in (epoch, suite):
             assert section.title in printed and f"## {section.title}\n" in text
             for note in section.notes:
