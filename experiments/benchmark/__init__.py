@@ -20,7 +20,8 @@ suite: all runs of the studies for one seed. The post's way trains each run from
     run's wall time instead.
 recording: what the recording process spends on a real run against what its training takes, the worker's peak memory,
     and the disk that a run needs before and after `gc`. Always on all images.
-startup: the wall time of `fashion-cnn --help`.
+startup: the wall time of `fashion-cnn --help`, and the CPU time of a worker of the default CNN until its first epoch
+    begins, forked from a template that has imported TensorFlow, and in a fresh process.
 store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up: complete
     records, as `filling` says, so that the report takes every one.
 

@@ -87,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URI",
         help="of an empty database, which --scaling fills; its password may come from PGPASSWORD instead",
     )
-    parser.add_argument("--repeats", type=int, default=3, metavar="R", help="of epoch and scaling (default: 3)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, metavar="R", help="of epoch, startup and scaling (default: 3)"
+    )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
     size.add_argument("--quick", action="store_true", help="a tenth of the training images")

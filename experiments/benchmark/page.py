@@ -130,7 +130,12 @@ def _recording_sections(part: Figures) -> list[Section]:
 
 
 def _startup_sections(part: Figures) -> list[Section]:
-    return [Section("fashion-cnn --help", notes=[f"{_median(part['seconds'])} s, median of n = {part['calls']}"])]
+    notes = [f"fashion-cnn --help: {_median(part['seconds'])} s, median of n = {part['calls']}"]
+    notes += [
+        f"A worker until its first epoch begins, {how}: {_median(part[name])} CPU s, median of n = {part['starts']}"
+        for how, name in (("forked", "forked_cpu_seconds"), ("in a fresh process", "fresh_cpu_seconds"))
+    ]
+    return [Section("Start-up", notes=notes)]
 
 
 def _store_sections(part: Figures) -> list[Section]:

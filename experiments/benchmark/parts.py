@@ -143,14 +143,23 @@ def measure_recording(task: Task, _: argparse.Namespace) -> Figures:
     return run_timed_side("recording", task)
 
 
-def measure_startup(*_unused: object) -> Figures:
-    """A call that prints its help, again and again."""
+def measure_startup(task: Task, options: argparse.Namespace) -> Figures:
+    """A call that prints its help, and a worker until it trains, again and again."""
     command, timer, seconds = [str(Path(sysconfig.get_path("scripts"), "fashion-cnn")), "--help"], Timer(emit=None), []
     for _ in range(HELP_CALLS):
         with timer:
             subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
         seconds.append(timer.seconds)
-    return {"calls": HELP_CALLS, "seconds": spread(seconds)}
+    workers = []
+    for number in range(options.repeats):
+        report_progress(f"startup: a worker, {number + 1} of {options.repeats}")
+        workers.append(run_timed_side("starts", task))
+    return {
+        "calls": HELP_CALLS,
+        "seconds": spread(seconds),
+        "starts": options.repeats,
+        **{name: spread([one[name] for one in workers]) for name in ("forked_cpu_seconds", "fresh_cpu_seconds")},
+    }
 
 
 def measure_store(task: Task, _: argparse.Namespace) -> Figures:

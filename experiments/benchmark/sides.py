@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -123,6 +124,45 @@ def _worker(task: Task) -> Figures:
     }
 
 
+def _starts(task: Task) -> Figures:
+    """The CPU seconds of a worker until its first epoch begins, forked and fresh."""
+    from fashion_cnn.running.executor import LocalExecutor
+
+    spent: Figures = {}
+    for name in ("forked", "fresh"):
+        executor = LocalExecutor(forks=name == "forked")
+        try:
+            spent[f"{name}_cpu_seconds"] = _start_of_worker(executor, task)
+        finally:
+            executor.stop()
+    return spent
+
+
+def _start_of_worker(executor: Any, task: Task) -> float:
+    from fashion_cnn.events import Drawn, Failed, Job
+    from fashion_cnn.running.executor import Ended
+
+    job = Job(task.settings, (task.settings,), 0, task.folder, (task.images[0], task.images[1]))
+    spent: float | None = None
+    with tempfile.TemporaryDirectory() as folder:
+        worker = executor.start(job, Path(folder, "worker.log"))
+        while True:
+            for _, event in executor.events(timeout=1):
+                if isinstance(event, Drawn) and spent is None:  # of the untrained network
+                    spent = _cpu_seconds(worker.process.pid)
+                    executor.cancel(worker)
+                if spent is None and isinstance(event, Failed | Ended):
+                    raise MeasurementError(f"a worker did not start: {event}")
+                if spent is not None and isinstance(event, Ended):
+                    return spent
+
+
+def _cpu_seconds(pid: int) -> float:
+    """What a process has spent so far, in the system's ticks of 10 ms."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _recording(task: Task) -> Figures:
     """What recording a run takes besides its training."""
     from fashion_cnn.running.runner import run
@@ -139,6 +179,7 @@ def _recording(task: Task) -> Figures:
                 raise MeasurementError(f"a run was not recorded: {outcome}")
             cpu.append(time.process_time())
             disk.append(sum(path.stat().st_size for path in Path(home).rglob("*") if path.is_file()))
+        session.executor.stop()
         recorded = session.store.runs().iloc[-1]
         freed, _ = clean(session.store)
     training, spent, size = float(recorded["fit_cpu_seconds"]), cpu[2] - cpu[1], disk[2] - disk[1]
@@ -187,5 +228,6 @@ SIDES: dict[str, Callable[[Task], Figures]] = {
     "limit": _limit,
     "worker": _worker,
     "recording": _recording,
+    "starts": _starts,
     "train": _train,
 }

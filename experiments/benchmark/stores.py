@@ -119,7 +119,7 @@ def _trained(home: Path, task: Task) -> tuple[Any, list[Any]]:
     from fashion_cnn.store.trajectories import header_of
 
     config, images = replace(CNN, epochs=EPOCHS), (min(task.images[0], 256), min(task.images[1], 256))
-    settings, executor, received = config.canonical(), LocalExecutor(), list[Any]()
+    settings, executor, received = config.canonical(), LocalExecutor(forks=False), list[Any]()
     (here,) = executor.places(threads=1)
     executor.start(Job(settings, (settings,), seed=0, data_dir=task.folder, images=images), home / "worker.log")
     while True:

@@ -1,4 +1,4 @@
-"""Where workers run: jobs in, events out. The local executor starts a fresh process for each job on this machine.
+"""Where workers run: jobs in, events out. The local executor has a process for each job on this machine.
 
 The package `cluster` has the one that starts them on other machines.
 """
@@ -110,6 +110,11 @@ def default_workers(threads: int, device: str = "cpu") -> int:
 
 class Process(Protocol):
     """A worker's process, started afresh or forked."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
 
     def terminate(self) -> None:
         """Ask it to end."""

@@ -2,33 +2,33 @@
 
 `python -m fashion_cnn.running.template FD` takes orders from the socket that it inherits as file descriptor FD: a byte
 with two file descriptors, a worker's connection and the file that takes what it prints. It answers with the worker's
-process id, and later tells with which status it ended. When the other end closes, it ends; its workers have a
-lifeline of their own.
+process id, and later tells with which status it ended. It ends with its caller, and its workers end with it.
 
 A fork copies the calling thread only. So this process has one, and refuses to fork where it has more.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-import selectors
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Final, NoReturn
 
 MESSAGE: Final = struct.Struct("!qq")  # a process id, and what became of it
 STARTED: Final = 1000  # no exit status
 REFUSED: Final = 0  # no process id
-LOST_STATUS: Final = -signal.SIGKILL  # of a worker whose template has died: taken for a kill, so it is tried again
+LOST_STATUS: Final = -signal.SIGKILL  # of a worker whose template has died, which ended it
+PR_SET_PDEATHSIG: Final = 1  # of Linux' prctl
 
 
 class TemplateError(RuntimeError):
@@ -44,7 +44,7 @@ class Template:
         Args:
             variables: of its process and of every worker.
         """
-        self._control, theirs = socket.socketpair()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "fashion_cnn.running.template", str(theirs.fileno())],
@@ -69,6 +69,7 @@ class Template:
             TemplateError: the template has died, or has threads.
         """
         try:
+            self._control.settimeout(None)
             socket.send_fds(self._control, [b"f"], [connection, output])
             while True:
                 pid, status = self._received()
@@ -82,32 +83,28 @@ class Template:
 
     def status(self, pid: int, timeout: float | None) -> int | None:
         """The status with which a worker ended, negative for a signal; None where it has not within the time."""
-        self._control.settimeout(timeout)
         try:
             while pid not in self._statuses:
+                self._control.settimeout(timeout)
                 ended, status = self._received()
                 self._statuses[ended] = status
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):  # the latter where it shall not wait at all
             return None
         except OSError:
             return LOST_STATUS
-        finally:
-            self._control.settimeout(None)
         return self._statuses[pid]
 
     def stop(self) -> None:
-        """End it and wait for that."""
+        """End it, also while it still imports, and with it whatever workers it has."""
         self._control.close()
+        self._process.kill()
         self._process.wait()
 
     def _received(self) -> tuple[int, int]:
-        content = b""
-        while len(content) < MESSAGE.size:
-            part = self._control.recv(MESSAGE.size - len(content))
-            if not part:
-                raise OSError("it closed its end")
-            content += part
-        pid, status = MESSAGE.unpack(content)
+        message = self._control.recv(MESSAGE.size)
+        if not message:
+            raise OSError("it closed its end")
+        pid, status = MESSAGE.unpack(message)
         return pid, status
 
 
@@ -146,78 +143,69 @@ class Forked:
 
 def serve_forks(control: socket.socket) -> None:
     """Fork a worker for each order, until the other end closes."""
+    _end_with_parent()
     import fashion_cnn.running.worker
     import fashion_cnn.training  # noqa: F401
 
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # any handler: it makes the pipe readable
-    with selectors.DefaultSelector() as selector:
-        selector.register(control, selectors.EVENT_READ)
-        selector.register(reading, selectors.EVENT_READ)
-        while True:
-            for key, _ in selector.select():
-                if key.fileobj is control:
-                    order, descriptors, *_ = socket.recv_fds(control, 1, 2)
-                    if not order:
-                        return
-                    control.sendall(MESSAGE.pack(*_forked(control, (reading, writing), descriptors)))
-                else:
-                    os.read(reading, 1024)
-            for pid, status in _ended():
-                control.sendall(MESSAGE.pack(pid, status))
+    workers: dict[int, int] = {}  # their process ids by a descriptor that becomes readable when the process ends
+    while True:
+        for ready in wait([control, *workers]):
+            if isinstance(ready, int):
+                os.close(ready)
+                pid, status = os.waitpid(workers.pop(ready), 0)
+                control.send(MESSAGE.pack(pid, os.waitstatus_to_exitcode(status)))
+                continue
+            order, descriptors, *_ = socket.recv_fds(control, 1, 2)
+            if not order:
+                return
+            pid = _fork([control.fileno(), *workers], *descriptors)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if pid != REFUSED:
+                workers[os.pidfd_open(pid)] = pid
+            control.send(MESSAGE.pack(pid, STARTED))
 
 
-def _forked(control: socket.socket, pipe: tuple[int, int], descriptors: list[int]) -> tuple[int, int]:
+def _fork(ours: Sequence[int], connection: int, output: int) -> int:
+    """The process id of a new worker, which does not get these descriptors of ours, or REFUSED."""
     if _threads() > 1:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return REFUSED, STARTED
+        return REFUSED
     pid = os.fork()
     if pid == 0:
-        control.close()
-        for descriptor in pipe:
-            os.close(descriptor)
-        _work(*descriptors)
-    for descriptor in descriptors:
-        os.close(descriptor)
-    return pid, STARTED
+        try:
+            for descriptor in ours:
+                os.close(descriptor)
+            _work(connection, output)
+        finally:
+            os._exit(1)
+    return pid
 
 
 def _work(connection: int, output: int) -> NoReturn:
     """What a worker does, in its own session, and its end."""
     from fashion_cnn.running.worker import serve
 
+    _end_with_parent()
+    os.setsid()  # so that Ctrl-C reaches the caller alone
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    os.close(output)
     status = 1
     try:
-        os.setsid()  # so that Ctrl-C reaches the caller alone
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
         serve(Connection(connection))
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
     except BaseException:
         traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
-def _ended() -> list[tuple[int, int]]:
-    """The children that have ended since this was last asked, with their statuses."""
-    found: list[tuple[int, int]] = []
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return found
-        if pid == 0:
-            return found
-        found.append((pid, os.waitstatus_to_exitcode(status)))
+def _end_with_parent() -> None:
+    """Have the system end this process with its parent, whatever it is at then."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _threads() -> int:

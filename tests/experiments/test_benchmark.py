@@ -41,6 +41,7 @@ FAKES: dict[str, dict[str, float]] = {
     "fit": {"cpu_seconds": 4.0, "seconds": 8.0},
     "tuned": {"cpu_seconds": 3.5, "seconds": 7.0},
     "ours": {"cpu_seconds": 3.0, "seconds": 2.0},
+    "native": {"cpu_seconds": 2.5, "seconds": 1.5},
     "torch": {"cpu_seconds": 5.0, "seconds": 6.0},
     "limit": {"flops_per_second": 1e9},
     "worker": WORKER | {"process_seconds": 10.0, "peak_memory_mib": 900.0},
@@ -119,7 +120,7 @@ def test_the_ratio_is_the_quotient_of_the_medians(measured: dict[str, Any], cloc
 @pytest.mark.usefixtures("all_sides")
 def test_the_sides_take_turns(faked: list[tuple[str, Task]], folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--only", "epoch", "--repeats", "2", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "torch", "limit"] * 2
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "native", "torch", "limit"] * 2
     assert {(task.images[0], task.threads) for _, task in faked} == {(IMAGES, 1)}
     assert "skipped" not in capsys.readouterr().out
 
@@ -129,7 +130,7 @@ def test_a_missing_torch_is_told(
 ) -> None:
     monkeypatch.setattr(parts, "find_spec", lambda name: None)
     assert main(["--only", "epoch", "--repeats", "1", "--data-dir", folder]) == 0
-    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "limit"]
+    assert [side for side, _ in faked] == ["fit", "tuned", "ours", "native", "limit"]
     printed = capsys.readouterr().out
     assert "torch: skipped" in printed
     assert "0.75" in printed  # ours, 3 CPU seconds, to fit's 4
@@ -253,7 +254,7 @@ class TestOutput:
         printed = " ".join(capsys.readouterr().out.split())
         text = (tmp_path / "benchmark.md").read_text()
         epoch, suite = sections(json.loads((tmp_path / "benchmark.json").read_text()))
-        assert [len(epoch.rows), len(suite.rows)] == [4, 8]
+        assert [len(epoch.rows), len(suite.rows)] == [5, 8]
         for section in (epoch, suite):
             assert section.title in printed and f"## {section.title}\n" in text
             for note in section.notes:
@@ -279,13 +280,19 @@ class TestOutput:
                 **dict.fromkeys(("list_1000", "report_1000"), command | {"seconds": 6.0}),
                 "growth": {"list": 1.5, "report": 1.5},
             },
-            "startup": {"calls": 5, "seconds": {"median": 0.25, "least": 0.125, "most": 0.5}},
+            "startup": {
+                "calls": 5,
+                "seconds": {"median": 0.25, "least": 0.125, "most": 0.5},
+                "starts": 3,
+                "forked_cpu_seconds": {"median": 2.0, "least": 1.5, "most": 2.5},
+                "fresh_cpu_seconds": {"median": 8.0, "least": 7.5, "most": 8.5},
+            },
             "recording": recording | {"run_bytes": 3 * 2**20, "run_bytes_after_gc": 2**20},
         }
         lines = page(figures).splitlines()
         assert [line for line in lines if line.startswith("## ")] == [
             "## Recording a run of 2 epochs, n = 1",
-            "## fashion-cnn --help",
+            "## Start-up",
             "## A growing store, n = 1",
         ]
         assert {
@@ -293,7 +300,8 @@ class TestOutput:
             "- processor: One",
             "- data: Fashion-MNIST, 600 of 60,000 training images",
             "- Disk: 3.00 MiB, after gc 1.00 MiB",
-            "- 0.25 (0.12 to 0.50) s, median of n = 5",
+            "- fashion-cnn --help: 0.25 (0.12 to 0.50) s, median of n = 5",
+            "- A worker until its first epoch begins, forked: 2.00 (1.50 to 2.50) CPU s, median of n = 3",
             "| command | runs | wall s | peak MiB |",
             "| --- | --- | ---: | ---: |",
             "| report | 1,000 | 6.0 | 500 |",

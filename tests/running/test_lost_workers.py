@@ -18,6 +18,7 @@ from fashion_cnn.running.runner import LOSSES, run
 from fashion_cnn.running.session import Options, Session
 from fashion_cnn.study import Study
 from tests.support.command import Lab
+from tests.support.templates import shared_template
 
 
 class Unlucky(LocalExecutor):
@@ -52,13 +53,21 @@ class Unlucky(LocalExecutor):
         yield from super().events(timeout)
 
 
+@pytest.fixture(autouse=True)
+def _one_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fashion_cnn.running.executor.Template", shared_template)
+
+
 @pytest.mark.fault("node-dies")
 class TestAWorkerThatIsLost:
     def made(self, lab: Lab, executor: Unlucky, name: str, seed: int) -> tuple[CallResult, pd.DataFrame]:
         session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))
         session.executor = executor
         study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
-        return run(session, session.plan([study], (), [seed])), lab.runs(name)
+        try:
+            return run(session, session.plan([study], (), [seed])), lab.runs(name)
+        finally:
+            executor.stop()
 
     @pytest.mark.parametrize(("gone", "seed"), [(False, 0), (True, 3)], ids=["in mid-run", "before its start"])
     def test_another_takes_its_place_and_the_run_is_recorded_once(self, lab: Lab, gone: bool, seed: int) -> None:

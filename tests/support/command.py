@@ -22,6 +22,7 @@ from fashion_cnn.cli import console
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, trajectories
+from tests.support.templates import shared_template
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOKE = ("run", "baseline_study", "--smoke")
@@ -62,12 +63,18 @@ class Lab:
         )
 
     def call(self, *words: object, status: int = 0) -> str:
-        """Run a command in this process, which spares importing MLflow; its workers are processes all the same.
+        """Run a command in this process, which spares importing MLflow; its workers are processes all the same,
+        forked from a template that such calls share, which spares importing TensorFlow.
 
         It must end with this status. Returns what it printed, errors last.
         """
         printed, errors = io.StringIO(), io.StringIO()
-        with mock.patch.dict(os.environ, self.variables), redirect_stdout(printed), redirect_stderr(errors):
+        with (
+            mock.patch.dict(os.environ, self.variables),
+            mock.patch("fashion_cnn.running.executor.Template", shared_template),
+            redirect_stdout(printed),
+            redirect_stderr(errors),
+        ):
             ended = console(STUDIES, POST_RESULTS, self.published, [str(word) for word in words])
         assert ended == status, f"status {ended}\n{printed.getvalue()}\n{errors.getvalue()}"
         return printed.getvalue() + errors.getvalue()

@@ -49,23 +49,30 @@ def wait_for_epochs(lab: Lab, count: int, process: subprocess.Popen[str]) -> Non
 
 
 def processes(lab: Lab) -> dict[int, str]:
-    """The processes of a lab that run now, by id: `runner`, or the name of the folder of a worker's trajectory."""
+    """The processes of a lab that run now, by id.
+
+    Each is `runner`, `template`, or the name of the folder of a worker's trajectory. A worker that was forked has its
+    template's command line and variables, which may be another lab's: where it prints to tells what it is.
+    """
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if f"MLFLOW_TRACKING_URI={lab.uri}".encode() not in (place / "environ").read_bytes().split(b"\0"):
-                continue
+            variables = (place / "environ").read_bytes().split(b"\0")
             words = (place / "cmdline").read_bytes().split(b"\0")
             output = Path(os.readlink(place / "fd" / "1"))
         except OSError:  # it ended, or is a zombie
             continue
-        found[int(place.name)] = output.parent.name if b"fashion_cnn.running.worker" in words else "runner"
+        of_lab = f"MLFLOW_TRACKING_URI={lab.uri}".encode() in variables
+        if output.match("worker*.log") and (of_lab or output.is_relative_to(lab.folder)):
+            found[int(place.name)] = output.parent.name
+        elif of_lab:
+            found[int(place.name)] = "template" if b"fashion_cnn.running.template" in words else "runner"
     return found
 
 
 def workers(lab: Lab) -> dict[int, str]:
     """The workers of a lab that run now, by id: the name of the folder of each one's trajectory."""
-    return {number: name for number, name in processes(lab).items() if name != "runner"}
+    return {number: name for number, name in processes(lab).items() if name not in ("runner", "template")}
 
 
 def kill(number: int) -> None:

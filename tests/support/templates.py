@@ -1,0 +1,51 @@
+"""One template for all calls of the command line in this process: importing TensorFlow takes longer than most tests."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fashion_cnn.running.template import Forked, Template
+
+KEPT = 2  # at a time; each takes memory
+NOT_OF_WORKERS = ("FASHION_MNIST_DIR", "MLFLOW_TRACKING_URI", "PYTEST_CURRENT_TEST")  # variables that a job replaces
+
+
+@dataclass(frozen=True)
+class SharedTemplate:
+    """A template as an executor sees it that is not the last to need it."""
+
+    template: Template
+
+    def fork(self, connection: int, output: int) -> Forked:
+        return self.template.fork(connection, output)
+
+    def stop(self) -> None:
+        """Leave it to others."""
+
+
+_kept: dict[Any, SharedTemplate] = {}
+
+
+def shared_template(variables: Mapping[str, str]) -> SharedTemplate:
+    """The template of these variables, of this user and under these limits."""
+    own = {name: value for name, value in variables.items() if name not in NOT_OF_WORKERS}
+    limits = [resource.getrlimit(limit) for limit in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]
+    key = (frozenset(own.items()), os.geteuid(), os.getcwd(), *limits)
+    if key in _kept:
+        _kept[key] = _kept.pop(key)  # the one used last is the last to go
+    else:
+        while len(_kept) >= KEPT:
+            _kept.pop(next(iter(_kept))).template.stop()
+        _kept[key] = SharedTemplate(Template(own))
+    return _kept[key]
+
+
+@atexit.register
+def _stop() -> None:
+    for shared in _kept.values():
+        shared.template.stop()
