@@ -55,6 +55,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Problems:
+    """What a worker may be given in place of a job: problems with known answers, of which it sends a mapping."""
+
+    names: tuple[str, ...]
+    device: str = "cpu"
+    arithmetic: Arithmetic = "portable"
+
+
+@dataclass(frozen=True)
 class Started:
     """The worker has loaded its data and compiled its network."""
 

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -92,11 +92,22 @@ def known() -> dict[str, Any]:
     return content
 
 
-def differing(*, quick: bool) -> list[str]:
-    """The problems that a worker of this machine answers otherwise, solved in a process of its own.
+Solve = Callable[[Sequence[str]], Mapping[str, str]]
+"""Has problems of these names solved in a process with a worker's variables; an EnvironmentFault where that fails."""
+
+
+def solve_apart(names: Sequence[str]) -> Mapping[str, str]:
+    """Solve problems in a fresh process; see `Solve`."""
+    command = [sys.executable, "-P", "-m", "fashion_cnn.known_answers", *names]
+    return _computed(command, worker_variables(os.environ, "cpu", "portable"))
+
+
+def differing(*, quick: bool, solve: Solve = solve_apart) -> list[str]:
+    """The problems that a worker of this machine answers otherwise.
 
     Args:
         quick: whether to ask the two of `QUICK` only.
+        solve: has them solved.
 
     Raises:
         EnvironmentFault: the answers are of other versions or of other code, or the process failed.
@@ -107,27 +118,31 @@ def differing(*, quick: bool) -> list[str]:
         raise EnvironmentFault(f"answers are known for {told} only")
     if code_sha256() != expected["code_sha256"]:
         raise EnvironmentFault("no answers are known for this code (python -m fashion_cnn.known_answers --write)")
-    command = [sys.executable, "-P", "-m", "fashion_cnn.known_answers", *(["--quick"] if quick else [])]
-    return _differing(command, worker_variables(os.environ, "cpu", "portable"))
+    return _others(solve(QUICK if quick else tuple(PROBLEMS)))
 
 
-def _differing(command: Sequence[str], variables: Mapping[str, str]) -> list[str]:
-    expected = known()
+def _others(found: Mapping[str, str]) -> list[str]:
+    expected = known()["answers"]
+    return [name for name, answer in found.items() if answer != expected[name]]
+
+
+def _computed(command: Sequence[str], variables: Mapping[str, str]) -> dict[str, str]:
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["it printed nothing"]
         raise EnvironmentFault(f"the known answers could not be computed: {last[0]}")
-    found = json.loads(done.stdout.splitlines()[-1])["answers"]
-    return [name for name, answer in found.items() if answer != expected["answers"][name]]
+    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def settled(asked: Arithmetic | None, *, threads: int = 1, device: str = "cpu") -> Choice:
+def settled(asked: Arithmetic | None, *, threads: int = 1, device: str = "cpu", solve: Solve = solve_apart) -> Choice:
     """The arithmetic of runs on this machine, after it has answered `QUICK`: once a boot and set of packages.
 
     Args:
         asked: by the user; None leaves it to the machine.
         threads: of one run.
         device: `cpu` or `gpu`.
+        solve: has the problems solved.
 
     Raises:
         EnvironmentFault: `portable` was asked for and cannot be had; says why.
@@ -135,20 +150,20 @@ def settled(asked: Arithmetic | None, *, threads: int = 1, device: str = "cpu") 
     choice = choose(asked, threads=threads, device=device)
     if choice.arithmetic == "native":
         return choice
-    fault = _remembered_fault()
+    fault = _remembered_fault(solve)
     if fault and asked == "portable":
         raise EnvironmentFault(f"arithmetic is portable, but {fault}; use --arithmetic native")
     return Choice("native", fault) if fault else choice
 
 
-def _remembered_fault() -> str:
+def _remembered_fault(solve: Solve) -> str:
     """Why this machine does not give the published bits, or nothing; looked up where it was asked before."""
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fashion-cnn" / "known_answers.json"
     key = _machine_key()
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(path.read_text(encoding="utf-8"))[key])
     try:
-        others = differing(quick=True)
+        others = differing(quick=True, solve=solve)
         fault = f"this machine answers otherwise than is known: {', '.join(others)}" if others else ""
     except EnvironmentFault as error:
         return str(error)
@@ -170,12 +185,12 @@ def _machine_key() -> str:
     return hash_of(whole)
 
 
-def emulate(processor: str, *, quick: bool) -> list[str]:
+def emulate(processor: str, names: Sequence[str]) -> list[str]:
     """The problems that an emulated processor answers otherwise.
 
     Args:
         processor: a name that `qemu-x86_64 -cpu help` lists, with AVX2.
-        quick: whether to ask the two of `QUICK` only.
+        names: of the problems.
 
     Raises:
         EnvironmentFault: qemu is not installed, or the process failed.
@@ -186,39 +201,43 @@ def emulate(processor: str, *, quick: bool) -> list[str]:
     folders = [str(PACKAGE.parent), *(path for path in sys.path if path.endswith("site-packages"))]
     variables = worker_variables(os.environ, "cpu", "portable")
     command = [emulator, "-cpu", processor, os.path.realpath(sys.executable), "-P", "-m", "fashion_cnn.known_answers"]
-    return _differing(
-        [*command, *(["--quick"] if quick else [])], {**variables, "PYTHONPATH": os.pathsep.join(folders)}
-    )
+    return _others(_computed([*command, *names], {**variables, "PYTHONPATH": os.pathsep.join(folders)}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the answers of this process as JSON; `--write` puts them into the file."""
+    """Print the answers of this process, with its variables, as JSON."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"only {' and '.join(QUICK)}")
+    parser.add_argument("problems", nargs="*", metavar="PROBLEM", help=f"of: {', '.join(PROBLEMS)} (default: all)")
     parser.add_argument("--emulated", nargs="+", metavar="CPU", help="have qemu's processors of these names answer")
-    parser.add_argument("--write", action="store_true", help="keep the answers: after a change of numbers, on purpose")
+    parser.add_argument("--write", action="store_true", help="keep a worker's answers: after a change of numbers")
     given = parser.parse_args(arguments)
-    if given.emulated:
-        return _emulated(given.emulated, quick=given.quick)
+    if unknown := set(given.problems) - set(PROBLEMS):
+        parser.error(f"there is no problem {min(unknown)!r}; there are: {', '.join(PROBLEMS)}")
+    try:
+        if given.emulated:
+            return _emulated(given.emulated, given.problems or tuple(PROBLEMS))
+        if given.write:
+            _write(solve_apart(tuple(PROBLEMS)))
+            return 0
+    except EnvironmentFault as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     from fashion_cnn.training import set_up_process
 
     set_up_process(threads=1)
-    found = dict(answers(QUICK if given.quick else tuple(PROBLEMS)))
-    if given.write:
-        content = {"code_sha256": code_sha256(), "versions": versions(), "kernels": dict(KERNELS["portable"])}
-        FILE.write_text(json.dumps({**content, "answers": found}, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({"code_sha256": code_sha256(), "versions": versions(), "answers": found}))
+    print(json.dumps(dict(answers(given.problems or tuple(PROBLEMS)))))
     return 0
 
 
-def _emulated(processors: Sequence[str], *, quick: bool) -> int:
+def _write(found: Mapping[str, str]) -> None:
+    basis = {"code_sha256": code_sha256(), "versions": versions(), "kernels": dict(KERNELS["portable"])}
+    FILE.write_text(json.dumps({**basis, "answers": found}, indent=1) + "\n", encoding="utf-8")
+
+
+def _emulated(processors: Sequence[str], names: Sequence[str]) -> int:
     status = 0
     for processor in processors:
-        try:
-            others = emulate(processor, quick=quick)
-        except EnvironmentFault as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        others = emulate(processor, names)
         status = 1 if others else status
         print(f"{processor}: {'other answers to ' + ', '.join(others) if others else 'as is known'}", flush=True)
     return status

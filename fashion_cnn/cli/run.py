@@ -102,7 +102,10 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
     from fashion_cnn.running.session import Options, Session
 
     settings = {field.name: getattr(options, field.name) for field in fields(Options)}
-    with Session(Options(**settings)) as session:
+    session = Session(Options(**settings))
+    if not options.dry_run:
+        session.executor.prepare()  # while MLflow is imported here
+    with session:
         for notice in session.store.notices:
             complain(notice)
         todo = session.plan(studies, arms, seeds)

@@ -126,7 +126,8 @@ def confusion_matrix(counts: Labels, class_names: Sequence[str], *, title: str =
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.4 else "black" if count else "0.6"
         weight = "bold" if row == column else "normal"
-        axes.text(column, row, str(count), ha="center", va="center", color=colour, weight=weight)
+        look: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "weight": weight}
+        axes.text(column, row, str(count), in_layout=False, **look)  # it lies within the axes
     axes.set(xlabel="predicted", ylabel="true", yticks=range(size), yticklabels=class_names)
     axes.set_xticks(range(size), class_names, rotation=45, ha="right", rotation_mode="anchor")
     axes.grid(False)

@@ -70,8 +70,8 @@ def svg(figure: Figure) -> str:
 
 def _lay_out(figure: Figure) -> None:
     """Fix the layout: matplotlib would compute it anew at each save, from the last one, which gives other bytes."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
         figure.set_layout_engine(None)
 
 

@@ -10,6 +10,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +19,16 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
 
-from fashion_cnn.environment import Arithmetic, cores, fingerprint, fingerprint_sha256, worker_variables
-from fashion_cnn.events import Event, Failed, Job
+from fashion_cnn.environment import (
+    Arithmetic,
+    EnvironmentFault,
+    choose,
+    cores,
+    fingerprint,
+    fingerprint_sha256,
+    worker_variables,
+)
+from fashion_cnn.events import Event, Failed, Job, Problems
 from fashion_cnn.known_answers import settled
 from fashion_cnn.running.template import Template, TemplateError
 
@@ -75,6 +84,10 @@ class Executor(Protocol[Handle]):
         Raises:
             ExecutorError: nowhere.
         """
+        ...
+
+    def prepare(self) -> None:
+        """Do ahead what workers need before they start, where that takes a while; returns at once."""
         ...
 
     def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Handle:
@@ -204,11 +217,32 @@ class LocalExecutor:
         if threads > (count := cores()):
             raise ExecutorError(f"threads is {threads}, but this machine has {count}; allowed: 1 to {count}")
         if threads not in self._places:
-            choice = settled(self._arithmetic, threads=threads, device=self._device)
+            choice = settled(self._arithmetic, threads=threads, device=self._device, solve=self._solve)
             environment = fingerprint(threads, self._device, choice.arithmetic)
             workers, name = default_workers(threads, self._device), platform.node()
             self._places[threads] = Place(environment, fingerprint_sha256(environment), workers, (name,), choice.reason)
         return [self._places[threads]]
+
+    def prepare(self) -> None:
+        """Start the template that workers are forked from; see `Executor.prepare`."""
+        with suppress(TemplateError, EnvironmentFault):  # the latter is told by `places`
+            self._template(choose(self._arithmetic, device=self._device).arithmetic)
+
+    def _solve(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Have a worker solve problems; see `known_answers.Solve`."""
+        with tempfile.TemporaryFile() as printed:
+            process, connection = self._launch_worker(Problems(tuple(names)), printed)
+            try:
+                said: Any = connection.recv()
+            except (EOFError, OSError):
+                said = Failed("the worker ended before it had")
+            finally:
+                connection.close()
+                process.wait()
+        if isinstance(said, Failed):
+            raise EnvironmentFault(f"the known answers could not be computed: {said.reason}")
+        answers: Mapping[str, str] = said
+        return answers
 
     def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Worker:
         """Start a job on this machine; see `Executor.start`."""
@@ -218,7 +252,7 @@ class LocalExecutor:
         self._workers.append(worker)
         return worker
 
-    def _launch_worker(self, job: Job, printed: IO[bytes]) -> tuple[Process, Channel]:
+    def _launch_worker(self, job: Job | Problems, printed: IO[bytes]) -> tuple[Process, Channel]:
         """Fork a worker, or start a fresh one, and give it its job."""
         ours, theirs = Pipe()
         with theirs:

@@ -24,7 +24,8 @@ import numpy as np
 from fashion_cnn.config import RunConfig
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import fingerprint, fingerprint_sha256, machine
-from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Started, is_drawn
+from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Problems, Started, is_drawn
+from fashion_cnn.known_answers import answers
 from fashion_cnn.running.cut import cut_done, cuts_of, draw_layers
 from fashion_cnn.sources import code_sha256
 
@@ -162,15 +163,22 @@ def _summary(model: Any) -> str:
 
 
 def serve(connection: Connection) -> None:
-    """Take one job from a connection, send its events, close."""
-    job: Job = connection.recv()
+    """Take one job from a connection, send its events, close. Of problems the answers are sent."""
+    job: Job | Problems = connection.recv()
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
     try:
-        for event in work(job):
-            connection.send(event)
+        for said in work(job) if isinstance(job, Job) else [_solved(job)]:
+            connection.send(said)
     except Exception as error:  # whatever it is, the runner must hear of it
         connection.send(Failed(f"{type(error).__name__}: {error}".splitlines()[0], traceback.format_exc()))
         sys.exit(1)
+
+
+def _solved(problems: Problems) -> dict[str, str]:
+    from fashion_cnn import training
+
+    training.set_up_process(threads=1)
+    return dict(answers(problems.names))
 
 
 def _end_with(connection: Connection) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -80,6 +81,4 @@ def test_all_of_it_has_the_same_bits_whatever_instructions_numpy_may_use() -> No
 
 def features() -> Mapping[str, bool]:
     """The processor's instruction sets as NumPy names them; it has no public way to ask."""
-    from numpy._core._multiarray_umath import __cpu_features__
-
-    return dict(__cpu_features__)
+    return dict(import_module("numpy._core._multiarray_umath").__cpu_features__)

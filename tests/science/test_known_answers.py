@@ -14,7 +14,7 @@ from experiments import STUDIES
 from fashion_cnn import known_answers
 from fashion_cnn.config import RunConfig
 from fashion_cnn.environment import KERNELS, Choice, EnvironmentFault, choose
-from fashion_cnn.known_answers import PROBLEMS, differing, emulate, known, settled, versions
+from fashion_cnn.known_answers import PROBLEMS, QUICK, differing, emulate, known, settled, versions
 from fashion_cnn.sources import code_sha256
 
 
@@ -43,14 +43,14 @@ def test_this_machine_gives_them() -> None:
 def test_a_lower_instruction_set_gives_others(monkeypatch: pytest.MonkeyPatch) -> None:
     lower = {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     monkeypatch.setitem(KERNELS, "portable", lower)
-    assert set(differing(quick=True)) == set(known_answers.QUICK)
+    assert set(differing(quick=True)) == set(QUICK)
 
 
 @pytest.mark.slow
 def test_an_emulated_processor_of_another_maker_gives_them() -> None:
     if shutil.which("qemu-x86_64") is None:
         pytest.skip("no qemu-x86_64 here; apt-get install qemu-user")
-    assert emulate("Haswell", quick=True) == []
+    assert emulate("Haswell", QUICK) == []
 
 
 def test_without_an_emulator_it_is_told_what_is_needed(
@@ -70,7 +70,7 @@ class TestAMachineThatFails:
     def answering(self, monkeypatch: pytest.MonkeyPatch, others: list[str]) -> list[bool]:
         asked: list[bool] = []
 
-        def differ(*, quick: bool) -> list[str]:
+        def differ(*, quick: bool, solve: object) -> list[str]:
             asked.append(quick)
             return others
 

@@ -97,6 +97,9 @@ class RayExecutor:
         """The nodes that would give other bits than the others, by name, and why."""
         return self._nodes.left_out
 
+    def prepare(self) -> None:
+        """Nothing: a node's workers are started afresh. See `Executor.prepare`."""
+
     def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Task:
         """Start a job on a node of this environment; what it prints stays there. See `Executor.start`."""
         ray = self._connection.ray
