@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,7 @@ class Machine:
             notes.append(f"recorded in the portable arithmetic, replayed in the native one: {reason}")
         if config.threads > self.cores and threads is None:
             notes.append(f"recorded with {config.threads} threads; this machine has {self.cores}")
-        if is_published(record.row):
-            notes.append("of a published run: the record has what was published, which is not all of it")
-        if lacks := missing(record, rules_of(record.row)):
-            notes.append(f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check")
+        notes += _standing(record)
         here = fingerprint(used_threads, device, arithmetic)
         comparison = replace(
             blank_comparison(record, epochs),
@@ -180,6 +177,14 @@ def _other_processor(record: Record) -> list[str]:
     """Where a record was made, if on another processor: in the portable arithmetic that should change no bit."""
     recorded, here = record.machine().get("processor"), machine()["processor"]
     return [f"recorded on {recorded}, replayed on {here}"] if recorded not in (None, here) else []
+
+
+def _standing(record: Record) -> Iterator[str]:
+    """What keeps a record from being evidence, or from being whole."""
+    if is_published(record.row):
+        yield "of a published run: the record has what was published, which is not all of it"
+    if lacks := missing(record, rules_of(record.row)):
+        yield f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check"
 
 
 def _images(trajectory: Mapping[str, Any]) -> tuple[int, int] | None:
