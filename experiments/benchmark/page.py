@@ -81,11 +81,12 @@ def _epoch_sections(part: Figures) -> list[Section]:
         per_second = f"{values['images_per_second']['median']:,.0f}"
         to_fit = [f"{ratio:.2f}" for ratio in values["ratio_to_fit"].values()]
         rows.append([side, *seconds, per_second, *to_fit, *reached])
+    arithmetics = "ours: our step in the portable arithmetic; native: in the native one; " * ("native" in part["sides"])
     limit = part["limit"]
     low, middle, high = (limit["flops_per_second"][name] / 1e9 for name in ("least", "median", "most"))
     notes = [
         f"fit: Keras' as it comes; tuned: fit with oneDNN's kernels and {part['steps_per_call']} steps a call; "
-        "ours: our step in the portable arithmetic; native: in the native one; "
+        f"{arithmetics}"
         "torch: PyTorch, a plain eager loop; images/s by wall time, GFLOP/s by CPU time",
         f"The limit: {middle:.1f} GFLOP/s ({low:.1f} to {high:.1f}), a product of two float32 matrices of "
         f"{limit['size']:,} x {limit['size']:,} by TensorFlow on one thread, the best of {limit['calls']} calls in "

@@ -102,10 +102,7 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
     from fashion_cnn.running.session import Options, Session
 
     settings = {field.name: getattr(options, field.name) for field in fields(Options)}
-    session = Session(Options(**settings))
-    if not options.dry_run:
-        session.executor.prepare()  # while MLflow is imported here
-    with session:
+    with Session(Options(**settings), trains=not options.dry_run) as session:
         for notice in session.store.notices:
             complain(notice)
         todo = session.plan(studies, arms, seeds)

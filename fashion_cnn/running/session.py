@@ -72,14 +72,18 @@ class Session:
     of them at once, so that what cannot be used is reported before anything is planned, and it stops the executor.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, trains: bool = True) -> None:
         """A session with these options.
+
+        Args:
+            options: of the call.
+            trains: whether workers are to be started: they are prepared for while the store is opened.
 
         Raises:
             SessionError: they do not go together.
         """
         options.check()
-        self.options = options
+        self.options, self._trains = options, trains
 
     def __enter__(self) -> Session:
         """Look at data, code, executor and store, in this order; nothing is written but an empty store.
@@ -88,7 +92,10 @@ class Session:
             DataError, StoreError, SessionError, EnvironmentFault, ExecutorError: these cannot be used.
         """
         try:
-            _ = self.data, self.code_sha256, self.address, self.executor, self.store
+            _ = self.data, self.code_sha256, self.address, self.executor
+            if self._trains:
+                self.executor.prepare()
+            _ = self.store
         except BaseException:
             self.__exit__()
             raise

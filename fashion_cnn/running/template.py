@@ -17,8 +17,8 @@ import struct
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -43,9 +43,12 @@ class Template:
 
         Args:
             variables: of its process and of every worker.
+
+        Raises:
+            TemplateError: the system does not start it.
         """
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
-        with theirs:
+        with theirs, self._closed_on_failure():
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "fashion_cnn.running.template", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
@@ -57,6 +60,14 @@ class Template:
                 start_new_session=True,
             )
         self._statuses: dict[int, int] = {}
+
+    @contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._control.close()
+            raise TemplateError(f"it cannot be started ({error})") from None
 
     def fork(self, connection: int, output: int) -> Forked:
         """Fork a worker.

@@ -174,9 +174,11 @@ def test_the_ratios_are_quotients_of_what_was_measured(folder: str, capsys: pyte
     assert figures["ratios"] == pytest.approx(
         {
             "epoch_cpu_ours_to_fit": 3 / 4,
+            "epoch_cpu_ours_to_native": 3 / 2.5,
             "epoch_cpu_ours_to_torch": 3 / 5,
             "epoch_cpu_ours_to_tuned": 3 / 3.5,
             "limit_share_fit": second / 4,
+            "limit_share_native": second / 2.5,
             "limit_share_ours": second / 3,
             "limit_share_torch": second / 5,
             "limit_share_tuned": second / 3.5,

@@ -307,7 +307,6 @@ class HTTPLab(Lab):
         """The trajectories for a server lie in the repository: within this, in the lab's folder."""
         with (
             mock.patch("fashion_cnn.running.session.REPOSITORY", self.folder),
-            mock.patch("fashion_cnn.environment.REPOSITORY", self.folder),
         ):
             yield
 

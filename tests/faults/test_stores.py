@@ -202,7 +202,7 @@ def test_two_clones_with_different_code_write_to_one_store_and_neither_is_taken_
     for name in ("fashion_cnn", "experiments"):
         shutil.copytree(REPOSITORY / name, clone / name, ignore=shutil.ignore_patterns("__pycache__"))
     models = clone / "fashion_cnn" / "models.py"
-    models.write_text(models.read_text(encoding="utf-8") + "# changed\n", encoding="utf-8")
+    models.write_text(models.read_text(encoding="utf-8") + "CHANGED = True\n", encoding="utf-8")
     train = ("train", "--model", "dense", "--dense-units", "8", "--epochs", "1")
     other = subprocess.Popen(
         lab.command(*train), cwd=clone, env=lab.variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

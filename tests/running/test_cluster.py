@@ -365,12 +365,18 @@ def test_two_members_record_at_once_and_each_run_is_recorded_once(team: Team, me
 
 
 class TestNodesOfOtherProcessors:
-    def test_their_runs_are_told_apart_by_their_environment(self, member: Member) -> None:
+    def test_one_of_other_kernels_is_left_out_and_native_runs_are_told_apart(self, member: Member) -> None:
         cluster = member.team.cluster
         while len(cluster.nodes) > 1:
             cluster.nodes.pop().kill()
         cluster.add_node(ONEDNN_MAX_CPU_ISA="SSE41")  # other kernels, as an older processor has them
-        seed_three = (*SMOKE, "--first-seed", 3)
+        printed = member.call_process(*member.on_cluster(*SMOKE, "--first-seed", 4))
+        assert f"{cluster.nodes[1].id[:8]}: left out, because ONEDNN_MAX_CPU_ISA=SSE41 chooses other kernels" in printed
+        portable = member.runs("baseline_study").query("seed == '4'")
+        assert len(portable) == 2 and set(portable["arithmetic"]) == {"portable"}
+        assert set(portable["node"].str[-8:]) == {cluster.nodes[0].id[:8]}
+
+        seed_three = (*SMOKE, "--first-seed", 3, "--arithmetic", "native")
         printed = member.call_process(*member.on_cluster(*seed_three))
         assert "2 environments" in printed
         runs = member.runs("baseline_study").query("seed == '3'")
