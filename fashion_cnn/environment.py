@@ -113,11 +113,17 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
 def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arithmetic) -> dict[str, str]:
     """The variables of a worker's process: the caller's, with arithmetic and back end fixed, and unasked GPUs hidden.
 
-    Under `native` the caller's own choice of kernels stands.
+    Under `native` the caller's own choice of kernels stands. The worker imports this package, wherever it is started.
     """
+    paths = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), variables.get("PYTHONPATH"))))
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     given = {**variables, **KERNELS["portable"]} if arithmetic == "portable" else {**KERNELS["native"], **variables}
-    return {**given, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    own = {
+        "KERAS_BACKEND": "tensorflow",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+    }
+    return {**given, **hidden, **own}
 
 
 def fingerprint(

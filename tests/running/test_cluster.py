@@ -371,7 +371,7 @@ class TestNodesOfOtherProcessors:
             cluster.nodes.pop().kill()
         cluster.add_node(ONEDNN_MAX_CPU_ISA="SSE41")  # other kernels, as an older processor has them
         printed = member.call_process(*member.on_cluster(*SMOKE, "--first-seed", 4))
-        assert f"{cluster.nodes[1].id[:8]}: left out, because ONEDNN_MAX_CPU_ISA=SSE41 chooses other kernels" in printed
+        assert "left out, because ONEDNN_MAX_CPU_ISA=SSE41 chooses other kernels" in printed
         portable = member.runs("baseline_study").query("seed == '4'")
         assert len(portable) == 2 and set(portable["arithmetic"]) == {"portable"}
         assert set(portable["node"].str[-8:]) == {cluster.nodes[0].id[:8]}

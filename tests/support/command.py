@@ -19,6 +19,7 @@ import pandas as pd
 
 from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.cli import console
+from fashion_cnn.environment import KERNELS
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, trajectories
@@ -46,7 +47,8 @@ class Lab:
 
     @property
     def variables(self) -> dict[str, str]:
-        return {**os.environ, "MLFLOW_TRACKING_URI": self.uri, "FASHION_MNIST_DIR": str(self.data)}
+        users = {name: value for name, value in os.environ.items() if name not in KERNELS["portable"]}
+        return {**users, "MLFLOW_TRACKING_URI": self.uri, "FASHION_MNIST_DIR": str(self.data)}
 
     def command(self, *words: object) -> list[str]:
         return [sys.executable, "-m", "experiments", *map(str, words)]
