@@ -259,6 +259,11 @@ class State:
         """A value of the record's row."""
         return str(self.record.row.get(name))
 
+    @property
+    def named(self) -> bool:
+        """Whether the record names its trajectory."""
+        return isinstance(self.record.row.get("trajectory_sha256"), str)
+
 
 @dataclass(frozen=True)
 class Together:
@@ -360,7 +365,7 @@ TOGETHER: Final = (
     ),
     Together(
         "trajectory_sha256",
-        lambda state: (state.epoch, state.tag("trajectory_sha256")),
+        lambda state: (state.epoch, state.tag("trajectory_sha256")) if state.named else None,
         lambda state: state.tag("trajectory_sha256"),
         _of_trajectory,
     ),
