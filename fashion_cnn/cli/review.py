@@ -134,7 +134,8 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 def _verify(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.checkout import REPOSITORY, ever_had
     from fashion_cnn.review.bundle import LOCK, POST
-    from fashion_cnn.review.verify import Here, verify_file
+    from fashion_cnn.review.stated import Here
+    from fashion_cnn.review.verify import verify_file
     from fashion_cnn.sources import code_sha256
 
     own = {POST: partial(ever_had, project.post), LOCK: partial(ever_had, REPOSITORY / "requirements.lock")}

@@ -297,7 +297,7 @@ class Lack:
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Two places of one record that say different things."""
+    """Two places of one record that say different things, or one that no training leaves beside what is known."""
 
     field: str
     epoch: int | None
