@@ -22,7 +22,17 @@ _ACTIVE_TAGS: Final = {
 
 def inert_cell(text: str) -> str:
     """A text as a cell of a CSV file: with an apostrophe before what a spreadsheet would run."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return f"'{text}" if _would_run(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `inert_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _would_run(cell) else cell
+
+
+def _would_run(text: str) -> bool:
+    # One that has its apostrophe already gets another, so that each cell is that of one text.
+    return text.lstrip("'").startswith(FORMULA)
 
 
 def active_parts(name: str, content: bytes) -> Iterator[str]:

@@ -391,8 +391,8 @@ def seeds_left_out(records: Iterable[Record]) -> dict[str, list[str]]:
     lacking: dict[str, list[str]] = {}
     for study, arms in seeds.items():
         there = set().union(*arms.values())
-        most = min(max(there), min(there) + 10_000)  # a hostile table may name any seed
-        wanted = [seed for seed in range(min(there), most + 1)]
+        few = 1_000_000 // len(arms)  # a hostile table may name any seed, of many arms
+        wanted = range(min(there), min(max(there), min(there) + few) + 1)
         lacks = [f"{arm}, seed {seed}" for arm, own in arms.items() for seed in wanted if seed not in own]
         if lacks:
             lacking[study] = lacks

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from fashion_cnn.evidence.inert import inert_cell
+from fashion_cnn.evidence.inert import inert_cell, text_of_cell
 from fashion_cnn.evidence.record import (
     EPOCH_METRICS,
     PARAMS,
@@ -136,7 +136,7 @@ def _cell(value: Any, kind: _Kind) -> str:
 
 def _value(cell: str, kind: _Kind) -> Any:
     try:
-        return (cell or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
+        return (text_of_cell(cell) or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
     except ValueError:
         return None
 

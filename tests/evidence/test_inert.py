@@ -15,12 +15,10 @@ RUN = record(STUDIES[0], "dense").row
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"]
 
 
-@pytest.mark.parametrize("text", FORMULAS)
-def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_keeps_it(text: str) -> None:
-    assert inert_cell(text) == f"'{text}" == inert_cell(inert_cell(text))
-    table = to_csv([{"name": text}], {"name": "text"})
-    (row,) = from_csv(table, {"name": "text"})
-    assert row["name"] == f"'{text}" and to_csv([row], {"name": "text"}) == table
+@pytest.mark.parametrize("text", [*FORMULAS, "'=1", "''-", "'", "it's"])
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_is_read_as_it_was(text: str) -> None:
+    assert inert_cell(text) == (text if text in ("'", "it's") else f"'{text}")
+    assert from_csv(to_csv([{"name": text}], {"name": "text"}), {"name": "text"}) == [{"name": text}]
 
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)"])

@@ -159,7 +159,7 @@ def test_the_images_of_a_smoke_run_are_its_own() -> None:
 def test_shares_of_a_data_set_of_unknown_size_are_only_held_against_0_and_1() -> None:
     made_up = with_row(WHOLE, data_sha256="d" * 64)
     assert [*implausible(forged(made_up, accuracy=0.123456789))] == []
-    assert [breach.field for breach in implausible(forged(made_up, accuracy=1.1))] == ["accuracy"]
+    assert {breach.field for breach in implausible(forged(made_up, accuracy=1.1))} == {"accuracy"}
 
 
 @settings(max_examples=100, deadline=None)
@@ -279,7 +279,7 @@ def test_the_same_weights_under_configs_that_are_not_equivalent_at_that_epoch_ar
 def test_the_same_weights_after_two_epochs_are_refused() -> None:
     first = json.loads(WHOLE.artifacts["trajectory.json"])["epochs"][0]["weights_sha256"]
     (found,) = implausible_together([forged(WHOLE, weights_sha256=first)])[str(WHOLE.row["run_id"])]
-    assert (found.epoch, found.other[-25:]) == (3, "has the same after epoch 1")  # fmt: skip
+    assert found.epoch == 3 and found.other.endswith("has the same after epoch 1")
 
 
 @pytest.mark.parametrize("name", ["loss", "accuracy", "test_loss", "test_accuracy"])
