@@ -68,8 +68,8 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
 def _check(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.evidence.consistency import contradictions
-    from fashion_cnn.evidence.plausibility import implausible_together
     from fashion_cnn.evidence.record import Record, missing, rules_of
+    from fashion_cnn.evidence.together import implausible_together
     from fashion_cnn.review.replay import records_of
 
     store = open_store(options)

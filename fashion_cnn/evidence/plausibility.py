@@ -1,7 +1,7 @@
-"""What training cannot produce: one list of rules for a record, one for many records together. Pure.
+"""What training cannot produce in one record: a list of rules. `together` has those for many. Pure.
 
 A record may be consistent with itself and still be one that no training leaves: an accuracy that is no share of the
-images, weights that two seeds ended with. `check`, `verify` and `results --check` ask the same lists, and what breaks a
+images, a commit of one digit. `check`, `verify` and `results --check` ask the same lists, and what breaks a
 rule counts in no table.
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from fashion_cnn.config import RunConfig
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.evaluation import CLIPPED
 from fashion_cnn.evidence.record import (
-    BASIS,
     EPOCH_METRICS,
     PER_CLASS,
     RUN_METRICS,
@@ -32,10 +30,6 @@ WORST_LOSS: Final = -math.log(CLIPPED)
 """Of an image: that of a sure mistake, whose probability is clipped before the logarithm."""
 SAME: Final = 1e-12
 """How far a share may be from whole images over their number: more than a division rounds, less than an image."""
-CHANCE: Final = 0.15
-"""Networks that learned nothing answer one class, with the same scores whatever their seed: at most this accuracy."""
-SLOWEST: Final = 1e-6
-"""The least learning rate that is sure to change float32 weights in an epoch."""
 _COUNTED: Final = ("epochs_trained", "reused_epochs")
 _Breach = tuple[str, int | None, Any]  # the field, the epoch where it is a matter of one, and what stands there
 _Rows = Sequence[Mapping[str, Any]]
@@ -104,7 +98,7 @@ def implausible(record: Record) -> Iterator[Contradiction]:
             yield Contradiction(field, epoch, repr(found)[:80], told)
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     """A finite number, or None; MLflow's stores keep an infinity as the largest float."""
     try:
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
@@ -120,7 +114,7 @@ def _unless(names: Collection[str], holds: Callable[[float, Parsed], bool], read
         places += [(name, place, row.get(name)) for place, row in enumerate(rows, start=1) for name in names]
     wrong: dict[tuple[str, int | None], Any] = {}
     for name, epoch, value in places:
-        number = _number(value)
+        number = finite(value)
         if not absent(value) and (number is None or not holds(number, read)):
             wrong.setdefault((name, epoch), value)
     yield from ((name, epoch, value) for (name, epoch), value in wrong.items())
@@ -135,22 +129,22 @@ def _metrics_of_states(read: Parsed) -> Iterator[_Breach]:
     """Metrics that the tables have and `trajectory.json` has not as a number."""
     for number, (row, state) in enumerate(zip(read.epochs, read.states, strict=False), start=1):
         for name in EPOCH_METRICS:
-            if not absent(row.get(name)) and _number(state.get(name)) is None:
+            if not absent(row.get(name)) and finite(state.get(name)) is None:
                 yield f"trajectory.json, {name}", number, state.get(name)
     for name in RUN_METRICS if read.measured else ():
-        if not absent(read.row.get(name)) and _number(read.measured.get(name)) is None:
+        if not absent(read.row.get(name)) and finite(read.measured.get(name)) is None:
             yield f"trajectory.json, {name}", None, read.measured.get(name)
 
 
 def _reused(read: Parsed) -> Iterator[_Breach]:
-    trained, reused = (_number(read.row.get(name)) for name in _COUNTED)
+    trained, reused = (finite(read.row.get(name)) for name in _COUNTED)
     if trained is not None and reused is not None and reused > trained:
         yield "reused_epochs", None, reused
 
 
 def _times(read: Parsed) -> Iterator[_Breach]:
     given = {name: read.row.get(name) for name in ("start_time", "end_time")}
-    times = {name: _number(value) for name, value in given.items() if not absent(value)}
+    times = {name: finite(value) for name, value in given.items() if not absent(value)}
     wrong = [name for name, time in times.items() if time is None or time < 0]
     yield from ((name, None, given[name]) for name in wrong)
     if len(times) == 2 and not wrong and times["end_time"] < times["start_time"]:  # type: ignore[operator]  # no None
@@ -160,7 +154,7 @@ def _times(read: Parsed) -> Iterator[_Breach]:
         ended = state.get("ended_at")
         if ended is None:
             continue
-        if (moment := _number(ended)) is None or moment < last:
+        if (moment := finite(ended)) is None or moment < last:
             yield "ended_at", number, ended
             return
         last = moment
@@ -188,6 +182,20 @@ def _table(read: Parsed) -> Iterator[_Breach]:
         each = FASHION_MNIST.test // len(CLASS_NAMES)
         sums = zip(CLASS_NAMES, map(sum, counts), strict=True)
         yield from ((f"{PER_CLASS}, {name}", None, count) for name, count in sums if count != each)
+
+
+def _rates(read: Parsed) -> Iterator[_Breach]:
+    """The shares that stand in that table beside its counts."""
+    if not isinstance(read.table, dict) or (counts := class_counts(read.table)) is None:
+        return
+    given = {"recall": [sum(row) for row in counts], "precision": [sum(column) for column in zip(*counts, strict=True)]}
+    for column, sums in given.items():
+        if column not in (columns := read.table["columns"]):
+            continue
+        for place, (name, total) in enumerate(zip(CLASS_NAMES, sums, strict=True)):
+            value = read.table["data"][place][columns.index(column)]
+            if (rate := finite(value)) is None or abs(rate - counts[place][place] / max(total, 1)) > SAME:
+                yield f"{PER_CLASS}, {column} of {name}", None, value
 
 
 def class_counts(table: Mapping[str, Any]) -> list[list[int]] | None:
@@ -242,158 +250,5 @@ RULES: Final = (
     Plausible("times in order", "an end after its start, and epochs one after the other", _times),
     Plausible("the commit", "a commit of git: 40 or 64 hex digits, not all the same", _commit),
     Plausible("the table by class", "{tested} test images, each class in whole numbers as the set has it", _table),
+    Plausible("rates by class", "the share that its counts give", _rates),
 )
-
-
-@dataclass(frozen=True)
-class State:
-    """What a record says of one state of its trajectory."""
-
-    record: Record
-    config: RunConfig
-    epoch: int
-    weights: str
-    scores: tuple[float, ...]
-
-    def tag(self, name: str) -> str:
-        """A value of the record's row."""
-        return str(self.record.row.get(name))
-
-    @property
-    def named(self) -> bool:
-        """Whether the record names its trajectory."""
-        return isinstance(self.record.row.get("trajectory_sha256"), str)
-
-
-@dataclass(frozen=True)
-class Together:
-    """What two states are like that have something in common."""
-
-    field: str
-    common: Callable[[State], tuple[Any, ...] | None]
-    """What is compared with what: states that give the same here; None is left out."""
-    shown: Callable[[State], str]
-    """What stands in a record."""
-    differs: Callable[[State, State], str]
-    """What the second of two that have it in common has, and training cannot produce beside the first; else ""."""
-
-
-def implausible_together(records: Iterable[Record]) -> dict[str, list[Contradiction]]:
-    """What no training leaves in several records, by the id of each run concerned; each pair once per rule.
-
-    Records without epochs in `trajectory.json` are compared by the state that their row tells. Nothing is compared of
-    a state whose scores are no finite numbers: such a training is no evidence, whatever its weights.
-    """
-    first: dict[tuple[str, tuple[Any, ...]], State] = {}
-    breaches: dict[tuple[str, str, str], Contradiction] = {}
-    for state in (state for record in records for state in states_of(record)):
-        for rule in TOGETHER:
-            if (common := rule.common(state)) is None:
-                continue
-            other = first.setdefault((rule.field, common), state)
-            if other is state or not rule.differs(state, other):
-                continue
-            for one, against in ((state, other), (other, state)):
-                run_id = against.tag("run_id")
-                told = f"run {run_id} {rule.differs(one, against)}"
-                breach = Contradiction(rule.field, one.epoch, rule.shown(one), told)
-                breaches.setdefault((one.tag("run_id"), rule.field, run_id), breach)
-    by_run: dict[str, list[Contradiction]] = {}
-    for (run_id, _, _), breach in breaches.items():
-        by_run.setdefault(run_id, []).append(breach)
-    return by_run
-
-
-def states_of(record: Record) -> list[State]:
-    """The states that a record tells of; those of `trajectory.json`, else the last one, of the row."""
-    config = record.config()
-    if config is None:
-        return []
-    last = {"epoch": record.row.get("epochs_trained"), **{name: record.row.get(name) for name in SCORES}}
-    told = record.states() or [{**last, "weights_sha256": record.row.get("weights_sha256")}]
-    states = []
-    for state in told:
-        numbers = [_number(state.get(name)) for name in ("epoch", *SCORES)]
-        weights, known = state.get("weights_sha256"), [number for number in numbers if number is not None]
-        if isinstance(weights, str) and len(known) == len(numbers):
-            states.append(State(record, config, int(known[0]), weights, tuple(known[1:])))
-    return states
-
-
-def unlike(one: State, other: State) -> list[str]:
-    """The settings that make two states other ones; the same weights cannot come of both.
-
-    Not among them: the stopping rule, which changes no state; the order of the images in epoch 1, which is the same in
-    a frozen and a fresh order; and the threads, part of the environment, where other kernels may compute the same.
-    """
-    ours, theirs = one.config.training_settings(), other.config.training_settings()
-    alike = {"threads", *(["order"] if one.epoch == other.epoch == 1 else [])}
-    return [name for name in {**ours, **theirs} if name not in alike and ours.get(name) != theirs.get(name)]
-
-
-def _of_same_weights(one: State, other: State) -> str:
-    if one.tag("seed") != other.tag("seed"):
-        return f"has the same with seed {other.tag('seed')}"
-    if names := unlike(one, other):
-        return f"has the same with another {' and another '.join(names)}"
-    if one.epoch != other.epoch and one.config.learning_rate >= SLOWEST:
-        return f"has the same after epoch {other.epoch}"
-    return ""
-
-
-def _of_same_scores(one: State, other: State) -> str:
-    names = ["seed"] if one.tag("seed") != other.tag("seed") else unlike(one, other)
-    return f"has the same to the last digit with another {' and another '.join(names)}" if names else ""
-
-
-def _of_other_scores(one: State, other: State) -> str:
-    names = [name for name, ours, theirs in zip(SCORES, one.scores, other.scores, strict=True) if ours != theirs]
-    return f"has another {' and another '.join(names)} for the same" if names else ""
-
-
-def _of_trajectory(one: State, other: State) -> str:
-    return "has other weights for the same" if one.weights != other.weights else _of_other_scores(one, other)
-
-
-TOGETHER: Final = (
-    Together("weights_sha256", lambda state: (state.weights,), lambda state: state.weights, _of_same_weights),
-    Together(
-        "weights_sha256 and environment",
-        lambda state: (state.weights, state.epoch, state.tag("seed"), *map(state.tag, BASIS)),
-        lambda state: state.weights,
-        _of_other_scores,
-    ),
-    Together(
-        "trajectory_sha256",
-        lambda state: (state.epoch, state.tag("trajectory_sha256")) if state.named else None,
-        lambda state: state.tag("trajectory_sha256"),
-        _of_trajectory,
-    ),
-    Together(
-        "scores",
-        lambda state: state.scores if state.scores[-1] > CHANCE else None,
-        lambda state: f"test loss {state.scores[2]!r}, test accuracy {state.scores[3]!r}",
-        _of_same_scores,
-    ),
-)
-
-
-def seeds_left_out(records: Iterable[Record]) -> dict[str, list[str]]:
-    """The arms and seeds that a study's records lack, by study: a seed that another arm has, or one in between.
-
-    Whoever leaves out the worst seed of an arm leaves such a gap. An arm without any run is no gap: it was not run.
-    """
-    seeds: dict[str, dict[str, set[int]]] = {}
-    for record in records:
-        study, arm, seed = (str(record.row.get(name)) for name in ("study", "arm", "seed"))
-        if seed.isdecimal() and len(seed) <= 10:
-            seeds.setdefault(study, {}).setdefault(arm, set()).add(int(seed))
-    lacking: dict[str, list[str]] = {}
-    for study, arms in seeds.items():
-        there = set().union(*arms.values())
-        few = 1_000_000 // len(arms)  # a hostile table may name any seed, of many arms
-        wanted = range(min(there), min(max(there), min(there) + few) + 1)
-        lacks = [f"{arm}, seed {seed}" for arm, own in arms.items() for seed in wanted if seed not in own]
-        if lacks:
-            lacking[study] = lacks
-    return lacking

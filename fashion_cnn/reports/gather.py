@@ -13,9 +13,9 @@ import pandas as pd
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
 from fashion_cnn.download import load_dataset
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.plausibility import implausible_together
 from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.evidence.selection import Selection, select
+from fashion_cnn.evidence.together import implausible_together
 from fashion_cnn.evidence.verdicts import Verdicts, verdicts
 from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store

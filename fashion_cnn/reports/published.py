@@ -22,7 +22,6 @@ from typing import Any, Final
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.inert import active_parts
-from fashion_cnn.evidence.plausibility import implausible_together, seeds_left_out
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
@@ -45,6 +44,7 @@ from fashion_cnn.evidence.tables import (
     to_json,
     value_differences,
 )
+from fashion_cnn.evidence.together import implausible_together, seeds_left_out
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
 from fashion_cnn.study import Study
 
@@ -300,7 +300,7 @@ def _of_records(records: Sequence[Record]) -> Iterator[str]:
     for run_id, breaches in implausible_together(records).items():
         yield from (f"run {run_id}: {breach}" for breach in breaches)
     for study, lacks in seeds_left_out(records).items():
-        yield f"{RUNS}: {study} lacks runs that its other arms or seeds have: {'; '.join(lacks[:5])}"
+        yield f"{RUNS}: {study} lacks runs beside those it has ({'; '.join(lacks[:5])}); fashion-cnn run makes them"
     for name, what in BASIS.items():
         if what != "environment" and len(hashes := {str(record.row[name]) for record in records}) > 1:
             yield f"{RUNS}: the runs have {len(hashes)} hashes of the {what}; there must be one"

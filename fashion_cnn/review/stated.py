@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fashion_cnn.evidence.inert import active_parts
-from fashion_cnn.evidence.plausibility import seeds_left_out
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.tables import from_json
+from fashion_cnn.evidence.together import seeds_left_out
 from fashion_cnn.review import bundle, cover
 from fashion_cnn.review.bundle import LEFT_OUT, MANIFEST, README, REPORT, REQUIRED, RUNS, STUDIES
 from fashion_cnn.study import Study

@@ -4,8 +4,8 @@ Whoever changed a bundle may have changed it anywhere and may be hostile: it is 
 is written, and whatever cannot be read becomes a finding. What one place says is compared with what another says: files
 with the manifest, tables with the runs' own artifacts and hashes, verdicts and the description for other programs with
 those that the records give again, what is claimed with what this checkout claims. What training cannot produce is
-refused (`evidence.plausibility`), and so are files that do not belong. Only the SHA-256 of the whole file, known from
-elsewhere, catches someone who rewrote everything consistently.
+refused (`evidence.plausibility`, `together`), and so are files that do not belong. Only the SHA-256 of the whole file,
+known from elsewhere, catches someone who rewrote everything consistently.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Final
 
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.plausibility import implausible_together
 from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, runs_from_csv, value_differences
+from fashion_cnn.evidence.together import implausible_together
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
 from fashion_cnn.review import archive, bundle
 from fashion_cnn.review.bundle import (

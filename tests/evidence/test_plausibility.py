@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from fashion_cnn.config import CNN, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.plausibility import RULES, implausible, implausible_together, seeds_left_out
+from fashion_cnn.evidence.plausibility import RULES, implausible
 from fashion_cnn.evidence.record import BASIS, PER_CLASS, Record, missing
+from fashion_cnn.evidence.together import implausible_together, seeds_left_out
 from fashion_cnn.study import Study
 from tests.support.recorded import record
 from tests.support.tampering import as_seed, forged, rehashed, with_artifact, with_row
@@ -56,6 +57,19 @@ def moved_class(rows: list[list[Any]]) -> None:
     rows[0][wrong] -= 1
     rows[1][1] += 1
     rows[1][4] += 1
+
+
+def rates(rows: list[list[Any]]) -> Record:
+    """With the columns that records have beside the counts, right but for the given rows' recall."""
+    table = json.loads(WHOLE.artifacts[PER_CLASS])
+    counts = [row[2:] for row in table["data"]]
+    sums = [sum(column) for column in zip(*counts, strict=True)]
+    table["columns"] += ["recall", "precision"]
+    for place, row in enumerate(table["data"]):
+        row += [counts[place][place] / 1_000, counts[place][place] / sums[place]]
+    for place, value in rows:
+        table["data"][place][-2] = value
+    return rehashed(WHOLE, per_class=table)
 
 
 def half_images(rows: list[list[Any]]) -> None:
@@ -113,6 +127,7 @@ ONE: dict[str, tuple[Callable[[], Record], str, int | None]] = {
     "a commit that is a word": (lambda: with_row(WHOLE, git_commit="main"), "git_commit", None),
     "10^12 images": (lambda: counts(many_images), PER_CLASS, None),
     "an image of another class": (lambda: counts(moved_class), f"{PER_CLASS}, {CLASS_NAMES[0]}", None),
+    "another recall": (lambda: rates([[1, 0.99]]), f"{PER_CLASS}, recall of {CLASS_NAMES[1]}", None),
     "half images": (lambda: counts(half_images), PER_CLASS, None),
     "classes out of order": (lambda: counts(swapped), PER_CLASS, None),
     "images that are no sum of answers": (lambda: counts(lambda rows: rows[0].__setitem__(1, 999)), PER_CLASS, None),
@@ -146,7 +161,7 @@ def test_what_training_gives_instead_is_told() -> None:
 
 
 def test_a_record_as_training_leaves_it_breaks_no_rule() -> None:
-    assert [*implausible(WHOLE)] == [] and implausible_together([WHOLE]) == {}
+    assert [*implausible(WHOLE), *implausible(rates([]))] == [] and implausible_together([WHOLE]) == {}
 
 
 def test_the_images_of_a_smoke_run_are_its_own() -> None:
