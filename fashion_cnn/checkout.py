@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import tarfile
@@ -38,6 +39,15 @@ def checkout(repository: Path = REPOSITORY) -> Checkout:
     status = _git(repository, "status", "--porcelain", "--", *paths)
     diff = _git(repository, "diff", "HEAD", *PLAIN_DIFF, "--", *paths) if status else ""
     return Checkout(commit.strip(), bool(status), diff or "", _remote(repository))
+
+
+def ever_had(path: Path, content: bytes, repository: Path = REPOSITORY) -> bool:
+    """Whether a file of the repository has or had this content, now or in any commit that is here."""
+    if path.is_file() and path.read_bytes() == content:
+        return True
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    changes = ("log", "--all", "--format=", "--raw", "--no-abbrev", "--no-renames", "-m", "--", str(path))
+    return blob in (_git(repository, *changes) or "").split()
 
 
 def _remote(repository: Path) -> str | None:

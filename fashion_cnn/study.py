@@ -37,6 +37,8 @@ class Study:
                 raise StudyError(
                     f"{arm[:40]!r} cannot be an arm's name: use 1 to {LONGEST_NAME} printable characters on one line"
                 )
+            if arm.startswith(("=", "+", "-", "@")):
+                raise StudyError(f"{arm[:40]!r} cannot be an arm's name: a spreadsheet would run it; put a word first")
         for claim in self.claims:
             for arm in claim.arms:
                 if arm not in self.arms:

@@ -91,6 +91,7 @@ def _report(project: Project, options: argparse.Namespace) -> int:
 
 
 def _export(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.evidence.inert import inert_cell
     from fashion_cnn.evidence.tables import columns_of
 
     store = open_store(options)
@@ -99,6 +100,7 @@ def _export(project: Project, options: argparse.Namespace) -> int:
     epochs = store.epochs(list(runs["run_id"]))
     for name, frame in (("runs.csv", runs), ("epochs.csv", epochs)):
         path = Path(options.output, name)
-        write_output(path, frame.to_csv(index=False).encode())
+        inert = frame.map(lambda value: inert_cell(value) if isinstance(value, str) else value)
+        write_output(path, inert.to_csv(index=False).encode())
         print(f"{path}: {len(frame)} rows")
     return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from fashion_cnn.cli.actions import DONE, FAILED, UNDECIDED, Commands, Project, answer, count, open_store, write_output
@@ -64,15 +65,21 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _check(_: Project, options: argparse.Namespace) -> int:
+def _check(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.evidence.consistency import contradictions
-    from fashion_cnn.evidence.record import missing, rules_of
+    from fashion_cnn.evidence.record import Record, missing, rules_of
+    from fashion_cnn.evidence.together import implausible_together
     from fashion_cnn.review.replay import records_of
 
     store = open_store(options)
     (record,) = records_of(store, [store.find(options.run_id)])
-    lacks, against = missing(record, rules_of(record.row)), contradictions(record)
+    others = (Record(row, (), {}) for row in store.runs(project.recorded_studies([])).to_dict("records"))
+    together = implausible_together(
+        [record, *(other for other in others if other.row["run_id"] != record.row["run_id"])]
+    )
+    lacks = missing(record, rules_of(record.row))
+    against = [*contradictions(record), *together.get(str(record.row["run_id"]), ())]
     status = FAILED if lacks or against else DONE
     return shown(status, lambda: tables.show_check(record, lacks, against, as_json=options.json))
 
@@ -101,7 +108,8 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 
     from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.reports.gather import selections
-    from fashion_cnn.review.pack import make_bundle, reasons_text
+    from fashion_cnn.review.cover import reasons_text
+    from fashion_cnn.review.pack import make_bundle
 
     chosen = selections(open_store(options), select_studies(project.studies, options.study))
     content = make_bundle(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=project.post.read_bytes())
@@ -110,7 +118,7 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
     lines, packed = [], {}
     for selection in chosen:
         name, runs = selection.study.name, len(selection.records)
-        lines.append(f"{name}: {runs} runs; left out: {reasons_text(selection.left_out) or 'none'}")
+        lines.append(f"{name}: {runs} runs; left out: {reasons_text(dict(selection.left_out)) or 'none'}")
         lines += [f"  {run_id}: {reason}" for run_id, reason in selection.incomplete.items()]
         left_out, incomplete = dict(selection.left_out), dict(selection.incomplete)
         packed[name] = {"runs": runs, "left_out": left_out, "incomplete": incomplete}
@@ -124,10 +132,15 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 
 
 def _verify(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.checkout import REPOSITORY, ever_had
+    from fashion_cnn.review.bundle import LOCK, POST
+    from fashion_cnn.review.stated import Here
     from fashion_cnn.review.verify import verify_file
     from fashion_cnn.sources import code_sha256
 
-    result = verify_file(options.bundle, expected=options.expect, here=project.studies, code_sha256=code_sha256())
+    own = {POST: partial(ever_had, project.post), LOCK: partial(ever_had, REPOSITORY / "requirements.lock")}
+    here = Here(project.studies, code_sha256(), own)
+    result = verify_file(options.bundle, expected=options.expect, here=here)
     answer(options, result.as_dict(), f"{options.bundle}: {result}")
     return DONE if result.holds else FAILED
 

@@ -19,8 +19,7 @@ from fashion_cnn.terminal import console, duration, table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fashion_cnn.evidence.consistency import Contradiction
-    from fashion_cnn.evidence.record import Lack, Record
+    from fashion_cnn.evidence.record import Contradiction, Lack, Record
     from fashion_cnn.evidence.statistics import Part
     from fashion_cnn.evidence.verdicts import StudyVerdicts, Verdicts
     from fashion_cnn.review.comparison import Comparison

@@ -6,42 +6,36 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import MAX_SEED, hash_of, trajectory_sha256
-from fashion_cnn.evidence.record import BASIS, EPOCH_METRICS, HASHES, RUN_METRICS, Record, absent, too_new, whole_number
+from fashion_cnn.evidence.plausibility import implausible
+from fashion_cnn.evidence.record import (
+    BASIS,
+    EPOCH_METRICS,
+    HASHES,
+    RUN_METRICS,
+    Contradiction,
+    Record,
+    absent,
+    too_new,
+    whole_number,
+)
 from fashion_cnn.sources import files_sha256
 
 
-@dataclass(frozen=True)
-class Contradiction:
-    """Two places of one record that say different things."""
-
-    field: str
-    epoch: int | None
-    """Counted from 1; None where it is no matter of one epoch."""
-    recorded: str
-    """What the store says."""
-    other: str
-    """What speaks against it, and where."""
-
-    def __str__(self) -> str:
-        at = "" if self.epoch is None else f", epoch {self.epoch}"
-        return f"{self.field}{at}: {self.recorded}, but {self.other}"
-
-
 def contradictions(record: Record) -> list[Contradiction]:
-    """Where a record contradicts itself; what is missing, or newer than this code, is a matter of `missing`."""
+    """Where a record contradicts itself, or what training gives; what is missing or newer is a matter of `missing`."""
     if too_new(record.row):
         return []
-    parts = (_of_config, _of_environment, _of_trajectory, _of_ending, _of_hashes)
+    parts = (_of_config, _of_environment, _of_packages, _of_trajectory, _of_ending, _of_hashes, implausible)
     return [contradiction for part in parts for contradiction in part(record)]
 
 
 def _differ(name: str, recorded: Any, other: Any, where: str, epoch: int | None = None) -> Iterator[Contradiction]:
-    if not absent(recorded) and not absent(other) and recorded != other:
+    # A NaN on the other side speaks against a value: it is not "nothing", though it compares as false.
+    if not absent(recorded) and other is not None and recorded != other:
         yield Contradiction(name, epoch, str(recorded), f"{where} says {other}")
 
 
@@ -99,6 +93,18 @@ def _of_environment(record: Record) -> Iterator[Contradiction]:
         stated = str(dirty).lower() if isinstance(dirty, bool) else None
         yield from _differ("git_commit", row.get("git_commit"), checkout.get("commit"), where)
         yield from _differ("git_dirty", row.get("git_dirty"), stated, where)
+
+
+def _of_packages(record: Record) -> Iterator[Contradiction]:
+    """The versions that `requirements.txt` lists against those that the environment's hash is of."""
+    environment, listed = record.json("environment.json"), record.artifacts.get("requirements.txt", b"")
+    fingerprint = environment.get("fingerprint") if isinstance(environment, dict) else None
+    if not isinstance(fingerprint, dict):
+        return
+    pinned = [line.strip().partition("==") for line in listed.decode(errors="replace").splitlines()]
+    for name, _, version in pinned:
+        if name in ("keras", "numpy", "tensorflow"):
+            yield from _differ(f"requirements.txt, {name}", version, fingerprint.get(name), "environment.json")
 
 
 def _of_trajectory(record: Record) -> Iterator[Contradiction]:

@@ -128,6 +128,26 @@ def _json_text(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
+def strict_json(content: str | bytes) -> Any:
+    """The JSON value of a text; a ValueError where it is none, or where a key is there twice.
+
+    Readers do not agree which of the two counts: Python takes the last one, a person sees the first.
+    """
+    return json.loads(content, object_pairs_hook=_once)
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        twice = next(name for place, (name, _) in enumerate(pairs) if name in dict(pairs[:place]))
+        raise TwiceError(f"the key {twice[:80]!r} is there twice")
+    return values
+
+
+class TwiceError(ValueError):
+    """A JSON text with a key that is there twice."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What a store or a bundle holds of one run."""
@@ -149,7 +169,7 @@ class Record:
     def json(self, name: str) -> Any:
         """An artifact as JSON, or None where it is missing or something else."""
         try:
-            return json.loads(self.artifacts[name])
+            return strict_json(self.artifacts[name])
         except (KeyError, ValueError, RecursionError):
             return None
 
@@ -209,7 +229,7 @@ def _finite(value: Any, _: Record) -> bool:
 
 def _json_object(value: Any, _: Record) -> bool:
     try:
-        return isinstance(json.loads(value), dict)
+        return isinstance(strict_json(value), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -273,6 +293,23 @@ class Lack:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.found}; wanted: {self.wanted}"
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """Two places of one record that say different things, or one that no training leaves beside what is known."""
+
+    field: str
+    epoch: int | None
+    """Counted from 1; None where it is no matter of one epoch."""
+    recorded: str
+    """What the store says."""
+    other: str
+    """What speaks against it, and where."""
+
+    def __str__(self) -> str:
+        at = "" if self.epoch is None else f", epoch {self.epoch}"
+        return f"{self.field}{at}: {self.recorded}, but {self.other}"
 
 
 def format_of(row: Mapping[str, Any]) -> int:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from fashion_cnn.evidence.inert import inert_cell, text_of_cell
 from fashion_cnn.evidence.record import (
     EPOCH_METRICS,
     PARAMS,
@@ -17,8 +18,10 @@ from fashion_cnn.evidence.record import (
     RUN_METRICS,
     TABLE_TAGS,
     Record,
+    TwiceError,
     format_of,
     since,
+    strict_json,
     too_new,
 )
 
@@ -49,7 +52,9 @@ def to_json(value: Any) -> bytes:
 def from_json(content: bytes) -> Any:
     """The JSON value in a file; a TableError where it holds none."""
     try:
-        return json.loads(content)
+        return strict_json(content)
+    except TwiceError as error:
+        raise TableError(f"in its JSON {error}") from None
     except (ValueError, RecursionError):
         raise TableError("it holds no JSON value") from None
 
@@ -126,12 +131,12 @@ _KINDS: Final = {"text": "text", "whole": "whole number", "real": "number in ful
 def _cell(value: Any, kind: _Kind) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return str(value) if kind == "text" else str(int(value)) if kind == "whole" else repr(float(value))
+    return inert_cell(str(value)) if kind == "text" else str(int(value)) if kind == "whole" else repr(float(value))
 
 
 def _value(cell: str, kind: _Kind) -> Any:
     try:
-        return (cell or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
+        return (text_of_cell(cell) or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
     except ValueError:
         return None
 

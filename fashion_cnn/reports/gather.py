@@ -13,8 +13,9 @@ import pandas as pd
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
 from fashion_cnn.download import load_dataset
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import missing
+from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.evidence.selection import Selection, select
+from fashion_cnn.evidence.together import implausible_together
 from fashion_cnn.evidence.verdicts import Verdicts, verdicts
 from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store
@@ -101,24 +102,34 @@ def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
 def incomplete(
     store: Store, studies: Sequence[Study], runs: pd.DataFrame, *, whole: bool = False
 ) -> tuple[dict[str, str], pd.DataFrame]:
-    """Which runs would be chosen as evidence but are none, because their records lack or contradict something.
+    """Which runs would be chosen as evidence but are none, for their records lack or contradict something.
 
+    They may contradict each other, too: then neither counts, for only a replay can tell which of them is the false one.
     The store is asked for the epochs and the texts of what would be chosen, no more; `whole`: for every artifact and
     the model, too. Returns the first thing that is wrong, by run id; and the epochs of all runs that were looked at.
     """
     lacking: dict[str, str] = {}
+    sound: dict[str, Record] = {}
     epochs = store.epochs([])
     while True:
         chosen = [select(runs[runs["study"] == study.name], study, lacking)[0] for study in studies]
         known = set(epochs["run_id"])  # once: a store may hold thousands of runs
         rows = [row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in known]
         if not rows:
-            return lacking, epochs
+            taken = [sound[run_id] for frame in chosen for run_id in frame["run_id"]]
+            breaches = implausible_together(taken)
+            if not breaches:
+                return lacking, epochs
+            lacking |= {run_id: str(each[0]) for run_id, each in breaches.items()}
+            continue
         read = store.epochs([row["run_id"] for row in rows])
         by_run = {run_id: part.to_dict("records") for run_id, part in read.groupby("run_id")}
         for record in store.records(rows, by_run, whole=whole):
             if faults := [*missing(record), *contradictions(record)]:
                 lacking[record.row["run_id"]] = str(faults[0])
+            else:
+                states = {name: record.artifacts[name] for name in ("trajectory.json",) if name in record.artifacts}
+                sound[record.row["run_id"]] = Record(record.row, (), states, whole=False)
         # A run without any epoch was looked at, too.
         empty = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
         epochs = pd.concat([part for part in (epochs, read, empty) if len(part)], ignore_index=True)

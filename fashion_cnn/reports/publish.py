@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.tables import frames, to_json
+from fashion_cnn.evidence.tables import frames, from_json, to_json
 from fashion_cnn.evidence.verdicts import claims_values
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
@@ -22,6 +22,7 @@ from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
+SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 BENCHMARKS = ("benchmark", "scaling", "server")
 
 
@@ -48,10 +49,21 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
 
     `post` is the file of the post's printed numbers; README.md and docs/ of the `repository` are looked at.
     """
-    if found := list(results.file_problems(read_files(folder), studies, post.read_bytes())):
+    files = read_files(folder)
+    found = [f"{name} does not belong to the published files: delete it" for name in _strangers(folder, files)]
+    if found := [*found, *results.file_problems(files, studies, post.read_bytes())]:
         return found
     pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
     return [f"{page} differs from what is published; fashion-cnn results --update writes it" for page in pages]
+
+
+def _strangers(folder: Path, files: Collection[str]) -> list[str]:
+    """The files of the folder that are neither published records nor measurements of the machinery."""
+    known = {*files, *(f"{name}.{kind}" for name in BENCHMARKS for kind in ("json", "md"))}
+    there = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return [name for name in there if name not in known and not SCREENSHOT.fullmatch(name)] + [
+        name for name in files if name.startswith((FIGURES, MAPS)) and not name.endswith((".svg", ".png"))
+    ]
 
 
 def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> None:
@@ -63,7 +75,7 @@ def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository:
 def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
-    benchmarks = {name: json.loads(path.read_bytes()) for name, path in measured.items()}
+    benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):

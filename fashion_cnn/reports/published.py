@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.inert import active_parts
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
@@ -43,6 +44,7 @@ from fashion_cnn.evidence.tables import (
     to_json,
     value_differences,
 )
+from fashion_cnn.evidence.together import implausible_together, seeds_left_out
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
 from fashion_cnn.study import Study
 
@@ -295,6 +297,10 @@ def _of_records(records: Sequence[Record]) -> Iterator[str]:
     for record in records:
         for fault in (*missing(record, PUBLISHED_RULES), *contradictions(record)):
             yield f"run {record.row['run_id']}: {fault}"
+    for run_id, breaches in implausible_together(records).items():
+        yield from (f"run {run_id}: {breach}" for breach in breaches)
+    for study, lacks in seeds_left_out(records).items():
+        yield f"{RUNS}: {study} lacks runs beside those it has ({'; '.join(lacks[:5])}); fashion-cnn run makes them"
     for name, what in BASIS.items():
         if what != "environment" and len(hashes := {str(record.row[name]) for record in records}) > 1:
             yield f"{RUNS}: the runs have {len(hashes)} hashes of the {what}; there must be one"
@@ -327,5 +333,8 @@ def _of_files(files: Mapping[str, bytes], listed: Any) -> Iterator[str]:
     for name in files:
         if name.startswith((FIGURES, MAPS)) and name not in hashes:
             yield f"{name} is not in {MANIFEST}"
+    for name, content in files.items():
+        if name.startswith((FIGURES, MAPS)):
+            yield from (f"{name}: {part}" for part in active_parts(name, content))
     if listed.get("drawn_from") != _drawn_from(files):
         yield f"the figures were drawn from other tables than {RUNS} and {EPOCHS}"

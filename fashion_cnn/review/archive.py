@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,6 +22,10 @@ MOST_FILES: Final = 20_000
 MOST_RATIO: Final = 100  # unpacked to packed; text reaches 20
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _ENTRY: Final = b"PK\x01\x02"  # each entry of a zip's directory begins so
+_LOCAL: Final = struct.Struct("<4s5H3L2H")  # before each entry; ends with the lengths of name and extra field
+_END: Final = struct.Struct("<4s4H2LH")  # the last bytes of a zip without a comment
+_MOST_EXTRA: Final = 64  # bytes; Info-ZIP's times and owners take 28
+_DESCRIBED: Final = 0x8  # the sizes follow the contents once more
 _ENCRYPTED: Final = 0x1 | 0x40 | 0x2000
 _PERMISSIONS: Final = stat.S_IFREG | 0o644
 _UNREADABLE: Final = (zipfile.BadZipFile, ValueError, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error)
@@ -66,7 +71,8 @@ def unpack(content: bytes) -> Unpacked:
 
     Raises an ArchiveError that names the entry where it is no zip, or has one that is encrypted, a link or another
     special file, packed in an unusual way, there twice, or named so that it could leave its folder; or where it is too
-    large, has too many files, or grows too much when it is unpacked.
+    large, has too many files, or grows too much when it is unpacked; or where it holds bytes that belong to no file:
+    before, between or after its entries another program could find another zip, a page or a script.
     """
     # Before Python's reader makes an object of each entry.
     _check_size(content.count(_ENTRY), len(content))
@@ -83,6 +89,7 @@ def unpack(content: bytes) -> Unpacked:
                 raise ArchiveError(f"{entry.filename} is there twice")
             seen.add(entry.filename.casefold())
         _check_size(len(entries), sum(entry.file_size for entry in entries))
+        _check_layout(content, opened)
         files, damaged = {}, {}
         for entry in entries:
             try:
@@ -128,8 +135,34 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise ArchiveError(f"{name} is encrypted")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ArchiveError(f"{name} is packed by method {entry.compress_type}; allowed: stored or deflated")
+    if entry.compress_type == zipfile.ZIP_STORED and entry.compress_size != entry.file_size:
+        raise ArchiveError(f"{name} has {entry.file_size:,} bytes, but is stored in {entry.compress_size:,}")
     if entry.file_size > MOST_RATIO * max(entry.compress_size, 1):
         raise ArchiveError(f"{name} grows from {entry.compress_size:,} to {entry.file_size:,} bytes; refused as a bomb")
+
+
+def _check_layout(content: bytes, opened: zipfile.ZipFile) -> None:
+    """Refuse a zip with bytes that belong to none of its entries, however another program would read them."""
+    end = content[-_END.size :]
+    if len(end) < _END.size or not end.startswith(b"PK\x05\x06"):
+        raise ArchiveError("it has bytes after its end, or a comment; allowed: the zip alone")
+    _, *parts, _ = _END.unpack(end)
+    size, start = parts[4], parts[5]
+    if start + size + _END.size != len(content):
+        raise ArchiveError("it has bytes before its beginning, or after its list of files; allowed: the zip alone")
+    place = 0
+    for entry in sorted(opened.infolist(), key=lambda entry: entry.header_offset):
+        header = content[entry.header_offset :][: _LOCAL.size]
+        if entry.header_offset != place or len(header) < _LOCAL.size:
+            raise ArchiveError(f"{entry.filename[:80]!r} is not where the file before it ends: bytes belong to no file")
+        *_, name_length, extra_length = _LOCAL.unpack(header)
+        if entry.comment or max(len(entry.extra), extra_length) > _MOST_EXTRA:
+            raise ArchiveError(f"{entry.filename[:80]!r} has a comment or {extra_length} bytes beside its contents")
+        place += _LOCAL.size + name_length + extra_length + entry.compress_size
+        if entry.flag_bits & _DESCRIBED:
+            place += 16 if content[place : place + 4] == b"PK\x07\x08" else 12
+    if place != start:
+        raise ArchiveError("it has bytes between its files and their list; allowed: the zip alone")
 
 
 def _in_one_line(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from fashion_cnn.evidence.consistency import Contradiction
+from fashion_cnn.evidence.record import Contradiction
 from fashion_cnn.evidence.statistics import MIN_PAIRS
 from fashion_cnn.intervals import prediction_interval
 

@@ -3,8 +3,9 @@
 Whoever changed a bundle may have changed it anywhere and may be hostile: it is read in memory within limits, nothing
 is written, and whatever cannot be read becomes a finding. What one place says is compared with what another says: files
 with the manifest, tables with the runs' own artifacts and hashes, verdicts and the description for other programs with
-those that the records give again. Only the SHA-256 of the whole file, known from elsewhere, catches someone who rewrote
-everything consistently.
+those that the records give again, what is claimed with what this checkout claims. What training cannot produce is
+refused (`evidence.plausibility`, `together`), and so are files that do not belong. Only the SHA-256 of the whole file,
+known from elsewhere, catches someone who rewrote everything consistently.
 """
 
 from __future__ import annotations
@@ -23,9 +24,22 @@ from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, runs_from_csv, value_differences
+from fashion_cnn.evidence.together import implausible_together
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
 from fashion_cnn.review import archive, bundle
-from fashion_cnn.review.bundle import CLAIMS, CRATE, EPOCHS, MANIFEST, POST, REQUIRED, RUNS, STUDIES, BundleError
+from fashion_cnn.review.bundle import (
+    CLAIMS,
+    CRATE,
+    EPOCHS,
+    LEFT_OUT,
+    MANIFEST,
+    POST,
+    REQUIRED,
+    RUNS,
+    STUDIES,
+    BundleError,
+)
+from fashion_cnn.review.stated import Finding, Here, left_out, notes, other_files, own_files, statements
 from fashion_cnn.study import Study
 
 _Rows = Sequence[Mapping[str, Any]]
@@ -34,19 +48,17 @@ MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
 _MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What code that trusts a value's type raises when it is another."""
+CANNOT_TELL: Final = (
+    "What this cannot tell: hashes were compared, and what the files say of each other. Nothing was trained again, and "
+    "only replay proves a run: fashion-cnn import FILE brings the runs into a store, fashion-cnn replay RUN_ID trains "
+    "one again; fashion-cnn replay --published does for the published ones."
+)
+NOT_EXPECTED: Final = (
+    "No SHA-256 was expected: give --expect SHA256, and take it from where the result was published. Without one that "
+    "came another way than the file, nobody can tell a bundle that was rewritten as a whole from the one published."
+)
 _HIDDEN: Final = "\N{REPLACEMENT CHARACTER}"  # for what would steer a terminal
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that does not hold of a file of the bundle or a run's folder."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True)
@@ -69,10 +81,16 @@ class VerifyResult:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"holds": self.holds, **asdict(self), "verdicts": dict(self.verdicts)}
+        told = {"holds": self.holds, **asdict(self), "verdicts": dict(self.verdicts)}
+        return {**told, "cannot_tell": self.cannot_tell}
+
+    @property
+    def cannot_tell(self) -> str:
+        """What no look at the file can tell, and what does."""
+        return CANNOT_TELL if self.expected else f"{CANNOT_TELL} {NOT_EXPECTED}"
 
     def __str__(self) -> str:
-        """In lines: whether it holds, what does not, what to know."""
+        """In lines: whether it holds, what does not, what to know, what this cannot tell."""
         decided = ", ".join(f"{count} {verdict}" for verdict, count in self.verdicts.items()) or "none"
         count = len(self.findings)
         head = [
@@ -84,11 +102,11 @@ class VerifyResult:
         findings = [str(finding) for finding in self.findings[:MOST_SHOWN]]
         if more := self.findings[MOST_SHOWN:]:
             findings.append(f"and {len(more)} more; --json tells all")
-        lines = [*head, *findings, *(f"note: {note}" for note in self.notes)]
+        lines = [*head, *findings, *(f"note: {note}" for note in self.notes), self.cannot_tell]
         return "\n".join("".join(letter if letter.isprintable() else _HIDDEN for letter in line) for line in lines)
 
 
-def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code_sha256: str) -> VerifyResult:
+def verify_file(path: Path, *, expected: str | None, here: Here) -> VerifyResult:
     """Check a bundle's file as `verify` does; a BundleError where it cannot be read or is no safe bundle."""
     if expected is not None and not _SHA256.fullmatch(expected := expected.strip().lower()):
         raise BundleError(f"{expected[:80]!r} is no SHA-256; allowed: 64 digits from 0 to f")
@@ -97,35 +115,33 @@ def verify_file(path: Path, *, expected: str | None, here: Sequence[Study], code
             raise BundleError("it is no file" if path.exists() else "there is no such file")
         with path.open("rb") as file:
             content = file.read(archive.MOST_BYTES + 1)  # one more than is taken
-        return verify(content, expected=expected, here=here, code_sha256=code_sha256)
+        return verify(content, expected=expected, here=here)
     except OSError as error:
         raise BundleError(f"{path}: it cannot be read ({error.strerror})") from None
     except (archive.ArchiveError, BundleError) as error:
         raise BundleError(f"{path}: {error}") from None
 
 
-def verify(
-    content: bytes, *, expected: str | None = None, here: Sequence[Study] = (), code_sha256: str | None = None
-) -> VerifyResult:
+def verify(content: bytes, *, expected: str | None = None, here: Here | None = None) -> VerifyResult:
     """Check a bundle: the bytes of its file.
 
     Args:
         content: the file.
         expected: the SHA-256 that it must have, known from elsewhere.
-        here: the studies of the code that checks: where they differ is noted.
-        code_sha256: of the code that checks, likewise.
+        here: what the checkout has that verifies; by default nothing is compared with it.
 
     Raises:
         ArchiveError: no zip, or one that is not safe to read.
         BundleError: no bundle.
     """
-    digest = hashlib.sha256(content).hexdigest()
+    digest, here = hashlib.sha256(content).hexdigest(), here or Here()
     findings: list[Finding] = []
     if expected is not None and expected != digest:
         findings.append(Finding("the bundle", f"its SHA-256 is {digest}, but {expected} is expected"))
     unpacked = archive.unpack(content)
     files = unpacked.files
     findings += _of_files(unpacked, _manifest(unpacked))
+    findings += own_files(files, here.own)
     studies = _read(findings, files, STUDIES, _studies)
     runs = _read(findings, files, RUNS, runs_from_csv)
     epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, tables.EPOCH_COLUMNS))
@@ -134,24 +150,35 @@ def verify(
         findings.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
         studies, runs = studies or [], runs or []
     else:
+        findings += other_files(files, {study.name for study in studies})
+        findings += statements(studies, here.studies)
         records = bundle.records_in(runs, epochs, files)
         findings += _of_rows(records, epochs, studies, files)
-        known = {study.name for study in studies}
-        records = [record for record in records if record.artifacts and record.row["study"] in known]
-        for record in records:
-            findings += _guarded(f"records/{record.row['run_id']}", partial(_of_record, record))
-        findings += _guarded(CLAIMS, lambda: _of_claims(files, studies, records, again))
-        findings += _guarded(CRATE, lambda: _of_crate(files, studies, records))
+        findings += _of_records(files, studies, records, again)
     return VerifyResult(
         sha256=digest,
         expected=expected,
         findings=tuple(dict.fromkeys(findings)),
-        notes=tuple(_notes(expected, studies, runs, here, code_sha256)),
+        notes=tuple(notes(studies, runs, here)),
         files=len(files),
         runs=len(runs),
         studies=tuple(study.name for study in studies),
         verdicts=Counter(sentence["verdict"] for study in again.get("studies", ()) for sentence in study["sentences"]),
     )
+
+
+def _of_records(
+    files: Mapping[str, bytes], studies: Sequence[Study], found: Sequence[Record], again: dict[str, Any]
+) -> Iterator[Finding]:
+    """Whether the records hold, alone and together, and what is said of them; fills `again` with the verdicts."""
+    known = {study.name for study in studies}
+    records = [record for record in found if record.artifacts and record.row["study"] in known]
+    for record in records:
+        yield from _guarded(f"records/{record.row['run_id']}", partial(_of_record, record))
+    yield from _guarded(RUNS, lambda: _of_many(records))
+    yield from _guarded(LEFT_OUT, lambda: left_out(files, studies, records))
+    yield from _guarded(CLAIMS, lambda: _of_claims(files, studies, records, again))
+    yield from _guarded(CRATE, lambda: _of_crate(files, studies, records))
 
 
 def _guarded(where: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -269,6 +296,12 @@ def _of_record(record: Record) -> Iterator[Finding]:
             yield Finding(where, f"{name}: {HASHES} does not list it")
 
 
+def _of_many(records: Sequence[Record]) -> Iterator[Finding]:
+    """Whether the records can stand together."""
+    for run_id, breaches in implausible_together(records).items():
+        yield from (Finding(f"records/{run_id}", str(breach)) for breach in breaches)
+
+
 def _of_claims(
     files: Mapping[str, bytes], studies: Sequence[Study], records: Sequence[Record], again: dict[str, Any]
 ) -> Iterator[Finding]:
@@ -326,22 +359,3 @@ def _of_entity(name: str, stated: Mapping[str, Any], computed: Mapping[str, Any]
         elif stated[key] != computed.get(key):
             expected = repr(computed[key]) if key in computed else "not there"
             yield Finding(CRATE, f"{name}: {key} is {stated[key]!r:.120}, but computed again it is {expected:.120}")
-
-
-def _notes(
-    expected: str | None, studies: Sequence[Study], runs: _Rows, here: Sequence[Study], code_sha256: str | None
-) -> Iterator[str]:
-    if expected is None:
-        yield (
-            "no expected SHA-256 was given (--expect): who rewrites all of a bundle rewrites its own hashes, too; take "
-            "the SHA-256 from where the result was published"
-        )
-    others = {str(row["git_commit"])[:40] for row in runs if row["code_sha256"] != code_sha256}
-    if code_sha256 is not None and others:
-        commits = ", ".join(sorted(others))
-        yield f"the modules that decide numbers are not the ones of this checkout; the runs were made at {commits}"
-    ours = {study.name: bundle.study_values(study) for study in here}
-    for study in studies:
-        if here and ours.get(study.name) != bundle.study_values(study):
-            yield f"{study.name} is not stated as in this checkout: compare its arms and claims"
-    yield "figures, report and README.txt are checked by their hashes alone"

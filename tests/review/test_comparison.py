@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fashion_cnn.evidence.consistency import Contradiction
+from fashion_cnn.evidence.record import Contradiction
 from fashion_cnn.review.comparison import (
     QUANTITIES,
     Change,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn.checkout import checkout, export, without_credentials
+from fashion_cnn.checkout import checkout, ever_had, export, without_credentials
 
 
 def git(folder: Path, *words: str) -> None:
@@ -46,6 +46,21 @@ def test_untracked_files_are_dirty_but_never_shown(repository: Path) -> None:
     (repository / "fashion_cnn" / "secret.py").write_text("token = 's3cret'\n")
     found = checkout(repository)
     assert found.dirty and "s3cret" not in found.diff
+
+
+def test_a_file_had_what_any_commit_had_and_what_it_has_now(repository: Path) -> None:
+    path = repository / "README.md"
+    path.write_text("second\n")
+    git(repository, "commit", "-qam", "two")
+    path.write_text("third\n")
+    had = [text for text in ("r\n", "second\n", "third\n", "x = 1\n", "") if ever_had(path, text.encode(), repository)]
+    assert had == ["r\n", "second\n", "third\n"]
+
+
+def test_without_git_a_file_had_what_it_has(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\n")
+    assert ever_had(tmp_path / "a", b"one\n", tmp_path) and not ever_had(tmp_path / "a", b"two\n", tmp_path)
+    assert not ever_had(tmp_path / "b", b"one\n", tmp_path)
 
 
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path) -> None:

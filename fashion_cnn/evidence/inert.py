@@ -1,0 +1,77 @@
+"""Nothing that is handed to others runs: what a spreadsheet or a browser would run in a cell, page or picture. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from typing import Final
+
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""A spreadsheet takes a cell that begins with one of these for a formula, or passes over the blank one before it."""
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_RUNS: Final = re.compile(r"<\s*/?\s*(script|iframe|object|embed|applet|base|form|foreignobject)\b|javascript:", re.I)
+_LOADS: Final = re.compile(r"@import|url\((?!\s*['\"]?(?:#|data:))|<!entity|<!\[cdata|<\?", re.I)
+_LINKS: Final = ("href", "src", "srcset", "data", "action", "formaction", "poster", "background")
+_INSIDE: Final = ("#", "data:image/png;base64,")
+_ACTIVE_TAGS: Final = {
+    "script", "iframe", "object", "embed", "applet", "base", "form", "foreignobject", "animate", "set", "handler",
+    "animatetransform", "animatemotion", "listener", "frame", "frameset", "portal",
+}  # fmt: skip
+
+
+def inert_cell(text: str) -> str:
+    """A text as a cell of a CSV file: with an apostrophe before what a spreadsheet would run."""
+    return f"'{text}" if _would_run(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `inert_cell` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _would_run(cell) else cell
+
+
+def _would_run(text: str) -> bool:
+    # One that has its apostrophe already gets another, so that each cell is that of one text.
+    return text.lstrip("'").startswith(FORMULA)
+
+
+def active_parts(name: str, content: bytes) -> Iterator[str]:
+    """What a page or a picture (`.html`, `.svg`, `.png`) would run, or load from elsewhere, in words."""
+    if name.endswith(".png"):
+        if not content.startswith(_PNG):
+            yield "it is no PNG"
+        return
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        yield "it is no UTF-8"
+        return
+    if "\0" in text:
+        yield "it is no text"
+    for pattern, what in ((_RUNS, "it would run"), (_LOADS, "it would load or define")):
+        if match := pattern.search(text):
+            yield f"{what} {match[0]!r:.40}"
+    tags = _Tags()
+    tags.feed(text)
+    tags.close()
+    yield from tags.active
+
+
+class _Tags(HTMLParser):
+    """Reads the tags of a page or a picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.active: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag.rpartition(":")[2] in _ACTIVE_TAGS:
+            self.active.append(f"it has a <{tag[:40]}>")
+        for name, value in attrs:
+            plain, link = name.rpartition(":")[2], (value or "").strip()
+            if plain.startswith("on"):
+                self.active.append(f"<{tag[:40]}> has {name[:40]}")
+            elif plain in _LINKS and not link.startswith(_INSIDE) and link != "data:,":
+                self.active.append(f"<{tag[:40]}> leads to {link!r:.80}")
+            elif plain == "http-equiv" and link.lower() != "content-security-policy":
+                self.active.append(f"<{tag[:40]}> has {name[:40]}={link!r:.40}")
