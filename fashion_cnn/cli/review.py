@@ -129,10 +129,11 @@ def _replay_published(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.review.published import by_trajectory, marked, of_lowest_seed
     from fashion_cnn.review.replay import replay
 
+    studies = select_studies(project.studies, options.published)
     published = marked(read(project.published))
-    there = {str(record.row["study"]) for record in published}
-    names = options.published or [study.name for study in project.studies if study.name in there]
-    studies = select_studies(project.studies, names)
+    if not options.published:  # a study that is not published yet is no error unless it was asked for
+        there = {str(record.row["study"]) for record in published}
+        studies = [study for study in studies if study.name in there] or studies
     result = replay(of_lowest_seed(published, studies), among(published), _replay_options(options))
     trajectories = by_trajectory(result.comparisons)
     status = _replay_status({answer.answer for answer, _ in trajectories})

@@ -238,7 +238,8 @@ def show_published(
         shared = f" ({runs} runs are cut from it)" if runs > 1 else ""
         if comparison.answer in ("EXACT", "NOT COMPARABLE"):
             out.print(f"{comparison.headline()}{shared}", soft_wrap=True)
-            causes.update(comparison.causes() if comparison.answer != "EXACT" else ())
+            if comparison.answer != "EXACT":  # whose line has it all
+                causes.update([*comparison.causes(), f"replayed in the {comparison.terms}"])
             notes.update(comparison.notes)
         else:
             out.print("\n".join(comparison.lines()), soft_wrap=True)

@@ -170,7 +170,7 @@ def _code(records: Sequence[Record]) -> tuple[list[Change] | None, str, Sequence
     said = [{name: canonical_sha256(text) for name, text in part.items()} for part in sources]
     found = _between(said)
     if not found:
-        notes = ["code: its hashes were taken in other ways, but the modules that decide numbers say the same"]
+        notes = ["code: the hashes differ, but the modules that decide numbers say the same"]
     return found, "\n".join(_unified(sources, [change.part for change in found])), notes
 
 
