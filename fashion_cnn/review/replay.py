@@ -220,7 +220,7 @@ def _judged(others: OtherSeeds, case: Case, training: _Training) -> Comparison:
         return comparison
     # All epochs are judged by where each of the others ended, the first epochs by where the others were then.
     whole, last = comparison.epochs == comparison.recorded, comparison.epochs
-    ends = [other.row if whole else _epoch_of(other, last) for other in others(case.record)]
+    ends = [other.epochs[-1] if whole else _epoch_of(other, last) for other in others(case.record)]
     recorded, replayed = case.record.states()[last - 1], comparison.replayed[-1]
     return replace(comparison, results=tuple(results(recorded, replayed, [end for end in ends if end is not None])))
 

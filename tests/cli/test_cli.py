@@ -74,18 +74,19 @@ def test_a_wrong_word_is_told_in_one_line(lab: Lab, words: tuple[str, ...]) -> N
     assert not lab.trajectories()
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> tuple[Lab, str, str]:
+    """A store with a run of 16 filters and seed 3, and one that has no config; their ids."""
+    made = Lab(tmp_path_factory.mktemp("like"), lab.data)
+    one = record(Study("baseline_study", "Which?", {"cnn": replace(CNN, filters=16, epochs=2)}), "cnn", 3)
+    run_id = put(made.store(), one, "Which?")
+    experiment = made.store().experiment("baseline_study", "Which?")
+    bare = made.store().client.create_run(experiment, tags={"study": "baseline_study"}).info.run_id
+    return made, run_id, bare
+
+
 class TestLike:
     """A run that starts from a recorded one."""
-
-    @pytest.fixture(scope="class")
-    def recorded(self, tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> tuple[Lab, str, str]:
-        """A store with a run of 16 filters and seed 3, and one that has no config; their ids."""
-        made = Lab(tmp_path_factory.mktemp("like"), lab.data)
-        one = record(Study("baseline_study", "Which?", {"cnn": replace(CNN, filters=16, epochs=2)}), "cnn", 3)
-        run_id = put(made.store(), one, "Which?")
-        experiment = made.store().experiment("baseline_study", "Which?")
-        bare = made.store().client.create_run(experiment, tags={"study": "baseline_study"}).info.run_id
-        return made, run_id, bare
 
     def planned(self, recorded: tuple[Lab, str, str], monkeypatch: pytest.MonkeyPatch, *words: object) -> Any:
         """The config and the seed of the run that would be trained."""

@@ -38,7 +38,7 @@ def test_small_differences_of_six_seeds_are_equivalent() -> None:
     assert str(arm).startswith(
         "EQUIVALENT: filter_study: 16 filters: n = 6, mean difference replayed - recorded of test"
     )
-    assert "+0.0002 (90 % interval -0.0011 to +0.0014), within ± 0.005" in str(arm)
+    assert "+0.0002 (90 % interval -0.0010 to +0.0014), within ± 0.005" in str(arm)
 
 
 def test_five_seeds_are_too_few() -> None:
