@@ -140,8 +140,8 @@ class TestResults:
     WHERE = "the other seeds' 95 % prediction interval (0.8961 to 0.9039, n = 6)"
 
     def of(self, recorded: float, replayed: float, others: int = 6) -> list[Result]:
-        both = ({"test_accuracy": value, "test_loss": 0.3} for value in (recorded, replayed))
-        return results(*both, self.OTHERS[:others])
+        ends = [{"test_accuracy": value, "test_loss": 0.3} for value in (recorded, replayed)]
+        return results(ends[0], ends[1], self.OTHERS[:others])
 
     def test_the_interval_is_the_mean_and_t_standard_deviations_of_one_more_run(self) -> None:
         accuracy, _ = self.of(0.9, 0.9)

@@ -173,7 +173,8 @@ class TestAnotherEnvironment:
     ) -> None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
         said = lab.call("replay", three, status=3)
-        assert said.startswith("NOT COMPARABLE: ad_hoc: three · seed 0")
+        assert said.startswith("NOT COMPARABLE: ad_hoc: three · seed 0: recorded test accuracy 0.")
+        assert ", replayed 0." in said.splitlines()[0] and "other bits in another environment, from epoch " in said
         assert "replayed in the native one: TF_ENABLE_ONEDNN_OPTS=0 chooses other kernels" in said
         assert "another environment: variables.TF_ENABLE_ONEDNN_OPTS: recorded 1, here 0" in said
         assert "0 other seeds" in said and "needs 6" in said
@@ -494,7 +495,7 @@ class TestJudged:
         config = replace(config, epochs=epochs or config.epochs)
         blank = replace(blank_comparison(claimed, epochs), environment=(Change("arithmetic", "portable", "native"),))
         case = Case(claimed, config, 0, None, "cpu", "native", None, Identity("d", "c", "e"), blank)
-        trained = [{**state, "weights_sha256": "f" * 64} for state in of_seed(0).states()]
+        trained: list[Mapping[str, Any]] = [{**state, "weights_sha256": "f" * 64} for state in of_seed(0).states()]
         training = _Training([case], trained[: config.epochs])
         return list(_judged(among(others), case, training).lines())
 
