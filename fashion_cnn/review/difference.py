@@ -182,5 +182,11 @@ def _sources(package: Path) -> dict[str, str]:
 
 def _unified(sources: Sequence[Mapping[str, str]], names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        first, second = (part.get(name, "").splitlines() for part in sources)
+        first, second = (_printable(part.get(name, "")) for part in sources)
         yield from difflib.unified_diff(first, second, f"{NAMES[0]}/{name}", f"{NAMES[1]}/{name}", lineterm="")
+
+
+def _printable(source: str) -> list[str]:
+    """The lines of a source without what acts on a terminal: a record's `code.diff` may come from anybody."""
+    hidden = {letter: "\N{REPLACEMENT CHARACTER}" for letter in set(source) - {"\t"} if not letter.isprintable()}
+    return [line.translate(str.maketrans(hidden)) for line in source.splitlines()]

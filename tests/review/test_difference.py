@@ -137,6 +137,12 @@ def test_their_source_is_shown_where_both_are_at_hand(one: Record, packages: tup
     assert list(found.lines())[-1] == found.source
 
 
+def test_a_source_that_acts_on_a_terminal_is_shown_without_that(one: Record, packages: tuple[Path, Path]) -> None:
+    (packages[1] / "fashion_cnn" / "config.py").write_text("if 1:\n\tEPOCHS = 20  # \x1b[2J\n")
+    source = difference(one, other_code(one, "config.py")).source
+    assert "+\tEPOCHS = 20  # \N{REPLACEMENT CHARACTER}[2J" in source and "\x1b" not in source
+
+
 def test_modules_that_say_the_same_are_not_called_different(one: Record, packages: tuple[Path, Path]) -> None:
     (packages[1] / "fashion_cnn" / "config.py").write_text("EPOCHS = 10  # as many as in the post\n")
     found = difference(one, other_code(one, "config.py"))
