@@ -188,5 +188,5 @@ def _unified(sources: Sequence[Mapping[str, str]], names: Sequence[str]) -> Iter
 
 def _printable(source: str) -> list[str]:
     """The lines of a source without what acts on a terminal: a record's `code.diff` may come from anybody."""
-    hidden = {letter: "\N{REPLACEMENT CHARACTER}" for letter in set(source) - {"\t"} if not letter.isprintable()}
-    return [line.translate(str.maketrans(hidden)) for line in source.splitlines()]
+    hidden = {ord(letter): "\N{REPLACEMENT CHARACTER}" for letter in set(source) - {"\t"} if not letter.isprintable()}
+    return [line.translate(hidden) for line in source.splitlines()]
