@@ -18,7 +18,7 @@ SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras data studies test soak thorough style check emulated benchmark notebooks ui report lock clean
+.PHONY: help setup extras data studies test soak thorough style check emulated replay benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,9 @@ check: style ## check the style, and the locked packages for known vulnerabiliti
 
 emulated: setup ## the known answers under emulated processors (needs qemu-user; minutes each)
 	@$(PYTHON) -m fashion_cnn.known_answers --emulated Haswell Skylake-Client EPYC
+
+replay: setup ## train a seed of the published runs again, compare bit by bit (STUDY=filter_study; EPOCHS=1: a part)
+	@$(BIN)/fashion-cnn replay --published $(STUDY) $(if $(EPOCHS),--epochs $(EPOCHS)) $(ARGS)
 
 benchmark: setup ## measure the speed, into experiments/results (an hour or more; ARGS=--scaling for scaling)
 	@$(PYTHON) -m experiments.benchmark --output experiments/results $(ARGS)

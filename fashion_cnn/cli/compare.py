@@ -1,4 +1,4 @@
-"""The commands for comparing runs: list, ui, report, export."""
+"""The commands for comparing runs: list, ui, report, export, diff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_cnn.cli.actions import DONE, Commands, Project, count, open_store, write_output
+from fashion_cnn.cli.actions import DONE, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import select_studies
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Add list, ui, report and export."""
+    """Add list, ui, report, export and diff."""
     commands.add("list", "list the recorded runs", _list, "study", "--json", "--tracking-uri")
     ui = commands.add("ui", "serve the store on this machine and print the address to open", _ui, "--tracking-uri")
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
@@ -30,6 +30,10 @@ def add_commands(commands: Commands) -> None:
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")
     export.add_argument("--output", metavar="DIR", default=".", help="folder to write into (default: this one)")
+    diff_help = "tell how two runs differ: settings, seed, data, code, environment, and the first epoch that does"
+    diff = commands.add("diff", diff_help, _diff, "--json", "--tracking-uri")
+    for name, which in (("first", "a run's id, or its first digits, at least 6"), ("second", "another's")):
+        diff.add_argument(name, metavar="RUN_ID", help=which)
 
 
 def _list(project: Project, options: argparse.Namespace) -> int:
@@ -103,4 +107,17 @@ def _export(project: Project, options: argparse.Namespace) -> int:
         inert = frame.map(lambda value: inert_cell(value) if isinstance(value, str) else value)
         write_output(path, inert.to_csv(index=False).encode())
         print(f"{path}: {len(frame)} rows")
+    return DONE
+
+
+def _diff(_: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.review.difference import difference
+    from fashion_cnn.review.replay import records_of
+
+    store = open_store(options)
+    rows = [store.find(options.first), store.find(options.second)]
+    # Each by itself: the epochs of a run that is named twice would be read once.
+    first, second = (next(records_of(store, [row], whole=False)) for row in rows)
+    found = difference(first, second)
+    answer(options, found.as_dict(), "\n".join(found.lines()))
     return DONE

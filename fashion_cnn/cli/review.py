@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fashion_cnn.cli.actions import DONE, FAILED, UNDECIDED, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import AD_HOC, select_studies
 from fashion_cnn.terminal import shown
+
+if TYPE_CHECKING:
+    from fashion_cnn.review.replay import ReplayOptions
 
 STORE = ("--json", "--tracking-uri")
 REPLAY = (
@@ -17,8 +22,11 @@ REPLAY = (
     "for the same hardware and software: the same processor and instruction set, threads, libraries. "
     "The answers, the first that holds: INCONSISTENT (status 1): the record contradicts itself. "
     "EXACT (0): every state is the same to the last bit, whatever the environment. "
-    "NOT COMPARABLE (1): other bits in another environment; is the result where other seeds would lead to expect "
-    "it? DIFFERENT (1): other bits in the same environment; where first, by how much, and why where that is known."
+    "NOT COMPARABLE (3): other bits in another environment or by other code; recorded and replayed results side by "
+    "side, and whether the recorded one is where other seeds would lead to expect it. "
+    "DIFFERENT (1): other bits in the same environment; where first, by how much, and why where that is known. "
+    "Of an arm with --all: EQUIVALENT (3, with --accept equivalent 0): other bits for a known reason, but over at "
+    "least 6 seeds the mean test accuracy is the same within 0.005."
 )
 
 
@@ -33,6 +41,10 @@ def add_commands(commands: Commands) -> None:
     replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
     all_help = f"every run of a study, each trajectory trained once; of {commands.studies}, {AD_HOC}"
     replay.add_argument("--all", metavar="STUDY", help=all_help)
+    published_help = "each published training of the lowest seed, of these studies or of all; needs no store"
+    replay.add_argument("--published", nargs="*", metavar="STUDY", help=published_help)
+    accept_help = "with --all: status 0 also where all arms whose bits differ are EQUIVALENT"
+    replay.add_argument("--accept", choices=("equivalent",), help=accept_help)
     replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
     replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
     bundle_help = "pack the complete records of studies into one file for a reviewer"
@@ -85,22 +97,68 @@ def _check(project: Project, options: argparse.Namespace) -> int:
 
 
 def _replay(project: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.cli import tables
-    from fashion_cnn.review.replay import ReplayError, ReplayOptions, replay
+    from fashion_cnn.review.replay import ReplayError
 
-    if (options.run_id is None) == (options.all is None):
-        raise ReplayError("name one run, or with --all a study; fashion-cnn list shows the runs")
+    if [options.run_id, options.all, options.published].count(None) != 2:
+        ways = "name one run, or with --all a study, or give --published"
+        raise ReplayError(f"{ways}; fashion-cnn list shows the recorded runs")
+    if options.accept and options.all is None:
+        raise ReplayError("--accept is about the arms of a study: give it with --all STUDY")
+    return (_replay_recorded if options.published is None else _replay_published)(project, options)
+
+
+def _replay_recorded(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli import tables
+    from fashion_cnn.review.equivalence import equivalences
+    from fashion_cnn.review.others import in_store
+    from fashion_cnn.review.replay import ReplayError, records_of, replay
+
     store = open_store(options)
     if options.all is None:
         rows = [store.find(options.run_id)]
     else:
         rows = store.runs(project.recorded_studies([options.all])).to_dict("records")
-    result = replay(store, rows, ReplayOptions(options.epochs, options.threads, options.workers, options.data_dir))
+    result = replay(records_of(store, rows), in_store(store), _replay_options(options))
     if not result.comparisons:
         raise ReplayError(result.left_out[0][1] if result.left_out else f"{options.all} has no recorded runs")
-    answers = {comparison.answer for comparison in result.comparisons}
-    status = DONE if answers == {"EXACT"} else UNDECIDED if answers <= {"EXACT", "NOT COMPARABLE"} else FAILED
-    return shown(status, lambda: tables.show_replay(result, study=options.all, as_json=options.json))
+    arms = equivalences(result.comparisons) if options.all else []
+    accepted = {(arm.study, arm.arm) for arm in arms if arm.holds} if options.accept else set()
+    # A run has results only where its bits differ for a known reason: other answers stand whatever its arm's is.
+    open_ones = [run for run in result.comparisons if not (run.results and (run.study, run.arm) in accepted)]
+    status = _replay_status({run.answer for run in open_ones})
+    return shown(status, lambda: tables.show_replay(result, arms, study=options.all, as_json=options.json))
+
+
+def _replay_published(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.cli import tables
+    from fashion_cnn.reports.publish import read
+    from fashion_cnn.review.others import among
+    from fashion_cnn.review.published import by_trajectory, marked, of_lowest_seed
+    from fashion_cnn.review.replay import replay
+
+    studies = select_studies(project.studies, options.published)
+    published = marked(read(project.published))
+    if not options.published:  # a study that is not published yet is no error unless it was asked for
+        there = {str(record.row["study"]) for record in published}
+        studies = [study for study in studies if study.name in there] or studies
+    result = replay(of_lowest_seed(published, studies), among(published), _replay_options(options))
+    trajectories = by_trajectory(result.comparisons)
+    status = _replay_status({answer.answer for answer, _ in trajectories})
+    status = UNDECIDED if status == DONE and result.left_out else status
+    return shown(status, lambda: tables.show_published(trajectories, result.left_out, as_json=options.json))
+
+
+def _replay_options(options: argparse.Namespace) -> ReplayOptions:
+    from fashion_cnn.review.replay import ReplayOptions
+
+    return ReplayOptions(options.epochs, options.threads, options.workers, options.data_dir)
+
+
+def _replay_status(answers: Collection[str]) -> int:
+    """That of the worst answer; none is as good as `EXACT`."""
+    known = {"EXACT": DONE, "NOT COMPARABLE": UNDECIDED}
+    found = {known.get(answer, FAILED) for answer in answers}
+    return next((status for status in (FAILED, UNDECIDED) if status in found), DONE)
 
 
 def _bundle(project: Project, options: argparse.Namespace) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import NoReturn
+from dataclasses import asdict, fields
+from typing import Any, NoReturn
 
 from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
-from fashion_cnn.config import FIELDS, RunConfig, allowed, kind, parse
+from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
 from fashion_cnn.study import Study, changes, select_studies
 from fashion_cnn.terminal import complain, shown
@@ -29,7 +29,9 @@ def add_commands(commands: Commands) -> None:
     _add_run_options(run, commands.arms)
     train = commands.add("train", "train and record one run that belongs to no study", _train)
     train.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
-    train.add_argument("--seed", type=_seed, default=0, help="(default: 0)")
+    like_help = "start from the settings and the seed of this recorded run; those that are given here replace its own"
+    train.add_argument("--like", metavar="RUN_ID", help=like_help)
+    train.add_argument("--seed", type=_seed, help="(default: 0)")
     for name, setting in FIELDS.items():
         default = "none" if setting.default is None else setting.default
         train.add_argument(
@@ -90,9 +92,25 @@ def _run(studies: Sequence[Study], options: argparse.Namespace) -> int:
 
 def _train(_: Project, options: argparse.Namespace) -> int:
     values = {name: parse(name, text) for name in FIELDS if (text := getattr(options, name)) is not None}
-    config = RunConfig(**values)
+    base, seed = ({}, 0) if options.like is None else _settings_like(options, values.get("model"))
+    config = RunConfig(**{**base, **values})
     name = options.name or ", ".join(f"{key}={value}" for key, value in changes(config).items()) or "defaults"
-    return _record([ad_hoc({name: config})], (), [options.seed], options)
+    return _record([ad_hoc({name: config})], (), [seed if options.seed is None else options.seed], options)
+
+
+def _settings_like(options: argparse.Namespace, model: str | None) -> tuple[dict[str, Any], int]:
+    """The settings and the seed of a recorded run, without those that another network does not have."""
+    from fashion_cnn.evidence.record import Record, too_new, whole_number
+
+    row = open_store(options).find(options.like)
+    config, seed = Record(row, (), {}).config(), whole_number(row.get("seed"))
+    if config is None or seed is None or too_new(row):
+        raise ConfigError(
+            f"run {row['run_id']} has no config and seed that this checkout can train; name the settings one by one "
+            "(fashion-cnn train --help)"
+        )
+    foreign = CNN_ONLY if model not in (None, config.model) else ()
+    return {name: value for name, value in asdict(config).items() if name not in foreign}, seed
 
 
 def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], options: argparse.Namespace) -> int:

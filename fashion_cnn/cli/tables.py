@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fashion_cnn.claims import MEASURES, Stops
 from fashion_cnn.evidence.verdicts import CAVEATS, misses
+from fashion_cnn.review.comparison import WORST_FIRST
 from fashion_cnn.running.plan import expected_epochs
 from fashion_cnn.terminal import console, duration, table
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fashion_cnn.evidence.statistics import Part
     from fashion_cnn.evidence.verdicts import StudyVerdicts, Verdicts
     from fashion_cnn.review.comparison import Comparison
+    from fashion_cnn.review.equivalence import ArmEquivalence
     from fashion_cnn.review.replay import ReplayResult
     from fashion_cnn.running.plan import Plan
     from fashion_cnn.running.results import CallResult
@@ -195,13 +197,13 @@ def show_check(record: Record, lacks: Sequence[Lack], against: Sequence[Contradi
     out.print(f"{run['study']}: {run['arm']} · seed {run['seed']} ({run['run_id']}): {verdict}.")
 
 
-def show_replay(result: ReplayResult, *, study: str | None, as_json: bool) -> None:
-    """Print what a replay found: of one run, or of a whole study."""
+def show_replay(result: ReplayResult, arms: Sequence[ArmEquivalence], *, study: str | None, as_json: bool) -> None:
+    """Print what a replay found: of one run, or of a whole study with its arms whose bits differ."""
     counts = Counter(comparison.answer for comparison in result.comparisons)
     if as_json:
         runs = [comparison.as_dict() for comparison in result.comparisons]
-        left_out = [{"run_id": run_id, "reason": reason} for run_id, reason in result.left_out]
-        whole = {"study": study, "answers": counts, "trainings": result.trainings, "runs": runs, "left_out": left_out}
+        whole = {"study": study, "answers": counts, "trainings": result.trainings, "runs": runs}
+        whole |= {"arms": [arm.as_dict() for arm in arms], "left_out": _left_out(result.left_out)}
         print(json.dumps(whole if study else runs[0], indent=1))
         return
     out = console()
@@ -215,6 +217,42 @@ def show_replay(result: ReplayResult, *, study: str | None, as_json: bool) -> No
     if study:
         answers = ", ".join(f"{count} {answer}" for answer, count in counts.items())
         out.print(f"{study}: {len(result.comparisons)} runs from {result.trainings} trainings: {answers}.")
+    for arm in arms:
+        out.print(str(arm), soft_wrap=True)
+
+
+def show_published(
+    trajectories: Sequence[tuple[Comparison, int]], left_out: Sequence[tuple[str, str]], *, as_json: bool
+) -> None:
+    """Print what the replay of published runs found: a line per trajectory, then causes, then how many are exact."""
+    counts = Counter(comparison.answer for comparison, _ in trajectories)
+    if as_json:
+        values = [{**comparison.as_dict(), "runs": runs} for comparison, runs in trajectories]
+        whole = {"answers": counts, "trajectories": values, "left_out": _left_out(left_out)}
+        print(json.dumps(whole, indent=1))
+        return
+    out = console()
+    causes, notes = Counter[str](), Counter[str]()
+    for comparison, runs in trajectories:
+        shared = f" ({runs} runs are cut from it)" if runs > 1 else ""
+        if comparison.answer in ("EXACT", "NOT COMPARABLE"):
+            out.print(f"{comparison.headline()}{shared}", soft_wrap=True)
+            if comparison.answer != "EXACT":  # whose line has it all
+                causes.update([*comparison.causes(), f"replayed in the {comparison.terms}"])
+            notes.update(comparison.notes)
+        else:
+            out.print("\n".join(comparison.lines()), soft_wrap=True)
+    for text, count in [*causes.items(), *notes.items()]:
+        out.print(f"{count} of {len(trajectories)}: {text}", soft_wrap=True)
+    for _, reason in left_out:
+        out.print(f"Left out: {reason}.")
+    whole_count = len(trajectories) + len(left_out)
+    answers = [f"{answer} {counts[answer]} of {whole_count}" for answer in reversed(WORST_FIRST) if counts[answer]]
+    out.print(", ".join(answers) or f"EXACT 0 of {whole_count}")
+
+
+def _left_out(left_out: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"run_id": run_id, "reason": reason} for run_id, reason in left_out]
 
 
 def _replays(comparisons: Sequence[Comparison]) -> Table:

@@ -25,6 +25,7 @@ from fashion_cnn.review.comparison import (
     Comparison,
     Difference,
     Epoch,
+    Terms,
     changes,
     differences,
 )
@@ -53,8 +54,9 @@ def not_replayable(record: Record) -> str:
 def blank_comparison(record: Record, epochs: int | None) -> Comparison:
     """The comparison of a record before anything is compared; `epochs` limits it to the first ones."""
     run_id, study, arm, seed = (str(record.row.get(name)) for name in ("run_id", "study", "arm", "seed"))
-    recorded = len(record.states())
-    return Comparison(run_id, study, arm, seed, min(recorded, epochs or recorded), recorded)
+    recorded, trajectory = len(record.states()), str(record.row.get("trajectory_sha256"))
+    compared = min(recorded, epochs or recorded)
+    return Comparison(run_id, study, arm, seed, compared, recorded, trajectory=trajectory)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,6 @@ class Case:
             self.comparison,
             replayed=tuple(replayed),
             differences=tuple(found),
-            notes=(*self.comparison.notes, *(_other_processor(self.record) if found else ())),
             error="" if cut else error,
         )
 
@@ -130,25 +131,22 @@ class Machine:
         data = self.data.first(*images) if images else self.data
         recorded, device, notes = _recorded_environment(record, used_threads)
         arithmetic, reason = _recorded_arithmetic(recorded, used_threads, device)
-        code = self._code(trajectory)
-        package = recorded_package(record, self.aside) if code else None
-        if package is not None:
-            commit = str(record.row.get("git_commit"))[:10]
-            notes.append(f"trained by the recorded code, commit {commit}, which is another than this")
-            code = []
-        elif code:
-            notes.append(f"the code that was recorded is not at hand here: commit {record.row.get('git_commit')}")
+        code, package, which = self._code(record, trajectory)
+        notes += which
         if reason:
             notes.append(f"recorded in the portable arithmetic, replayed in the native one: {reason}")
         if config.threads > self.cores and threads is None:
             notes.append(f"recorded with {config.threads} threads; this machine has {self.cores}")
         notes += _standing(record)
-        here = fingerprint(used_threads, device, arithmetic)
+        here, whole = fingerprint(used_threads, device, arithmetic), files_sha256(self.code)
+        of_record = str(trajectory.get("code_sha256")), str(record.row.get("git_commit"))
+        trained_by = (whole, "") if package is None else of_record
         comparison = replace(
             blank_comparison(record, epochs),
             environment=tuple(_environment_changes(record, recorded, here)),
             data=tuple(data_changes(trajectory, data)),
             code=tuple(code),
+            terms=Terms(arithmetic, *trained_by, _recorded_on(record, recorded), machine()["processor"]),
             notes=tuple(notes),
         )
         return Case(
@@ -159,24 +157,32 @@ class Machine:
             device,
             arithmetic,
             package,
-            Identity(data.sha256, files_sha256(self.code), fingerprint_sha256(here)),
+            Identity(data.sha256, whole, fingerprint_sha256(here)),
             comparison,
         )
 
-    def _code(self, trajectory: Mapping[str, Any]) -> list[Change]:
-        """Which modules that decide numbers have changed since the record."""
+    def _code(self, record: Record, trajectory: Mapping[str, Any]) -> tuple[list[Change], Path | None, list[str]]:
+        """Which modules that decide numbers are others than the recorded ones, which are taken where they are at hand.
+
+        Returns:
+            The changes, the package of the recorded code where it is another than this and at hand, and words on that.
+        """
         recorded, here = trajectory.get("code_sha256"), files_sha256(self.code)
         if recorded == here:
-            return []
+            return [], None, []
+        commit = str(record.row.get("git_commit"))
+        if (package := recorded_package(record, self.aside)) is not None:
+            return [], package, [f"trained by the recorded code, commit {commit[:10]}, which is another than this"]
         parts = trajectory.get("code_files")
         found = changes(parts, self.code) if isinstance(parts, dict) and parts else []
-        return found or [Change("code_sha256", recorded, here)]
+        missing = f"the code that was recorded is not at hand here: commit {commit}"
+        return found or [Change("code_sha256", recorded, here)], None, [missing]
 
 
-def _other_processor(record: Record) -> list[str]:
-    """Where a record was made, if on another processor: in the portable arithmetic that should change no bit."""
-    recorded, here = record.machine().get("processor"), machine()["processor"]
-    return [f"recorded on {recorded}, replayed on {here}"] if recorded not in (None, here) else []
+def _recorded_on(record: Record, fingerprint: Mapping[str, Any]) -> str | None:
+    """The processor that a record names; those of the first format have it among what can change bits."""
+    processor = record.machine().get("processor", fingerprint.get("processor"))
+    return None if processor is None else str(processor)
 
 
 def _standing(record: Record) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal
 
 from fashion_cnn.evidence.record import Contradiction
@@ -13,6 +13,8 @@ from fashion_cnn.evidence.statistics import MIN_PAIRS
 from fashion_cnn.intervals import prediction_interval
 
 Answer = Literal["INCONSISTENT", "EXACT", "NOT COMPARABLE", "DIFFERENT", "FAILED"]
+WORST_FIRST: Final[tuple[Answer, ...]] = ("INCONSISTENT", "DIFFERENT", "FAILED", "NOT COMPARABLE", "EXACT")
+"""The answers, the worst first: of several records it is the one that counts."""
 QUANTITIES: Final = ("loss", "accuracy", "test_loss", "test_accuracy", "weights_sha256")
 """What records and replays say of a state: numbers in full precision, and the hash of the weights."""
 SCORES: Final = ("test_accuracy", "test_loss")
@@ -38,8 +40,12 @@ class Difference:
         return self.replayed - self.recorded if all(isinstance(value, int | float) for value in both) else None
 
     def __str__(self) -> str:
+        return self.told("recorded", "replayed")
+
+    def told(self, one: str, other: str) -> str:
+        """In words, with names for the two that differ."""
         by = "" if self.by is None else f" ({self.by:+.3g})"
-        return f"epoch {self.epoch}, {self.quantity}: recorded {self.recorded}, replayed {self.replayed}{by}"
+        return f"epoch {self.epoch}, {self.quantity}: {one} {self.recorded}, {other} {self.replayed}{by}"
 
 
 def differences(recorded: Sequence[Epoch], replayed: Sequence[Epoch]) -> list[Difference]:
@@ -69,13 +75,17 @@ class Change:
     here: Any
 
     def __str__(self) -> str:
+        return self.told("recorded", "here")
+
+    def told(self, one: str, other: str) -> str:
+        """In words, with names for the two that differ."""
         if isinstance(self.recorded, list) and isinstance(self.here, list):
             lost = [str(value) for value in self.recorded if value not in self.here]
             gained = [str(value) for value in self.here if value not in self.recorded]
             parts = [f"without {' '.join(lost)}"] if lost else []
             parts += [f"besides {' '.join(gained)}"] if gained else []
-            return f"{self.part}: here {', '.join(parts)}"
-        return f"{self.part}: recorded {_shown(self.recorded)}, here {_shown(self.here)}"
+            return f"{self.part}: {other} {', '.join(parts)}"
+        return f"{self.part}: {one} {_shown(self.recorded)}, {other} {_shown(self.here)}"
 
 
 def _shown(value: Any) -> str:
@@ -98,43 +108,88 @@ def changes(recorded: Mapping[str, Any], here: Mapping[str, Any], within: str = 
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Where one more run of other seeds' distribution is expected, and where the replayed one is."""
+class Result:
+    """A score at the end of what was compared, in the record and in its replay, and where one more seed is expected."""
 
     score: str
+    recorded: float
     replayed: float
-    low: float
-    high: float
-    seeds: int
+    seeds: int = 0
+    """Other seeds that the interval is of."""
+    low: float | None = None
+    """The 95 % prediction interval begins here; None where there are too few other seeds."""
+    high: float | None = None
+
+    def inside(self, value: float) -> bool | None:
+        """Whether a value is in the interval; None where there is none."""
+        return None if self.low is None or self.high is None else self.low <= value <= self.high
 
     @property
-    def inside(self) -> bool:
-        """Whether the replayed score is in it."""
-        return self.low <= self.replayed <= self.high
+    def name(self) -> str:
+        """In words."""
+        return self.score.replace("_", " ")
 
     def __str__(self) -> str:
-        where = "inside" if self.inside else "outside"
-        return (
-            f"{self.score} {self.replayed:.4f} is {where} the 95 % prediction interval of {self.seeds} other seeds "
-            f"({self.low:.4f} to {self.high:.4f})"
-        )
+        both = f"recorded {self.name} {self.recorded:.4f}, replayed {self.replayed:.4f}"
+        inside = self.inside(self.recorded), self.inside(self.replayed)
+        if self.low is None or None in inside:
+            return both
+        where = {
+            (True, True): "both lie inside",
+            (True, False): "the replayed one lies outside of",
+            (False, True): "the recorded one lies outside of",
+            (False, False): "both lie outside of",
+        }[bool(inside[0]), bool(inside[1])]
+        interval = f"({self.low:.4f} to {self.high:.4f}, n = {self.seeds})"
+        return f"{both}; {where} the other seeds' 95 % prediction interval {interval}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        inside = {"recorded_inside": self.inside(self.recorded), "replayed_inside": self.inside(self.replayed)}
+        return {**asdict(self), **inside}
 
 
-def intervals(replayed: Epoch, others: Sequence[Epoch]) -> list[Interval]:
-    """The 95 % prediction interval of each score; see `intervals.prediction_interval`.
+def results(recorded: Epoch, replayed: Epoch, others: Sequence[Epoch] = ()) -> list[Result]:
+    """Both test results side by side, the one first whose recorded value is not where other seeds lead to expect it.
 
     Args:
-        replayed: an epoch of the replay.
-        others: that of other seeds' runs; with fewer than `MIN_OTHERS` there are no intervals.
+        recorded: the last epoch compared, of the record.
+        replayed: of the replay.
+        others: that of other seeds' runs; the 95 % prediction interval (`intervals.prediction_interval`) is of these,
+            and there is none with fewer than `MIN_OTHERS`.
     """
-    if len(others) < MIN_OTHERS:
-        return []
     found = []
     for score in SCORES:
-        values = [float(other[score]) for other in others]
-        low, high = prediction_interval(statistics.fmean(values), statistics.stdev(values), len(values))
-        found.append(Interval(score, float(replayed[score]), low, high, len(values)))
-    return found
+        result = Result(score, float(recorded[score]), float(replayed[score]), len(others))
+        if len(others) >= MIN_OTHERS:
+            values = [float(other[score]) for other in others]
+            low, high = prediction_interval(statistics.fmean(values), statistics.stdev(values), len(values))
+            result = replace(result, low=low, high=high)
+        found.append(result)
+    return sorted(found, key=lambda result: result.inside(result.recorded) is not False)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a replay was made with, and where."""
+
+    arithmetic: str
+    code_sha256: str
+    commit: str
+    """That the code was taken from; nothing where it is this checkout's."""
+    recorded_on: str | None
+    """The processor; None where the record names none."""
+    replayed_on: str
+
+    @property
+    def other_processor(self) -> str:
+        """That the processors differ, or nothing where they do not, or where that is not known."""
+        same = self.recorded_on in (None, self.replayed_on)
+        return "" if same else f"recorded on {self.recorded_on}, replayed on {self.replayed_on}"
+
+    def __str__(self) -> str:
+        whose = f"of commit {self.commit[:10]}" if self.commit else "of this checkout"
+        return f"{self.arithmetic} arithmetic, code {self.code_sha256[:12]} {whose}"
 
 
 @dataclass(frozen=True)
@@ -157,9 +212,12 @@ class Comparison:
     environment: tuple[Change, ...] = ()
     data: tuple[Change, ...] = ()
     code: tuple[Change, ...] = ()
-    intervals: tuple[Interval, ...] = ()
-    others: int | None = None
-    """Complete records of other seeds, where they were counted."""
+    results: tuple[Result, ...] = ()
+    """Where bits differ for a known reason."""
+    terms: Terms | None = None
+    """None where nothing was compared with this machine."""
+    trajectory: str = ""
+    """The hash that names it, as recorded."""
     notes: tuple[str, ...] = ()
     error: str = ""
     """Why the replay's worker failed."""
@@ -182,49 +240,84 @@ class Comparison:
 
     def lines(self) -> Iterator[str]:
         """All of it in words, the answer first."""
-        yield f"{self.answer}: {self._summary()}"
+        yield self.headline()
         yield from (f"  the record contradicts itself: {contradiction}" for contradiction in self.contradictions)
         if self.error:
             yield f"  the worker failed: {self.error}"
+        if self.answer == "NOT COMPARABLE":
+            yield from self._judgement()
         for index, difference in enumerate(self.differences):
             yield f"  {'in the same epoch' if index else 'first difference'}: {difference}"
-        for kind in ("environment", "data", "code"):
-            yield from (f"  another {kind}: {change}" for change in getattr(self, kind))
+        yield from (f"  {cause}" for cause in self.causes())
         if self.answer == "DIFFERENT" and not self.data:
-            yield "  cause: unknown; data, code and environment are those of the record"
-        if self.answer == "NOT COMPARABLE":
-            yield from self._weaker()
+            yield f"  cause: unknown{self._ruled_out()}"
+        if self.terms and self.answer != "EXACT":
+            yield f"  replayed in the {self.terms}"
         yield from (f"  {note}" for note in self.notes)
 
-    def _summary(self) -> str:
-        of = f"{self.study}: {self.arm} · seed {self.seed}"
-        if self.answer == "INCONSISTENT":
-            return f"{of}: nothing was replayed"
-        if self.answer == "EXACT":
-            return f"{of}: {len(self.replayed)} of {self.recorded} epochs replayed, each the same to the last bit"
-        if self.answer == "FAILED":
-            return f"{of}: the replay ended after {len(self.replayed)} of {self.epochs} epochs"
-        words = {"environment": "in another environment", "code": "by other code"}
-        bits = f"other bits {words.get(self.reasons, 'in another environment and by other code')}"
-        if not self.reasons:
-            bits = "other bits in the same environment"
-        return f"{of}: {bits}, from epoch {self.differences[0].epoch} of {self.recorded} on"
+    def headline(self) -> str:
+        """The answer in one line."""
+        return f"{self.answer}: {self.study}: {self.arm} · seed {self.seed}: {self._summary()}"
 
-    def _weaker(self) -> Iterator[str]:
-        if self.intervals:
-            after = "" if self.epochs == self.recorded else f"after epoch {self.epochs}, "
-            yield from (f"  {after}{interval}" for interval in self.intervals)
-        elif self.others is not None:
+    def causes(self) -> Iterator[str]:
+        """What is different here from what the record has."""
+        for kind in ("environment", "data", "code"):
+            yield from (f"another {kind}: {change}" for change in getattr(self, kind))
+        named = any(change.part == "processor" for change in self.environment)
+        if self.differences and self.terms and self.terms.other_processor and not named:
+            yield f"another processor: {self.terms.other_processor}"
+
+    def _summary(self) -> str:
+        if self.answer == "INCONSISTENT":
+            return "nothing was replayed"
+        if self.answer == "EXACT":
+            whole = f"{len(self.replayed)} of {self.recorded} epochs replayed, each the same to the last bit"
+            return "; ".join(filter(None, (whole, self._made_with())))
+        if self.answer == "FAILED":
+            return f"the replay ended after {len(self.replayed)} of {self.epochs} epochs"
+        if self.answer == "NOT COMPARABLE" and self.results:
+            return f"{self._after()}{self.results[0]}"
+        return self._bits()
+
+    def _made_with(self) -> str:
+        if self.terms is None:
+            return ""
+        other = self.terms.other_processor
+        return f"{self.terms}{f'; on another processor: {other}' if other else ''}"
+
+    def _after(self) -> str:
+        return "" if self.epochs == self.recorded else f"after epoch {self.epochs}, "
+
+    def _bits(self) -> str:
+        words = {"environment": "in another environment", "code": "by other code", "": "in the same environment"}
+        why = words.get(self.reasons, "in another environment and by other code")
+        return f"other bits {why}, from epoch {self.differences[0].epoch} of {self.recorded} on"
+
+    def _judgement(self) -> Iterator[str]:
+        """What stands below the headline: the other score, and what the judgement rests on."""
+        if not self.results:
+            return
+        yield from (f"  {self._after()}{result}" for result in self.results[1:])
+        if self.results[0].low is None:
             yield (
-                f"  {self.others} other seeds of this arm have complete records under the same data, code and "
-                f"environment; a prediction interval needs {MIN_OTHERS}"
+                f"  {self.results[0].seeds} other seeds of this arm have complete records under the same data, code "
+                f"and environment; a prediction interval needs {MIN_OTHERS}"
             )
+        yield f"  {self._bits()}"
+
+    def _ruled_out(self) -> str:
+        """What cannot be the cause, because it was compared; and what may be, because the record does not name it."""
+        if self.terms is None:
+            return ""
+        same = [kind for kind in ("data", "code", "environment") if not getattr(self, kind)]
+        parts = [f"compared with the record, and the same: {', '.join(same)}"]
+        if self.terms.recorded_on is None:
+            parts.append("not compared: the processor, which the record does not name")
+        return "".join(f"; {part}" for part in parts)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values."""
         values = asdict(self)
         for value, difference in zip(values["differences"], self.differences, strict=True):
             value["by"] = difference.by
-        for value, interval in zip(values["intervals"], self.intervals, strict=True):
-            value["inside"] = interval.inside
-        return {"answer": self.answer, **values}
+        return {"answer": self.answer, **values, "results": [result.as_dict() for result in self.results]}

@@ -1,13 +1,14 @@
 """Recompute recorded runs in fresh processes, without reuse, and compare them state by state.
 
-What is trained follows from the record alone. Nothing is written, neither to the store nor to a trajectory.
+What is trained follows from the record alone, wherever that comes from. Nothing is written, neither to a store nor to
+a trajectory.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,9 @@ from fashion_cnn import environment
 from fashion_cnn.config import hash_of
 from fashion_cnn.events import EpochDone, Event, Failed, Job, Started
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import BASIS, RULES, TEXTS, Record, missing, rules_of
+from fashion_cnn.evidence.record import RULES, TEXTS, Record
 from fashion_cnn.review.cases import Case, Machine, blank_comparison, load_any, not_replayable
-from fashion_cnn.review.comparison import QUANTITIES, Comparison, Epoch, intervals
+from fashion_cnn.review.comparison import QUANTITIES, Comparison, Epoch, results
 from fashion_cnn.review.recorded import launch
 from fashion_cnn.running.executor import Ended, LocalExecutor, default_workers
 from fashion_cnn.running.loop import WorkerLoop
@@ -29,6 +30,8 @@ from fashion_cnn.signals import stoppable
 from fashion_cnn.store.tracking import Store
 
 SMOKE_RULES = tuple(rule for rule in RULES if rule.field not in ("row.smoke", "row.data_sha256"))
+OtherSeeds = Callable[[Record], Iterable[Record]]
+"""Gives the records that a record's results are judged by: see `others`."""
 
 
 class ReplayError(ValueError):
@@ -67,30 +70,31 @@ def records_of(store: Store, rows: Sequence[Mapping[str, Any]], *, whole: bool =
     yield from store.records(rows, by_run, whole=whole)
 
 
-def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: ReplayOptions) -> ReplayResult:
+def replay(records: Iterable[Record], others: OtherSeeds, options: ReplayOptions) -> ReplayResult:
     """Recompute recorded runs and compare.
 
     A record that contradicts itself is not trained. A training that differs in the same environment ends there: no
     later state can be the same. In another environment it continues, because its last epoch can still be judged.
 
     Args:
-        store: is only read.
-        rows: of `Store.runs`.
+        records: with all that is known of each; no two of one run.
+        others: is asked where bits differ for a known reason.
         options: how.
 
     Raises:
         ReplayError, DataError: these runs cannot be replayed with this machine's threads or data.
-        StoreError: the store does not answer.
+        StoreError: the records are of a store that does not answer.
         Stopped: by a signal; the workers have ended.
     """
     cores = environment.cores()
     if options.threads is not None and options.threads > cores:
         raise ReplayError(f"threads is {options.threads}, but this machine has {cores}; allowed: 1 to {cores}")
+    order: list[str] = []
     done: dict[str, Comparison] = {}
     sound: list[Record] = []
     left_out = []
-    for record in records_of(store, rows):
-        run_id = str(record.row["run_id"])
+    for record in records:
+        order.append(run_id := str(record.row["run_id"]))
         if found := contradictions(record):
             done[run_id] = replace(blank_comparison(record, options.epochs), contradictions=tuple(found))
         elif reason := not_replayable(record):
@@ -106,9 +110,8 @@ def replay(store: Store, rows: Sequence[Mapping[str, Any]], options: ReplayOptio
             _train(trainings, options.workers, machine.folder, Path(aside))
     for training in trainings:
         for case in training.cases:
-            done[str(case.record.row["run_id"])] = _judged(store, case, training)
-    compared = tuple(done[run_id] for row in rows if (run_id := str(row["run_id"])) in done)
-    return ReplayResult(compared, tuple(left_out), len(trainings))
+            done[str(case.record.row["run_id"])] = _judged(others, case, training)
+    return ReplayResult(tuple(done[run_id] for run_id in order if run_id in done), tuple(left_out), len(trainings))
 
 
 @dataclass(eq=False)
@@ -210,34 +213,17 @@ def _train(trainings: Sequence[_Training], workers: int | None, data: Path, asid
                 executor.stop()
 
 
-def _judged(store: Store, case: Case, training: _Training) -> Comparison:
-    """The comparison with what other seeds' records say of it, where that is all that can be said."""
+def _judged(others: OtherSeeds, case: Case, training: _Training) -> Comparison:
+    """The comparison; where bits differ for a known reason, with what other seeds say of the recorded results."""
     comparison = case.finish(training.epochs, training.error)
     if comparison.answer != "NOT COMPARABLE" or comparison.error:
         return comparison
-    others = other_seeds(store, case.record)
     # All epochs are judged by where each of the others ended, the first epochs by where the others were then.
-    whole = comparison.epochs == comparison.recorded
-    ends = [other.row if whole else _epoch_of(other, comparison.epochs) for other in others]
-    reached = [end for end in ends if end is not None]
-    return replace(comparison, intervals=tuple(intervals(comparison.replayed[-1], reached)), others=len(reached))
+    whole, last = comparison.epochs == comparison.recorded, comparison.epochs
+    ends = [other.epochs[-1] if whole else _epoch_of(other, last) for other in others(case.record)]
+    recorded, replayed = case.record.states()[last - 1], comparison.replayed[-1]
+    return replace(comparison, results=tuple(results(recorded, replayed, [end for end in ends if end is not None])))
 
 
 def _epoch_of(record: Record, number: int) -> Mapping[str, Any] | None:
     return next((epoch for epoch in record.epochs if epoch["epoch"] == number), None)
-
-
-def other_seeds(store: Store, record: Record) -> list[Record]:
-    """Complete records of other seeds of the same arm, config, data, code and environment; the newest of each seed."""
-    runs = store.runs([str(record.row["study"])])
-    for name in ("arm", "config_sha256", *BASIS):
-        runs = runs[runs[name] == record.row[name]]
-    runs = runs[(runs["seed"] != record.row["seed"]) & (runs["status"] == "FINISHED")]
-    newest = runs.sort_values("start_time").drop_duplicates("seed", keep="last")
-    # A smoke run is no evidence, but smoke runs may be compared with each other.
-    smoke = record.row.get("smoke") != "false"
-    return [
-        other
-        for other in records_of(store, newest.to_dict("records"), whole=False)
-        if not missing(other, SMOKE_RULES if smoke else rules_of(other.row)) and not contradictions(other)
-    ]

@@ -6,13 +6,20 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments import SCRIPTS
+from fashion_cnn.cli import run as commands
+from fashion_cnn.config import CNN, DENSE
+from fashion_cnn.study import Study
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
+from tests.support.recorded import put, record
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +72,51 @@ def test_a_wrong_word_is_told_in_one_line(lab: Lab, words: tuple[str, ...]) -> N
         lab.store()
     assert WRONG[words] in complaint(lab, *words)
     assert not lab.trajectories()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, lab: Lab) -> tuple[Lab, str, str]:
+    """A store with a run of 16 filters and seed 3, and one that has no config; their ids."""
+    made = Lab(tmp_path_factory.mktemp("like"), lab.data)
+    one = record(Study("baseline_study", "Which?", {"cnn": replace(CNN, filters=16, epochs=2)}), "cnn", 3)
+    run_id = put(made.store(), one, "Which?")
+    experiment = made.store().experiment("baseline_study", "Which?")
+    bare = made.store().client.create_run(experiment, tags={"study": "baseline_study"}).info.run_id
+    return made, run_id, bare
+
+
+class TestLike:
+    """A run that starts from a recorded one."""
+
+    def planned(self, recorded: tuple[Lab, str, str], monkeypatch: pytest.MonkeyPatch, *words: object) -> Any:
+        """The config and the seed of the run that would be trained."""
+        lab, run_id, _ = recorded
+        taken: list[Any] = []
+
+        def plan(studies: Sequence[Study], _: Any, seeds: Sequence[int], __: Any) -> int:
+            taken.extend([*studies[0].arms.values(), *seeds])
+            return 0
+
+        monkeypatch.setattr(commands, "_record", plan)
+        lab.call("train", "--like", run_id[:8], *words)
+        return tuple(taken)
+
+    def test_its_settings_and_seed_are_taken(self, recorded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.planned(recorded, monkeypatch) == (replace(CNN, filters=16, epochs=2), 3)
+
+    def test_given_ones_replace_them(self, recorded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        found = self.planned(recorded, monkeypatch, "--filters", 64, "--seed", 0)
+        assert found == (replace(CNN, filters=64, epochs=2), 0)
+
+    def test_another_network_leaves_out_what_it_does_not_have(
+        self, recorded: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.planned(recorded, monkeypatch, "--model", "dense") == (replace(DENSE, epochs=2), 3)
+
+    def test_a_run_that_is_not_recorded_or_has_no_config_is_told_in_one_line(self, recorded: Any) -> None:
+        lab, _, bare = recorded
+        assert "has no recorded run" in lab.complaint("train", "--like", "f" * 32)
+        assert f"run {bare} has no config and seed" in lab.complaint("train", "--like", bare)
 
 
 def test_a_data_folder_that_lacks_a_file_is_named_with_the_file(lab: Lab, tmp_path: Path) -> None:

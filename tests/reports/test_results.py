@@ -474,7 +474,7 @@ def test_the_first_epoch_of_a_published_run_is_replayed(tmp_path: Path) -> None:
     else:
         assert (found["answer"], ended.returncode) == ("NOT COMPARABLE", 3)
         assert (found["environment"] or found["code"]) and not found["data"]
-        assert [one["seeds"] for one in found["intervals"]] == [9, 9]
-        for one in found["intervals"]:
+        assert [one["seeds"] for one in found["results"]] == [9, 9]
+        for one in found["results"]:
             width = one["high"] - one["low"]
             assert one["low"] - width / 2 < one["replayed"] < one["high"] + width / 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from fashion_cnn.review.comparison import (
     Change,
     Comparison,
     Difference,
-    Interval,
+    Result,
+    Terms,
     changes,
     differences,
-    intervals,
+    results,
 )
 
 EPOCHS = [
@@ -126,44 +128,102 @@ class TestAnswers:
         assert "1 of 2 epochs replayed" in told(replayed=(EPOCHS[0],))
 
     def test_json_holds_the_answer_and_what_differs_by_how_much(self) -> None:
-        other = {"differences": (DIFFERENCE,), "environment": (THREADS,), "intervals": (Interval("loss", 1, 2, 3, 6),)}
-        values = json.loads(json.dumps(compared(**other).as_dict()))
+        values = json.loads(json.dumps(compared(differences=(DIFFERENCE,), environment=(THREADS,)).as_dict()))
         assert values["answer"] == "NOT COMPARABLE" and values["replayed"] == EPOCHS
         assert values["differences"][0]["by"] == pytest.approx(0.025)
         assert values["environment"] == [{"part": "threads", "recorded": 1, "here": 2}]
-        assert values["intervals"][0]["inside"] is False
 
 
-class TestPredictionInterval:
+class TestResults:
     OTHERS = tuple({"test_accuracy": 0.9 + 0.001 * k, "test_loss": 0.3} for k in (-2, -1, 0, 0, 1, 2))
+    HALF = 2.570581835636314 * (0.00001 / 5) ** 0.5 * (7 / 6) ** 0.5  # t(0.975, 5); s² = 10e-6 / 5
+    WHERE = "the other seeds' 95 % prediction interval (0.8961 to 0.9039, n = 6)"
 
-    def test_it_is_the_mean_and_t_standard_deviations_of_one_more_run(self) -> None:
-        accuracy, _ = intervals({"test_accuracy": 0.9, "test_loss": 0.3}, self.OTHERS)
-        half = 2.570581835636314 * (0.00001 / 5) ** 0.5 * (7 / 6) ** 0.5  # t(0.975, 5); s² = 10e-6 / 5
-        assert (accuracy.low, accuracy.high) == pytest.approx((0.9 - half, 0.9 + half), abs=1e-12)
-        assert accuracy.seeds == 6 and accuracy.inside
+    def of(self, recorded: float, replayed: float, others: int = 6) -> list[Result]:
+        ends = [{"test_accuracy": value, "test_loss": 0.3} for value in (recorded, replayed)]
+        return results(ends[0], ends[1], self.OTHERS[:others])
 
-    def test_a_result_beyond_it_is_outside(self) -> None:
-        accuracy, loss = intervals({"test_accuracy": 0.89, "test_loss": 0.3}, self.OTHERS)
-        assert not accuracy.inside and loss.inside
-        assert "test_accuracy 0.8900 is outside the 95 % prediction interval of 6 other seeds" in str(accuracy)
+    def test_the_interval_is_the_mean_and_t_standard_deviations_of_one_more_run(self) -> None:
+        accuracy, _ = self.of(0.9, 0.9)
+        assert (accuracy.low, accuracy.high) == pytest.approx((0.9 - self.HALF, 0.9 + self.HALF), abs=1e-12)
+        assert accuracy.seeds == 6 and accuracy.inside(0.9) and not accuracy.inside(0.89)
+
+    @pytest.mark.parametrize(
+        ("recorded", "replayed", "where"),
+        [
+            (0.9898, 0.9, "the recorded one lies outside of"),
+            (0.9, 0.8743, "the replayed one lies outside of"),
+            (0.9, 0.901, "both lie inside"),
+            (0.9898, 0.8743, "both lie outside of"),
+        ],
+    )
+    def test_recorded_and_replayed_are_put_side_by_side_and_both_are_judged(
+        self, recorded: float, replayed: float, where: str
+    ) -> None:
+        (accuracy,) = [one for one in self.of(recorded, replayed) if one.score == "test_accuracy"]
+        told = f"recorded test accuracy {recorded:.4f}, replayed {replayed:.4f}; {where} {self.WHERE}"
+        assert str(accuracy) == told
+
+    def test_a_recorded_result_beyond_the_interval_comes_first_whichever_it_is(self) -> None:
+        names = [one.score for one in results({"test_accuracy": 0.9, "test_loss": -3}, EPOCHS[1], self.OTHERS)]
+        assert names == ["test_loss", "test_accuracy"]
+        assert [one.score for one in self.of(0.9, 0.1)] == ["test_accuracy", "test_loss"]
 
     def test_five_seeds_are_too_few(self) -> None:
-        assert intervals({"test_accuracy": 0.9, "test_loss": 0.3}, self.OTHERS[:5]) == []
-        said = told(differences=(DIFFERENCE,), environment=(THREADS,), others=5)
-        assert "5 other seeds" in said and "needs 6" in said
+        found = self.of(0.9898, 0.8743, others=5)
+        assert [(one.low, one.high, one.inside(0.5)) for one in found] == [(None, None, None)] * 2
+        said = told(differences=(DIFFERENCE,), environment=(THREADS,), results=tuple(found))
+        assert ": recorded test accuracy 0.9898, replayed 0.8743\n" in said
+        assert "5 other seeds of this arm" in said and "needs 6" in said
 
-    def test_a_part_of_the_epochs_is_judged_by_where_others_were_then(self) -> None:
-        found = Comparison(
-            "1" * 32,
-            "s",
-            "a",
-            seed="0",
-            epochs=1,
-            recorded=2,
-            replayed=(EPOCHS[0],),
-            differences=(DIFFERENCE,),
-            environment=(THREADS,),
-            intervals=(Interval("test_loss", 0.3, 0.2, 0.4, 9),),
+    def test_a_forged_record_whose_bits_cannot_be_had_again_is_the_headline(self) -> None:
+        known = {"differences": (DIFFERENCE,), "environment": (THREADS,)}
+        first, second, third, *_ = told(**known, results=tuple(self.of(0.9898, 0.9))).splitlines()
+        assert first == (
+            "NOT COMPARABLE: baseline_study: cnn · seed 0: recorded test accuracy 0.9898, replayed 0.9000; "
+            f"the recorded one lies outside of {self.WHERE}"
         )
-        assert "after epoch 1, test_loss 0.3000 is inside" in "\n".join(found.lines())
+        assert second.startswith("  recorded test loss 0.3000, replayed 0.3000; both lie inside")
+        assert third == "  other bits in another environment, from epoch 2 of 2 on"
+
+    def test_a_part_of_the_epochs_is_told_as_a_part(self) -> None:
+        known = {"differences": (DIFFERENCE,), "environment": (THREADS,), "results": tuple(self.of(0.9, 0.9))}
+        first, second, *_ = replace(compared(**known), epochs=1).lines()
+        assert "after epoch 1, recorded test accuracy 0.9000" in first
+        assert second.startswith("  after epoch 1, recorded test loss 0.3000")
+
+    def test_json_says_of_both_whether_they_are_inside(self) -> None:
+        known = {"differences": (DIFFERENCE,), "environment": (THREADS,), "results": tuple(self.of(0.9898, 0.9))}
+        accuracy, _ = json.loads(json.dumps(compared(**known).as_dict()))["results"]
+        assert (accuracy["recorded"], accuracy["replayed"], accuracy["seeds"]) == (0.9898, 0.9, 6)
+        assert (accuracy["recorded_inside"], accuracy["replayed_inside"]) == (False, True)
+
+
+class TestTerms:
+    HERE = Terms("portable", "c" * 64, "", "a made-up processor", "a made-up processor")
+    ELSEWHERE = replace(HERE, replayed_on="another", commit="d" * 40)
+
+    def test_the_exact_answer_names_arithmetic_code_and_another_processor(self) -> None:
+        said = told(terms=self.HERE)
+        assert said.endswith("to the last bit; portable arithmetic, code cccccccccccc of this checkout")
+        said = told(terms=self.ELSEWHERE)
+        assert "portable arithmetic, code cccccccccccc of commit dddddddddd; on another processor: " in said
+        assert said.endswith("recorded on a made-up processor, replayed on another") and "\n" not in said
+
+    def test_so_do_the_others_below_their_first_line(self) -> None:
+        said = told(differences=(DIFFERENCE,), environment=(THREADS,), terms=self.ELSEWHERE)
+        assert "  replayed in the portable arithmetic, code cccccccccccc of commit dddddddddd" in said
+        assert "  another processor: recorded on a made-up processor, replayed on another" in said
+
+    def test_a_processor_that_is_part_of_the_environment_is_named_once(self) -> None:
+        change = Change("processor", "a made-up processor", "another")
+        said = told(differences=(DIFFERENCE,), environment=(change,), terms=self.ELSEWHERE)
+        assert said.count("a made-up processor") == 1
+
+    def test_only_what_was_compared_is_called_the_same(self) -> None:
+        assert told(differences=(DIFFERENCE,)).endswith("cause: unknown")
+        said = told(differences=(DIFFERENCE,), terms=self.HERE)
+        assert "cause: unknown; compared with the record, and the same: data, code, environment\n" in said
+        said = told(differences=(DIFFERENCE,), terms=replace(self.HERE, recorded_on=None))
+        assert "environment; not compared: the processor, which the record does not name\n" in said
+        assert "the same:" not in told(differences=(DIFFERENCE,), environment=(THREADS,), terms=self.HERE)

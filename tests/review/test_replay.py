@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,21 +21,25 @@ import pandas as pd
 import pytest
 
 from fashion_cnn.config import CNN
-from fashion_cnn.data import FASHION_MNIST
+from fashion_cnn.data import FASHION_MNIST, Dataset
 from fashion_cnn.environment import machine
 from fashion_cnn.events import Identity
 from fashion_cnn.evidence.record import Record
-from fashion_cnn.review.cases import Case, blank_comparison, data_changes, not_replayable
-from fashion_cnn.review.comparison import Comparison
-from fashion_cnn.review.replay import other_seeds
+from fashion_cnn.intervals import prediction_interval
+from fashion_cnn.reports.published import record_tables
+from fashion_cnn.review.cases import Case, Machine, blank_comparison, data_changes, not_replayable
+from fashion_cnn.review.comparison import Change
+from fashion_cnn.review.others import among, in_store
+from fashion_cnn.review.replay import _judged, _Training, records_of
+from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 from tests.science.test_checkout import git
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
-from tests.support.recorded import MACHINE, record
+from tests.support.recorded import FINGERPRINT, MACHINE, record
 from tests.support.servers import descendants, is_alive
-from tests.support.tampering import with_artifact, with_row
+from tests.support.tampering import rehashed, with_artifact, with_row
 
 TRAINING_IMAGES = "train-images-idx3-ubyte"
 
@@ -168,7 +173,8 @@ class TestAnotherEnvironment:
     ) -> None:
         monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
         said = lab.call("replay", three, status=3)
-        assert said.startswith("NOT COMPARABLE: ad_hoc: three · seed 0")
+        assert said.startswith("NOT COMPARABLE: ad_hoc: three · seed 0: recorded test accuracy 0.")
+        assert ", replayed 0." in said.splitlines()[0] and "other bits in another environment, from epoch " in said
         assert "replayed in the native one: TF_ENABLE_ONEDNN_OPTS=0 chooses other kernels" in said
         assert "another environment: variables.TF_ENABLE_ONEDNN_OPTS: recorded 1, here 0" in said
         assert "0 other seeds" in said and "needs 6" in said
@@ -182,6 +188,41 @@ class TestAnotherEnvironment:
         assert (found["epochs"], found["recorded"], found["data"], found["code"]) == (1, 3, [], [])
         assert {"part": "threads", "recorded": 1, "here": 2} in found["environment"]
         assert {"part": "arithmetic", "recorded": "portable", "here": "native"} in found["environment"]
+
+
+@pytest.mark.slow
+class TestPublished:
+    def publish(self, lab: Lab, folder: Path) -> Lab:
+        """A lab that publishes the runs of another, as if they were of a study; its store is not there."""
+        fresh = Lab(folder, lab.data)
+        store = lab.store()
+        found = [with_row(one, study="baseline_study") for one in records_of(store, lab.runs().to_dict("records"))]
+        files = record_tables(found)
+        for name, content in files.items():
+            (fresh.published / name).parent.mkdir(parents=True, exist_ok=True)
+            (fresh.published / name).write_bytes(content)
+        return fresh
+
+    def test_a_fresh_clone_trains_each_trajectory_once_and_needs_no_store(self, lab: Lab, tmp_path: Path) -> None:
+        fresh = self.publish(lab, tmp_path / "fresh")
+        said = fresh.call("replay", "--published")
+        assert "EXACT: baseline_study: three · seed 0: 3 of 3 epochs replayed, each the same to the last bit; " in said
+        assert "portable arithmetic, code " in said and "(2 runs are cut from it)" in said
+        assert "\nEXACT 1 of 1\n" in said
+        assert [path.name for path in fresh.folder.iterdir()] == ["results"]
+
+
+@pytest.mark.slow
+class TestDiff:
+    def test_two_runs_are_compared_by_their_ids(self, lab: Lab, three: str) -> None:
+        one = str(lab.runs().set_index("arm").loc["one", "run_id"])
+        said = lab.call("diff", three[:8], one)
+        assert "settings: epochs: first 3, second 1\n" in said and "code: the same\n" in said
+        assert "epochs: the same to the last bit in all 1 that both have\nepochs: first 3, second 1\n" in said
+        assert json.loads(lab.call("diff", three, three, "--json"))["differences"] == []
+
+    def test_an_unknown_run_is_told_in_one_line(self, lab: Lab, three: str) -> None:
+        assert "has no recorded run" in lab.complaint("diff", three, "f" * 32)
 
 
 @pytest.mark.slow
@@ -294,7 +335,11 @@ class TestWhatGoesWrong:
     @pytest.mark.parametrize(
         ("words", "named"),
         [
-            ((), "name one run, or with --all a study"),
+            ((), "name one run, or with --all a study, or give --published"),
+            (("0123456789", "--published"), "name one run, or with --all a study"),
+            (("--all", "ad_hoc", "--published"), "name one run, or with --all a study"),
+            (("0123456789", "--accept", "equivalent"), "--accept is about the arms of a study"),
+            (("--published", "filter_stud"), "did you mean 'filter_study'?"),
             (("0123456789", "--all", "ad_hoc"), "name one run, or with --all a study"),
             (("0123456789",), "has no recorded run '0123456789'"),
             (("12345",), "give at least its first 6 digits"),
@@ -378,8 +423,11 @@ def of_seed(seed: int, **row: Any) -> Record:
 
 
 def others(*records: Record) -> list[str]:
-    """The seeds of the records that the record of seed 0 is compared with."""
-    return [str(one.row["seed"]) for one in other_seeds(cast(Store, FakeStore(records)), of_seed(0))]
+    """The seeds of the records that the record of seed 0 is compared with, of a store or at hand."""
+    stored, given = in_store(cast(Store, FakeStore(records))), among(records)
+    found = [str(one.row["seed"]) for one in stored(of_seed(0))]
+    assert [str(one.row["seed"]) for one in given(of_seed(0))] == found
+    return found
 
 
 class TestOtherSeeds:
@@ -402,30 +450,74 @@ class TestOtherSeeds:
 
     def test_smoke_runs_are_compared_with_smoke_runs(self) -> None:
         smoke = [of_seed(seed, smoke="true") for seed in (1, 2)]
-        found = other_seeds(cast(Store, FakeStore(smoke)), of_seed(0, smoke="true"))
+        found = list(among(smoke)(of_seed(0, smoke="true")))
         assert [one.row["seed"] for one in found] == ["1", "2"] and others(*smoke) == []
 
 
 class TestTheMachine:
-    def compared(self, record: Record, weights_sha256: str | None = None) -> Comparison:
-        """A record with a replay that gave the same states, or other weights at the end."""
-        config = record.config()
+    def case(self, record: Record, data: Dataset, folder: Path) -> Case:
+        return Machine(2, data, folder, folder).case(record, None, None)
+
+    def test_a_record_is_compared_with_the_code_and_the_processor_here(
+        self, made_up_data: Dataset, tmp_path: Path
+    ) -> None:
+        terms = self.case(native(0), made_up_data, tmp_path).comparison.terms
+        assert terms is not None and (terms.arithmetic, terms.code_sha256, terms.commit) == (
+            "native",
+            code_sha256(),
+            "",
+        )
+        assert (terms.recorded_on, terms.replayed_on) == (MACHINE["processor"], machine()["processor"])
+
+    def test_a_record_of_the_first_format_names_its_processor_in_its_environment(
+        self, made_up_data: Dataset, tmp_path: Path
+    ) -> None:
+        old = [record(STUDY, "cnn", format=1, processor="an old one"), record(STUDY, "cnn", format=1)]
+        terms = [self.case(one, made_up_data, tmp_path).comparison.terms for one in old]
+        assert [one.recorded_on for one in terms if one] == ["an old one", None]
+        assert [bool(one.other_processor) for one in terms if one] == [True, False]
+
+
+def native(seed: int) -> Record:
+    """A record in the native arithmetic: no known answers are asked for before it is replayed."""
+    fingerprint = {**FINGERPRINT, "arithmetic": "native"}
+    return rehashed(of_seed(seed), environment={"fingerprint": fingerprint})
+
+
+class TestJudged:
+    def judged(self, accuracy: float, others: Sequence[Record], epochs: int | None = None) -> list[str]:
+        """What is said of a record of seed 0 that claims a test accuracy, and whose bits differ in every epoch."""
+        claimed = of_seed(0)
+        states = [{**state, "test_accuracy": accuracy} for state in claimed.states()]
+        claimed = rehashed(claimed, trajectory={"epochs": states})
+        config = claimed.config()
         assert config is not None
-        blank, identity = blank_comparison(record, None), Identity("d" * 64, "c" * 64, "e" * 64)
-        case = Case(record, config, 0, None, "cpu", "portable", None, identity, blank)
-        *before, last = record.states()
-        return case.finish([*before, {**last, "weights_sha256": weights_sha256 or last["weights_sha256"]}], "")
+        config = replace(config, epochs=epochs or config.epochs)
+        blank = replace(blank_comparison(claimed, epochs), environment=(Change("arithmetic", "portable", "native"),))
+        case = Case(claimed, config, 0, None, "cpu", "native", None, Identity("d", "c", "e"), blank)
+        trained: list[Mapping[str, Any]] = [{**state, "weights_sha256": "f" * 64} for state in of_seed(0).states()]
+        training = _Training([case], trained[: config.epochs])
+        return list(_judged(among(others), case, training).lines())
 
-    def test_the_processors_are_told_where_bits_differ(self) -> None:
-        compared = self.compared(of_seed(0), "f" * 64)
-        assert compared.answer == "DIFFERENT"
-        assert compared.notes == (f"recorded on {MACHINE['processor']}, replayed on {machine()['processor']}",)
+    def test_a_forged_accuracy_is_in_the_first_line(self) -> None:
+        first, *_ = self.judged(0.9898, [of_seed(seed) for seed in range(1, 10)])
+        assert first.startswith(
+            "NOT COMPARABLE: baseline_study: cnn · seed 0: recorded test accuracy 0.9898, replayed "
+        )
+        assert "the recorded one lies outside of the other seeds' 95 % prediction interval (" in first
+        assert first.endswith(", n = 9)")
 
-    def test_they_are_not_where_none_does(self) -> None:
-        assert self.compared(of_seed(0)).answer == "EXACT" and self.compared(of_seed(0)).notes == ()
+    def test_so_it_is_after_the_first_epochs_which_are_judged_by_where_others_were_then(self) -> None:
+        others = [of_seed(seed) for seed in range(1, 8)]
+        first, *_ = self.judged(0.9898, others, epochs=1)
+        values = [one.epochs[0]["test_accuracy"] for one in others]
+        low, high = prediction_interval(statistics.fmean(values), statistics.stdev(values), 7)
+        assert "after epoch 1, recorded test accuracy 0.9898" in first
+        assert first.endswith(f"({low:.4f} to {high:.4f}, n = 7)")
 
-    def test_nothing_is_told_of_a_record_that_names_none(self) -> None:
-        assert self.compared(record(STUDY, "cnn", format=1), "f" * 64).notes == ()
+    def test_an_honest_one_is_inside(self) -> None:
+        first, *_ = self.judged(of_seed(0).row["test_accuracy"], [of_seed(seed) for seed in range(1, 10)])
+        assert "both lie inside the other seeds'" in first
 
 
 def test_a_record_of_a_newer_format_is_not_replayed() -> None:
