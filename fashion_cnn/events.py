@@ -88,6 +88,8 @@ class EpochDone:
     ended_at: int
     """Milliseconds since 1970, for the time axis only; durations come from monotonic clocks."""
     identity: Identity
+    other_load: float | None = None
+    """Cores that processes other than this call's workers kept busy meanwhile, in the mean; None where unknown."""
 
     @property
     def epoch(self) -> int:

@@ -110,7 +110,8 @@ def show_verdicts(verdicts: Verdicts, *, as_json: bool) -> None:
         out.print(_sentences(study))
         reasons = ", ".join(f"{reason} ({count})" for reason, count in study.left_out)
         left_out = f"; left out: {reasons}" if reasons else ""
-        out.print(f"{study.taken} of {study.recorded} recorded runs are taken{left_out}.\n")
+        times = f"; {study.about_times}" if study.about_times else ""
+        out.print(f"{study.taken} of {study.recorded} recorded runs are taken{left_out}{times}.\n")
     if len(verdicts.test_results):
         out.print(_printed(verdicts.test_results))
         compared = {"test results": verdicts.test_results, "numbers of training epochs": verdicts.epoch_results}

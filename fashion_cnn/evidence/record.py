@@ -20,7 +20,7 @@ from fashion_cnn.environment import ARITHMETICS
 
 RECORD_FORMAT: Final = 2
 """Of what is recorded now. A record that names none is of format 1: so were all before there was a second."""
-SINCE: Final = {"record_format": 2, "arithmetic": 2}
+SINCE: Final = {"record_format": 2, "arithmetic": 2, "other_load": 2}
 """The format that brought in a param, metric or tag, and its column in tables; what is not here has always been."""
 
 
@@ -34,7 +34,8 @@ PARAMS: Final = (*FIELDS, "parameters")
 SCORES: Final = ("loss", "accuracy", "test_loss", "test_accuracy")
 EPOCH_METRICS: Final = (*SCORES, "epoch_seconds", "epoch_cpu_seconds", "images_per_second")
 _RUN_SECONDS: Final = ("fit_seconds", "fit_cpu_seconds", "trace_seconds", "evaluate_seconds")
-RUN_METRICS: Final = (*_RUN_SECONDS, "epochs_trained", "reused_epochs", "peak_memory_mib")
+_OPTIONAL: Final = ("other_load",)  # not every system tells it
+RUN_METRICS: Final = (*_RUN_SECONDS, "epochs_trained", "reused_epochs", "peak_memory_mib", "other_load")
 BASIS: Final = {"data_sha256": "data set", "code_sha256": "code", "environment_sha256": "environment"}
 _PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse", "arithmetic", "record_format")
 _HASH_TAGS: Final = ("config_sha256", "trajectory_sha256", *BASIS)
@@ -261,7 +262,7 @@ RULES: Final = (
     Rule("row.data_sha256", _is(FASHION_MNIST_SHA256), "that of Fashion-MNIST"),
     Rule("row.git_commit", _given, "a commit"),
     Rule("row.git_dirty", _clean_or_shown, "false, or true with the artifact code.diff"),
-    *(Rule(f"row.{name}", _finite, "a finite number", since(name)) for name in RUN_METRICS),
+    *(Rule(f"row.{name}", _finite, "a finite number", since(name)) for name in RUN_METRICS if name not in _OPTIONAL),
     *(Rule(f"epochs.{name}", _finite, "a finite number", since(name)) for name in EPOCH_METRICS),
     Rule("states.weights_sha256", _sha256, "a SHA-256 in hex in trajectory.json"),
     *(Rule(f"artifacts.{name}", _json_object, "a JSON object") for name in TEXTS if name.endswith(".json")),

@@ -19,6 +19,9 @@ from fashion_cnn.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
+QUIET: Final = 0.25
+"""Cores that other processes may keep busy, in the mean, beside a run whose times count."""
+TIMES: Final = ("fit_seconds", "fit_cpu_seconds")
 CAVEATS: Final = (
     f"The error rate is per study: of a study's parts, any false one is called supported with a probability of at most "
     f"{ALPHA:.0%}, and any true one contradicted likewise (Holm's adjustment). Over several studies they add up. "
@@ -26,7 +29,9 @@ CAVEATS: Final = (
     "The runs with 32 filters and one additional convolution serve all studies: their verdicts depend on each other.",
     'A direction is tested, and no more than that where a sentence says "a little" or "slightly".',
     "Verdicts hold for this training set and this test set; more seeds do not make them hold for other images.",
-    "Times are those of one machine.",
+    f"Times count of runs beside which other work kept at most {QUIET:g} cores busy, in the mean. Where that was not "
+    "recorded, as in the first record format, they count all the same: some of those runs were made beside other work, "
+    "which makes CPU seconds more, too.",
 )
 PRINTED_COLUMNS: Final = [
     "study", "arm", "measure", "epoch", "printed", "give", "n", "mean", "sd", "low", "high", "inside",
@@ -45,7 +50,21 @@ class StudyVerdicts:
     """Of these: one per arm and seed."""
     left_out: tuple[tuple[str, int], ...]
     """The others: reason and count."""
+    busy: int
+    """Of those taken: made beside other work, so that their times do not count."""
+    unknown_load: int
+    """Of those taken: whether they were was not recorded, so that their times count."""
     sentences: tuple[Sentence, ...]
+
+    @property
+    def about_times(self) -> str:
+        """Which of the runs' times count, in words."""
+        told = []
+        if self.busy:
+            told.append(f"the times of {self.busy} do not count: beside them other work kept over {QUIET:g} cores busy")
+        if self.unknown_load:
+            told.append(f"of {self.unknown_load} it was not recorded whether they were made beside other work")
+        return "; ".join(told)
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -55,6 +74,7 @@ class StudyVerdicts:
             "recorded": self.recorded,
             "taken": self.taken,
             "left_out": dict(self.left_out),
+            "times": {"quiet": QUIET, "busy": self.busy, "unknown_load": self.unknown_load},
             "sentences": [sentence.as_dict() for sentence in self.sentences],
         }
 
@@ -126,13 +146,29 @@ def verdicts(
         of_study = runs[runs["study"] == study.name]
         chosen, left_out = select(of_study, study, incomplete)
         counted.append(chosen)
-        sentences = tuple(decide(study.claims, chosen))
-        decided.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), sentences))
+        load = loads(chosen)
+        sentences = tuple(decide(study.claims, without_busy_times(chosen)))
+        counts = len(of_study), len(chosen), tuple(left_out), int((load > QUIET).sum()), int(load.isna().sum())
+        decided.append(StudyVerdicts(study, *counts, sentences))
     together = pd.concat(counted, ignore_index=True) if counted else runs.iloc[:0]
     # As if all studies were one and each config an arm of it: one record of a config and seed, of one code and machine.
     pool, _ = select(together.assign(study="", arm=together["config_sha256"]))
     configs = {(study.name, arm): config.sha256() for study in studies for arm, config in study.arms.items()}
     return Verdicts(tuple(decided), post, printed_values(post, configs, pool, epochs), pool)
+
+
+def loads(runs: pd.DataFrame) -> pd.Series[float]:
+    """How many cores other processes kept busy beside each run; NaN where it was not recorded."""
+    import pandas as pd
+
+    return pd.to_numeric(runs["other_load"]) if "other_load" in runs else pd.Series(math.nan, runs.index)
+
+
+def without_busy_times(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, without the times of those beside which others kept more than `QUIET` cores busy."""
+    kept = runs.copy()
+    kept.loc[loads(runs) > QUIET, [name for name in TIMES if name in runs]] = math.nan
+    return kept
 
 
 def verdicts_of(studies: Sequence[Study], runs: pd.DataFrame, epochs: pd.DataFrame, post: bytes) -> Verdicts:

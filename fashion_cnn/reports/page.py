@@ -217,6 +217,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "machines": chosen["node"].nunique(),
         "arms": arm_table(chosen, arms),
         "sentences": [sentence for each in decided.studies for sentence in each.sentences] if decided else [],
+        "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": None if decided is None else post_comparison(study, decided),
         "epochs": None if decided is None else misses(decided.epoch_results),
         "scores": partial(figures.scores_by_arm, chosen, arms),

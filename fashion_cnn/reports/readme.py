@@ -17,7 +17,7 @@ from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
-from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
+from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
 from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
@@ -343,6 +343,7 @@ def _scaling(values: Mapping[str, Any] | None, served: Mapping[str, Any] | None,
 
 def _cost(runs: pd.DataFrame) -> str:
     """What a seed of the studies costs, by the published runs that count."""
+    runs = without_busy_times(runs).dropna(subset="fit_cpu_seconds")
     seconds, trained = _trainings(runs, "fit_cpu_seconds")
     alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
     return (
@@ -360,7 +361,7 @@ def _many_seeds(
     record_seconds = figures[f"record_{many}"]["median"]
     report_seconds = (figures[f"report_{many}"]["seconds"] - figures[f"report_{few}"]["seconds"]) / (many - few)
     besides = max(executor["seconds_besides_epochs"] for executor in values["scaling"]["executors"].values())
-    seconds, trained = _trainings(runs, "fit_seconds")
+    seconds, trained = _trainings(without_busy_times(runs).dropna(subset="fit_seconds"), "fit_seconds")
     _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
     training = _SEEDS * (seconds + trained * besides) / (_MACHINES * values["machine"]["cores"]) / 3600
     recording, reporting = (_SEEDS * recorded * each / 3600 for each in (record_seconds, report_seconds))

@@ -18,6 +18,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any, Protocol, TypeVar
+from uuid import uuid4
 
 from fashion_cnn.environment import (
     Arithmetic,
@@ -30,6 +31,7 @@ from fashion_cnn.environment import (
 )
 from fashion_cnn.events import Event, Failed, Job, Problems
 from fashion_cnn.known_answers import settled
+from fashion_cnn.running.load import CALL
 from fashion_cnn.running.template import Template, TemplateError
 
 GRACE = 5.0  # seconds from SIGTERM to SIGKILL
@@ -207,6 +209,7 @@ class LocalExecutor:
         """
         self._launch = launch or self._launch_worker
         self._device, self._arithmetic, self._forks = device, arithmetic, forks
+        self._call = os.environ.get(CALL) or uuid4().hex
         self._workers: list[Worker] = []
         self._places: dict[int, Place] = {}
         self._templates: dict[Arithmetic, Template] = {}
@@ -265,7 +268,7 @@ class LocalExecutor:
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
                     stderr=printed,
-                    env=worker_variables(os.environ, self._device, job.arithmetic),
+                    env=self._variables(job.arithmetic),
                     start_new_session=True,
                 )
         with suppress(OSError):  # the process is gone already: `events` tells how it ended
@@ -281,8 +284,12 @@ class LocalExecutor:
         if not self._forks or self._device != "cpu" or sys.platform != "linux":
             raise TemplateError("workers are not forked here")
         if arithmetic not in self._templates:
-            self._templates[arithmetic] = Template(worker_variables(os.environ, self._device, arithmetic))
+            self._templates[arithmetic] = Template(self._variables(arithmetic))
         return self._templates[arithmetic]
+
+    def _variables(self, arithmetic: Arithmetic) -> dict[str, str]:
+        """Of a worker's process."""
+        return {**worker_variables(os.environ, self._device, arithmetic), CALL: self._call}
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Event | Ended]]:
         """What workers said until now; waits up to `timeout` seconds for something."""

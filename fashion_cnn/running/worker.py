@@ -27,6 +27,7 @@ from fashion_cnn.environment import fingerprint, fingerprint_sha256, machine
 from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Problems, Started, is_drawn
 from fashion_cnn.known_answers import answers
 from fashion_cnn.running.cut import cut_done, cuts_of, draw_layers
+from fashion_cnn.running.load import other_load, usage
 from fashion_cnn.sources import code_sha256
 
 if TYPE_CHECKING:
@@ -120,7 +121,9 @@ class _Extension:
     def _train_epoch(self) -> tuple[EpochDone, Evaluation]:
         from fashion_cnn import training
 
+        before = usage()
         epoch = self._trainer.train_epoch()
+        load = other_load(before, usage())
         evaluation = self._evaluate()
         if not math.isfinite(evaluation.loss):
             raise training.TrainingError(f"the test loss became {evaluation.loss} in epoch {epoch.epoch}")
@@ -135,7 +138,7 @@ class _Extension:
             "images_per_second": len(self._data.train_images) / epoch.seconds,
         }
         ended_at = time.time_ns() // 1_000_000
-        return EpochDone(state, state.weights_sha256(), metrics, ended_at, self._identity), evaluation
+        return EpochDone(state, state.weights_sha256(), metrics, ended_at, self._identity, load), evaluation
 
     def _evaluate(self) -> Evaluation:
         return self._trainer.evaluate(self._data.test_images, self._data.test_labels)

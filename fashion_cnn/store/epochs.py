@@ -27,6 +27,7 @@ class EpochLine:
     state_sha256: str
     ended_at: int
     identity: Identity
+    other_load: float | None = None
 
 
 def read_lines(path: Path) -> tuple[list[EpochLine], int]:

@@ -212,7 +212,10 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
         files={"data_files": header.data_files, "code_files": header.code_files},
         measured=_measured(sending),
         epochs=[
-            {"epoch": line.epoch, **line.metrics, "weights_sha256": line.weights_sha256, "ended_at": line.ended_at}
+            {
+                **{"epoch": line.epoch, **line.metrics, "weights_sha256": line.weights_sha256},
+                **{"ended_at": line.ended_at, "other_load": line.other_load},
+            }
             for line in lines
         ],
         packages=run.packages,
@@ -235,14 +238,17 @@ def _measured(sending: Sending) -> Mapping[str, float]:
     if sending.sent.values:
         return sending.sent.values
     cut, started, lines = sending.ending()
+    seconds = sum(line.metrics["epoch_seconds"] for line in lines)
+    loads = [line.other_load * line.metrics["epoch_seconds"] for line in lines if line.other_load is not None]
     return {
-        "fit_seconds": sum(line.metrics["epoch_seconds"] for line in lines),
+        "fit_seconds": seconds,
         "fit_cpu_seconds": sum(line.metrics["epoch_cpu_seconds"] for line in lines),
         "trace_seconds": started.trace_seconds,
         "evaluate_seconds": cut.evaluate_seconds,
         "epochs_trained": float(cut.epoch),
         "reused_epochs": float(sending.run.reused_epochs),
         "peak_memory_mib": cut.peak_memory_mib,
+        **({"other_load": sum(loads) / seconds} if len(loads) == len(lines) and seconds else {}),
     }
 
 

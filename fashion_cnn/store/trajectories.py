@@ -188,7 +188,15 @@ class Trajectory(RunFiles):
         self._states.save(event.state, header.trajectory_sha256, last)
         if event.epoch == len(known) + 1:
             metrics, state_sha256 = dict(event.metrics), event.state.sha256()
-            line = EpochLine(event.epoch, metrics, event.weights_sha256, state_sha256, event.ended_at, event.identity)
+            line = EpochLine(
+                event.epoch,
+                metrics,
+                event.weights_sha256,
+                state_sha256,
+                event.ended_at,
+                event.identity,
+                event.other_load,
+            )
             append_line(self._lines, json.dumps(asdict(line)), after=whole)
         self._states.drop_older(last)
 

@@ -13,7 +13,8 @@ import pytest
 from experiments import POST_RESULTS, STUDIES
 from fashion_cnn import terminal
 from fashion_cnn.cli import tables as console
-from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, verdicts
+from fashion_cnn.evidence.statistics import Part
+from fashion_cnn.evidence.verdicts import CAVEATS, QUIET, Verdicts, verdicts
 
 SEEDS = 6
 ARMS = sum(len(study.arms) for study in STUDIES)
@@ -68,6 +69,31 @@ def test_runs_that_no_table_takes_decide_nothing_and_are_counted() -> None:
     assert dict(found.left_out) == {"smoke run": 1, "an incomplete record": 2}
     assert found.sentences[0].parts[0].n == 3
     assert found.sentences[0].verdict == "too few seeds"
+
+
+def part_about(found: Verdicts, measure: str) -> Part:
+    """The first part of the depth study that is about a measure."""
+    (study,) = (one for one in found.studies if one.study.name == "depth_study")
+    return next(part for one in study.sentences for part in one.parts if part.claim.measure == measure)
+
+
+def test_times_of_runs_beside_other_work_do_not_count_and_are_told_while_their_scores_do() -> None:
+    runs, epochs = frames(other_load=QUIET)
+    of_depth = runs["study"] == "depth_study"
+    runs.loc[of_depth & runs["seed"].isin(["0", "1"]), "other_load"] = QUIET + 0.01
+    found = verdicts(STUDIES, runs, epochs, POST)
+    time = part_about(found, "fit_cpu_seconds")
+    assert time.n == SEEDS - 2 and part_about(found, "test_accuracy").n == SEEDS
+    (depth,) = (one for one in found.studies if one.study.name == "depth_study")
+    assert (depth.busy, depth.unknown_load) == (2 * len(depth.study.arms), 0)
+    assert (
+        depth.about_times == f"the times of {depth.busy} do not count: beside them other work kept over 0.25 cores busy"
+    )
+
+
+def test_where_the_load_was_not_recorded_times_count_and_that_is_told(said: Verdicts) -> None:
+    assert part_about(said, "fit_cpu_seconds").n == SEEDS
+    assert all(one.unknown_load == one.taken and "it was not recorded" in one.about_times for one in said.studies)
 
 
 def test_without_a_run_everything_stands_undecided() -> None:
@@ -126,7 +152,7 @@ def test_the_tables_fit_and_tell_every_verdict_and_caveat(
     assert max(map(len, printed.splitlines())) <= width
     words = " ".join(re.sub("[│┃]", " ", printed).split())
     for one in said.studies:
-        assert printed.count(f"{one.taken} of {one.recorded} recorded runs are taken.") > 0
+        assert words.count(f"{one.taken} of {one.recorded} recorded runs are taken; {one.about_times}.") > 0
         for sentence in one.sentences:
             assert sentence.says.split()[0] in words
             for part in sentence.parts:

@@ -46,7 +46,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         seed: the numbers are drawn from it and the config without its stopping rule: a trajectory's are the same.
         **settings: `lift` of the test accuracy, in images; `minutes` after 2026-11-18 at which it started; `diff` to
             the commit; `remote` of the repository; `processor` that it was made on; `format` that it was recorded in,
-            by default the present one.
+            by default the present one; `other_load`.
     """
     config = study.arms[arm]
     random = np.random.default_rng([int(hash_of(config.training_settings())[:8], 16), seed])
@@ -68,6 +68,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         "fit_cpu_seconds": sum(epoch["epoch_cpu_seconds"] for epoch in epochs),
         **{"trace_seconds": 2.5, "evaluate_seconds": 1.25, "peak_memory_mib": 900.5},
         **{"epochs_trained": float(len(epochs)), "reused_epochs": 0.0},
+        **({} if old else {"other_load": settings.get("other_load", 0.0625)}),
     }
     values: dict[str, Any] = {
         "config.json": {**config.canonical(), "seed": seed},
@@ -87,7 +88,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
             "code_files": CODE,
             "run": measured,
             "epochs": [
-                {**epoch, "weights_sha256": sha256, "ended_at": 0}
+                {**epoch, "weights_sha256": sha256, "ended_at": 0, **({} if old else {"other_load": 0.0625})}
                 for epoch, sha256 in zip(epochs, weights, strict=True)
             ],
         },
@@ -131,7 +132,7 @@ def put(store: Store, record: Record, question: str, **tags: str) -> str:
     plain |= {name: record.row[name] for name in ("record_format", "arithmetic") if name in record.row}
     last = len(record.epochs)
     metrics = [Metric(name, epoch[name], 0, int(epoch["epoch"])) for epoch in record.epochs for name in EPOCH_METRICS]
-    metrics += [Metric(name, record.row[name], 0, last) for name in RUN_METRICS]
+    metrics += [Metric(name, record.row[name], 0, last) for name in RUN_METRICS if name in record.row]
     experiment = store.experiment(record.row["study"], question)
     created = store.client.create_run(experiment, record.row["start_time"], run_name=record.row["name"])
     run_id = str(created.info.run_id)

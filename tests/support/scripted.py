@@ -79,7 +79,9 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
         yield Drawn(0, {"convolution_1": PIXEL})
     for epoch in range(first, epochs + 1):
         reached = state(header.seed, epoch)
-        yield EpochDone(reached, reached.weights_sha256(), metrics(header.seed, epoch), 1000 * epoch, header.identity)
+        yield EpochDone(
+            reached, reached.weights_sha256(), metrics(header.seed, epoch), 1000 * epoch, header.identity, epoch / 8
+        )
         yield Drawn(epoch, {"convolution_1": PIXEL})
     images, right = 1000, round(10_000 * metrics(header.seed, epochs)["test_accuracy"]) // len(CLASS_NAMES)
     table: dict[str, list[Any]] = {"class": list(CLASS_NAMES), "images": [images] * len(CLASS_NAMES)}

@@ -12,7 +12,12 @@ from typing import Any
 from fashion_cnn.running.template import Forked, Template
 
 KEPT = 2  # at a time; each takes memory
-NOT_OF_WORKERS = ("FASHION_MNIST_DIR", "MLFLOW_TRACKING_URI", "PYTEST_CURRENT_TEST")  # variables that a job replaces
+NOT_OF_WORKERS = (
+    "FASHION_CNN_CALL",
+    "FASHION_MNIST_DIR",
+    "MLFLOW_TRACKING_URI",
+    "PYTEST_CURRENT_TEST",
+)  # variables that a job replaces
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from fashion_cnn.data import load
 from fashion_cnn.environment import VARIABLES, Arithmetic
@@ -27,6 +28,7 @@ from fashion_cnn.running.cluster.connection import RayConnection, ended_by, is_l
 from fashion_cnn.running.cluster.nodes import Nodes
 from fashion_cnn.running.cluster.relay import data_files, relay
 from fashion_cnn.running.executor import GRACE, Ended, ExecutorError, Place
+from fashion_cnn.running.load import CALL
 
 ARRIVAL = 60.0  # seconds that an event may take from its node to here
 
@@ -59,7 +61,8 @@ class RayExecutor:
         self._connection = RayConnection(address)
         self._data_dir = data_dir
         # What the user chose here holds for every worker, as it does for local ones.
-        self._variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        chosen = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        self._variables = {**chosen, CALL: uuid4().hex}
         self._nodes = Nodes(self._connection, self._variables, arithmetic)
         self._data: tuple[Mapping[str, str], list[Any]] | None = None
         self._tasks: set[Task] = set()
