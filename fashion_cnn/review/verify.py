@@ -50,8 +50,8 @@ _MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, RecursionErro
 """What code that trusts a value's type raises when it is another."""
 CANNOT_TELL: Final = (
     "What this cannot tell: hashes were compared, and what the files say of each other. Nothing was trained again, and "
-    "only replay proves a run: fashion-cnn replay RUN_ID trains one of a store again, fashion-cnn replay --published the "
-    "published ones."
+    "only replay proves a run: fashion-cnn replay RUN_ID trains one of a store again, fashion-cnn replay --published "
+    "the published ones."
 )
 NOT_EXPECTED: Final = (
     "No SHA-256 was expected: give --expect SHA256, and take it from where the result was published. Without one that "

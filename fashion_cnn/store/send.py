@@ -212,10 +212,7 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
         files={"data_files": header.data_files, "code_files": header.code_files},
         measured=_measured(sending),
         epochs=[
-            {
-                **{"epoch": line.epoch, **line.metrics, "weights_sha256": line.weights_sha256},
-                **{"ended_at": line.ended_at, "other_load": line.other_load},
-            }
+            {"epoch": line.epoch, **line.metrics, "weights_sha256": line.weights_sha256, "ended_at": line.ended_at}
             for line in lines
         ],
         packages=run.packages,

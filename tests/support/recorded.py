@@ -88,7 +88,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
             "code_files": CODE,
             "run": measured,
             "epochs": [
-                {**epoch, "weights_sha256": sha256, "ended_at": 0, **({} if old else {"other_load": 0.0625})}
+                {**epoch, "weights_sha256": sha256, "ended_at": 0}
                 for epoch, sha256 in zip(epochs, weights, strict=True)
             ],
         },
