@@ -121,7 +121,7 @@ def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arit
     own = {
         "KERAS_BACKEND": "tensorflow",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONPATH": paths,
     }
     return {**given, **hidden, **own}
 

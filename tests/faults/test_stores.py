@@ -188,7 +188,7 @@ def test_claims_take_one_code_and_say_what_they_left_out(tmp_path: Path) -> None
     assert store.runs()["code_sha256"].value_counts().tolist() == [2, 1]
     lab = Lab(tmp_path, tmp_path)
     said = lab.call("claims", "baseline_study")
-    assert "2 of 3 recorded runs are taken; left out: another code (1)." in said
+    assert "2 of 3 recorded runs are taken; left out: another code (1)" in said
     lab.call("report", "baseline_study", "--output", tmp_path / "report.html")
     assert "another code" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
