@@ -307,6 +307,7 @@ class HTTPLab(Lab):
         """The trajectories for a server lie in the repository: within this, in the lab's folder."""
         with (
             mock.patch("fashion_cnn.running.session.REPOSITORY", self.folder),
+            mock.patch("fashion_cnn.checkout.REPOSITORY", self.folder),
         ):
             yield
 
