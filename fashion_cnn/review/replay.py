@@ -199,10 +199,8 @@ def _train(trainings: Sequence[_Training], workers: int | None, data: Path, asid
                 bars.tell(f"{answer}: {case.record.row['arm']} · seed {case.seed}")
 
     with stoppable("a replay writes nothing, so nothing is lost"), bars:
-        for device, package in sorted({(one.cases[0].device, one.cases[0].package) for one in trainings}, key=str):
-            waiting = deque(
-                one for one in trainings if (one.cases[0].device, one.cases[0].package) == (device, package)
-            )
+        for device, package in sorted({training.process for training in trainings}, key=str):
+            waiting = deque(training for training in trainings if training.process == (device, package))
             carried = default_workers(max(training.cases[0].config.threads for training in waiting), device)
             limit = carried if device == "gpu" else workers or carried
             executor = LocalExecutor(device, launch=None if package is None else partial(launch, package))
