@@ -48,8 +48,7 @@ def test_without_an_address_a_cluster_of_this_machine_is_started_on_loopback_and
         time.sleep(0.1)
 
 
-@pytest.mark.fault("node-silent")
-class TestANodeThatDoesNotAnswer:
+class FakedNodes:
     """A Ray whose nodes answer, or not."""
 
     class Nodes:
@@ -100,6 +99,9 @@ class TestANodeThatDoesNotAnswer:
         monkeypatch.setattr("fashion_cnn.running.cluster.nodes.FRESH", 0.0)
         return executor
 
+
+@pytest.mark.fault("node-silent")
+class TestANodeThatDoesNotAnswer(FakedNodes):
     def test_one_that_is_there_at_first_is_told_and_asked_no_more(
         self, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -119,7 +121,7 @@ class TestANodeThatDoesNotAnswer:
         nodes.over.set()
 
 
-class TestNodesOfOtherBits(TestANodeThatDoesNotAnswer):
+class TestNodesOfOtherBits(FakedNodes):
     def mixed(self, monkeypatch: pytest.MonkeyPatch, data: Path, arithmetic: Arithmetic | None) -> RayExecutor:
         nodes = self.Nodes("one", "two", "three")
         nodes.told["two"] = ("native", "this machine answers otherwise than is known: dense")
