@@ -19,7 +19,8 @@ STORE = ("--json", "--tracking-uri")
 REPLAY = (
     "Train a recorded run again in a fresh process, from its record alone, and compare the metrics of every epoch "
     "in full precision and the SHA-256 of the weights; nothing is written. TensorFlow promises the same bits only "
-    "for the same hardware and software: the same processor and instruction set, threads, libraries. "
+    "for the same hardware and software; a portable run gives them, with the same libraries, on every processor with "
+    "AVX2 that passes fashion-cnn doctor, a native one on processors of its type. "
     "The answers, the first that holds: INCONSISTENT (status 1): the record contradicts itself. "
     "EXACT (0): every state is the same to the last bit, whatever the environment. "
     "NOT COMPARABLE (3): other bits in another environment or by other code; recorded and replayed results side by "
