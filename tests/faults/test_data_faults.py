@@ -120,10 +120,10 @@ def test_data_that_change_after_the_plan_was_made_fail_the_run(
     lab = Lab(tmp_path / "lab", write_made_up(tmp_path / "data", train=64, test=64))
     for name in ("MLFLOW_TRACKING_URI", "FASHION_MNIST_DIR"):
         monkeypatch.setenv(name, lab.variables[name])
-    session = Session(Options())
-    plan = session.plan([Study("ad_hoc", "?", {"dense": DENSE})], (), [0])
-    one_byte_flipped(lab.data)
-    outcome = run(session, plan)
+    with Session(Options()) as session:
+        plan = session.plan([Study("ad_hoc", "?", {"dense": DENSE})], (), [0])
+        one_byte_flipped(lab.data)
+        outcome = run(session, plan)
     assert (outcome.made, outcome.failed) == (1, 1)
     (row,) = lab.runs().to_dict("records")
     assert (row["status"], row["stop_reason"]) == ("FAILED", "error")
