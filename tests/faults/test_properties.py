@@ -12,7 +12,6 @@ import struct
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from tests.support.made_up import write_made_up
 
 pytestmark = pytest.mark.fault("any-input")
 
-any_input = settings(database=None, deadline=timedelta(seconds=30), max_examples=150)
+any_input = settings(database=None, deadline=None, max_examples=150)  # a busy machine stands still at times
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 NUMBERS = (
