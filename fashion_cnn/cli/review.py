@@ -74,11 +74,14 @@ def add_commands(commands: Commands) -> None:
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.images import only_these_images
     from fashion_cnn.reports.gather import recorded
 
     chosen = select_studies(project.studies, options.study)
-    decided = recorded(open_store(options), project.studies).verdicts(project.studies, project.post)
-    tables.show_verdicts(decided.of(chosen), as_json=options.json)
+    frames = recorded(open_store(options), project.studies)
+    decided = frames.verdicts(project.studies, project.post).of(chosen)
+    only_these = only_these_images(decided, frames.runs, frames.answers, frames.incomplete)
+    tables.show_verdicts(decided, only_these, as_json=options.json)
     return DONE
 
 
@@ -227,7 +230,7 @@ def _import(project: Project, options: argparse.Namespace) -> int:
     value = {"sha256": carried.verified.sha256, "imported": carried.imported, "there": carried.there}
     lines = [f"{carried.imported} runs imported, marked as recorded elsewhere: they never count as recorded here"]
     lines += [f"{carried.there} were there already"] if carried.there else []
-    lines += [f"note: {note}" for note in carried.verified.notes]
+    lines += [*(f"note: {note}" for note in carried.verified.notes), carried.verified.cannot_tell]
     answer(options, value, "\n".join(lines))
     return DONE
 
@@ -235,6 +238,8 @@ def _import(project: Project, options: argparse.Namespace) -> int:
 def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.images import answers_of, only_these_images
+    from fashion_cnn.evidence.tables import frames
     from fashion_cnn.reports.publish import problems, read, update, write_readme
     from fashion_cnn.reports.published import ResultsError, verdicts_over
 
@@ -253,5 +258,8 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
         answer(options, value, "\n".join(lines))
         return DONE
-    tables.show_verdicts(verdicts_over(studies, read(published), post.read_bytes()), as_json=options.json)
+    records = read(published)
+    decided = verdicts_over(studies, records, post.read_bytes())
+    only_these = only_these_images(decided, frames(records)[0], answers_of(records))
+    tables.show_verdicts(decided, only_these, as_json=options.json)
     return DONE

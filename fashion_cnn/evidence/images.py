@@ -3,13 +3,14 @@
 The seeds' intervals take the test images as given. Here both are drawn anew: the crossed (or pigeonhole) bootstrap
 takes seeds with replacement and, independently of them, images with replacement, and each pair counts as often as its
 seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). It errs towards wide.
-Its draws are keyed by their number and the table's size, so that the same answers give the same interval.
+Its draws are keyed by their number and those of seeds and images, so that the same answers give the same interval.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,13 +21,15 @@ from fashion_cnn.claims import Difference, Equivalent, Lower, NotTested, Stops
 from fashion_cnn.data import CLASS_NAMES
 from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, from_bytes, labels_of
 from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
+from fashion_cnn.evidence.verdicts import Verdicts
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES: Final = 2_000
-_AT_A_TIME: Final = 100
+_PARTS: Final = 20  # in which they are multiplied: all of them at once would take 160 MB
 MEASURE: Final = "test_accuracy"
 ONLY_THESE: Final = "for these test images only"
 
@@ -93,17 +96,23 @@ def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
 def crossed_interval(differences: NDArray[np.int8], confidence: float) -> tuple[float, float]:
     """The crossed bootstrap's percentile interval of the mean of a table, (seeds, images)."""
     seeds, images = differences.shape
-    random = np.random.default_rng([RESAMPLES, seeds, images])
-    table, means = differences.astype(np.float64), np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, _AT_A_TIME):
-        of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=_AT_A_TIME)
-        drawn = random.integers(images, size=(_AT_A_TIME, images))
-        of_images = np.array([np.bincount(row, minlength=images) for row in drawn])
-        # Whole numbers, so that the order in which they are added makes no difference.
-        totals = ((of_seeds @ table) * of_images).sum(axis=1)
-        means[start : start + _AT_A_TIME] = totals / (seeds * images)
+    random = np.random.default_rng([RESAMPLES, seeds])
+    of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    table, of_images = differences.astype(np.float64), _drawn(images)
+    # Whole numbers, so that the order in which they are added makes no difference.
+    parts = [table @ part.T for part in np.split(of_images, _PARTS)]
+    means = (of_seeds * np.concatenate(parts, axis=1).T).sum(axis=1) / (seeds * images)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(images: int) -> NDArray[np.uint8]:
+    """How often each of so many images is in each sample, (RESAMPLES, images); the same for all parts and studies."""
+    random, counts = np.random.default_rng([RESAMPLES, images, 0]), np.empty((RESAMPLES, images), np.uint8)
+    for row in counts:
+        row[:] = np.bincount(random.integers(images, size=images), minlength=images)
+    return counts
 
 
 def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapping[str, Answers]) -> list[OverImages]:
@@ -126,6 +135,27 @@ def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapp
                 low, high = crossed_interval(np.array(table), part.confidence)
                 found.append(OverImages(sentence.says, part, len(table), len(table[0]), low, high))
     return found
+
+
+def only_these_images(
+    decided: Verdicts, runs: pd.DataFrame, answers: Mapping[str, Answers], incomplete: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """The sentences by study whose verdict holds for these test images only; arguments as those of `verdicts`."""
+    found: dict[str, list[str]] = {}
+    for each in decided.studies:
+        name = each.study.name
+        chosen, _ = select(runs[runs["study"] == name], each.study, incomplete)
+        compared = over_images(each.sentences, chosen, answers)
+        if says := [sentence.says for sentence in each.sentences if is_limited(sentence, compared)]:
+            found[name] = says
+    return found
+
+
+def is_limited(sentence: Sentence, compared: Sequence[OverImages]) -> bool:
+    """Whether a sentence's verdict holds for these test images only: without the parts that do, it would be another."""
+    narrow = [each.part for each in compared if each.only_these]
+    deciding = [part in narrow for part in sentence.parts if part.verdict == sentence.verdict]
+    return any(deciding) if sentence.verdict == "supported" else sentence.verdict == "contradicted" and all(deciding)
 
 
 def _difference(first: Answers | None, second: Answers | None) -> NDArray[np.int8] | None:

@@ -25,7 +25,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
-from fashion_cnn.evidence.images import MEASURE, ONLY_THESE, Answers, flips, over_images
+from fashion_cnn.evidence.images import MEASURE, ONLY_THESE, Answers, flips, is_limited, over_images
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
@@ -230,7 +230,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "arms": arm_table(chosen, arms),
         "sentences": sentences,
         "over_images": compared,
-        "only_these": {each.says: ONLY_THESE for each in compared if each.only_these},
+        "only_these": {each.says: ONLY_THESE for each in sentences if is_limited(each, compared)},
         "flips": flips(arms, chosen, view.answers),
         "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",

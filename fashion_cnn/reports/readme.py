@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
-from fashion_cnn.evidence.images import ONLY_THESE, OverImages, answers_of, flips, over_images
+from fashion_cnn.evidence.images import ONLY_THESE, OverImages, answers_of, flips, is_limited, over_images
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
@@ -98,7 +98,7 @@ class _Findings:
             for row in self._arm_rows(judged.study):
                 comments = [sentence for sentence in judged.sentences if _is_comment(sentence, row["arm"])]
                 if comments and "test_accuracy" in row["printed"]:
-                    said = [comments[0].says, f"**{comments[0].verdict}**"]
+                    said = [comments[0].says, self._verdict(judged.study.name, comments[0])]
                     rows.append([*said, str(row["n"]), *_scores(row)])
         return table(["the post says", "verdict", "n", *_SCORES], rows, numbers=range(2, 7))
 
@@ -118,7 +118,7 @@ class _Findings:
         return {name: over_images(judged[name], self.chosen[name], answers) for name in self.chosen}
 
     def _verdict(self, study: str, sentence: Sentence) -> str:
-        limited = any(each.only_these for each in self.over_images[study] if each.says == sentence.says)
+        limited = is_limited(sentence, self.over_images[study])
         return f"**{sentence.verdict}**{f' {ONLY_THESE}' if limited else ''}"
 
     def images(self) -> str:

@@ -21,7 +21,7 @@ from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.evaluation import scores
 from fashion_cnn.evidence import predictions as answers
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_interval, flips, over_images
+from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_interval, flips, is_limited, over_images
 from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, PredictionsError, from_bytes, per_class
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.statistics import decide
@@ -223,6 +223,22 @@ class TestOverImages:
         higher, lower = over_images(decide(claims, near, 0.05), near, found)
         assert {higher.part.verdict, lower.part.verdict} == {"supported", "contradicted"}
         assert higher.only_these and lower.only_these and higher.low < 0 < higher.high
+
+    def test_a_sentence_says_so_where_its_verdict_rests_on_these_images(self) -> None:
+        claims = [
+            Higher("test_accuracy", "one", than="other", says="It is higher."),
+            Lower("test_accuracy", "one", than="other", says="It is lower."),
+            Lower("test_accuracy", "one", than="other", says="It is lower, and far from the same."),
+            Equivalent("test_accuracy", "one", to="other", within=1e-9, says="It is lower, and far from the same."),
+        ]
+        near, found = runs_of((0.90, 0.895), 10, shared=1.0)
+        sentences = decide(claims, near, 0.05)
+        compared = over_images(sentences, near, found)
+        assert [sentence.verdict for sentence in sentences if is_limited(sentence, compared)] == [
+            sentence.verdict for sentence in sentences
+        ]
+        # One part that other images would contradict, too, is enough.
+        assert not is_limited(sentences[2], [each for each in compared if each.part != sentences[2].parts[0]])
 
     def test_a_difference_that_other_images_would_show_is_borne_out(self) -> None:
         claims = (
