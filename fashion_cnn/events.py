@@ -116,7 +116,7 @@ class CutDone:
     peak_memory_mib: float
     """The worker's highest resident memory so far."""
     files: Mapping[str, bytes] = field(repr=False)
-    """By name: `model.keras`, `per_class.json`, `activations.npz` (cnn only), and the figures as PNG."""
+    """By name: `model.keras`, `predictions.npz`, `per_class.json`, `activations.npz` (cnn only), the figures as PNG."""
     drawing_error: str = ""
     """Why figures or feature maps are missing, of this epoch or one before: the first reason, or nothing."""
 

@@ -13,6 +13,7 @@ from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import fingerprint, machine, packages
+from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, loss, per_class, true_labels
 from fashion_cnn.evidence.record import (
     EPOCH_METRICS,
     HASHES,
@@ -25,8 +26,8 @@ from fashion_cnn.evidence.record import (
 from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
-IMAGES = 1000  # of each class, tested
-COMMIT = "0" * 40
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SHARED = 7_500  # a share of so many training images is one of each set that a study trains on
 
 
 class Filler:
@@ -50,7 +51,7 @@ class Filler:
 
     def _record(self, study: Study, arm: str, seed: int, number: int) -> Record:
         config = study.arms[arm]
-        epochs = _epochs(config, np.random.default_rng(number))
+        epochs = _epochs(config, np.random.default_rng([int(hash_of(config.training_settings())[:8], 16), seed]))
         cut = config.cut([epoch["loss"] for epoch in epochs])
         assert cut is not None
         measured = {
@@ -120,24 +121,27 @@ class Filler:
             epochs=epochs,
             packages=self._packages,
         )
-        artifacts |= network_texts(_per_class(epochs[-1]["test_accuracy"]), summary="made up\n")
+        answered = _predictions(epochs[-1]["test_accuracy"], epochs[-1]["test_loss"])
+        artifacts[PREDICTIONS] = answered.to_bytes()
+        artifacts |= network_texts(per_class(answered.classes, true_labels()), summary="made up\n")
         return artifacts | {HASHES: hashes_text(artifacts)}
 
 
 def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Made-up epochs up to the one at which the config's stopping rule ends them."""
+    """Made-up epochs up to the one at which the stopping rule ends them; those of one trajectory are the same."""
     epochs: list[dict[str, Any]] = []
     while config.cut([epoch["loss"] for epoch in epochs]) is None:
         number, noise = len(epochs) + 1, 0.01 * random.random(len(EPOCH_METRICS))
-        right = IMAGES * len(CLASS_NAMES) * (0.9 - 0.1 / number + noise[3])
+        right = FASHION_MNIST.test * (0.9 - 0.1 / number + noise[3])
         seconds = float(8 + noise[4])
         epochs.append(
             {
                 "epoch": number,
                 "loss": float(0.1 + 0.4 / number + noise[0]),
-                "accuracy": float(0.95 - 0.1 / number + noise[1]),
-                "test_loss": float(0.3 + 0.2 / number + noise[2]),
-                "test_accuracy": round(right) / (IMAGES * len(CLASS_NAMES)),
+                "accuracy": round(SHARED * (0.95 - 0.1 / number + noise[1])) / SHARED,
+                # That of answers which all have the same probability, a number of 32 bits.
+                "test_loss": loss(np.array([np.exp(-0.3 - 0.2 / number - noise[2])], np.float32)),
+                "test_accuracy": round(right) / FASHION_MNIST.test,
                 "epoch_seconds": seconds,
                 "epoch_cpu_seconds": 0.9 * seconds,
                 "images_per_second": 60_000 / seconds,
@@ -148,17 +152,15 @@ def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, An
     return epochs
 
 
-def _per_class(test_accuracy: float) -> dict[str, list[Any]]:
-    """A table in which the first classes have one right answer more, so that the share of right ones is this."""
-    share, more = divmod(round(test_accuracy * IMAGES * len(CLASS_NAMES)), len(CLASS_NAMES))
-    table: dict[str, list[Any]] = {"class": list(CLASS_NAMES), "images": [IMAGES] * len(CLASS_NAMES)}
-    right = [share + (index < more) for index in range(len(CLASS_NAMES))]
-    for index, name in enumerate(CLASS_NAMES):
-        answers = [0] * len(CLASS_NAMES)
-        # The wrong answers of each class are the next one's name.
-        answers[index], answers[index - 1] = right[index], IMAGES - right[index - 1]
-        table[f"answered {name}"] = answers
-    return table
+def _predictions(test_accuracy: float, test_loss: float) -> Predictions:
+    """Answers of which the first images of each class are right, so that the share of right ones is this."""
+    labels = true_labels()
+    share, more = divmod(round(test_accuracy * len(labels)), len(CLASS_NAMES))
+    classes = labels.copy()
+    for index in range(len(CLASS_NAMES)):
+        wrong = np.flatnonzero(labels == index)[share + (index < more) :]
+        classes[wrong] = (index + 1) % len(CLASS_NAMES)  # the wrong answers of each class are the next one's name
+    return Predictions(classes, np.full(len(labels), np.exp(-test_loss), np.float32))
 
 
 def _sha256(content: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The commands for reviewing the results: claims, check, replay, bundle, verify, results."""
+"""The commands for reviewing the results: claims, check, replay, bundle, verify, import, results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fashion_cnn.cli.actions import DONE, FAILED, UNDECIDED, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import AD_HOC, select_studies
-from fashion_cnn.terminal import shown
+from fashion_cnn.terminal import complain, shown
 
 if TYPE_CHECKING:
     from fashion_cnn.review.replay import ReplayOptions
@@ -32,7 +32,7 @@ REPLAY = (
 
 
 def add_commands(commands: Commands) -> None:
-    """Add claims, check, replay, bundle, verify and results."""
+    """Add claims, check, replay, bundle, verify, import and results."""
     commands.add("claims", "decide each study's claims over the recorded seeds", _claims, "study", *STORE)
     check = commands.add("check", "tell whether a run's record is complete and consistent", _check, *STORE)
     check.add_argument("run_id", metavar="RUN_ID", help="or its first digits, at least 6")
@@ -51,10 +51,14 @@ def add_commands(commands: Commands) -> None:
     bundle_help = "pack the complete records of studies into one file for a reviewer"
     bundle = commands.add("bundle", bundle_help, _bundle, "study", *STORE)
     bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
+    bundle.add_argument("--published", action="store_true", help="of the published results, not of the store")
     verify_help = "check a bundle: its hashes, whether its records are complete and consistent, its claims"
     verify = commands.add("verify", verify_help, _verify, "--json")
     verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
     verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+    bring = commands.add("import", "bring a bundle's runs into the store, to compare and replay them", _import, *STORE)
+    bring.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file; its runs never count as recorded here")
+    bring.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
     results_help = "show what the published results say, check them, or bring them up to date"
     update_help = (
         "merge the store's complete records into experiments/results, and write the tables of README.md and docs/"
@@ -70,11 +74,14 @@ def add_commands(commands: Commands) -> None:
 
 def _claims(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.images import only_these_images
     from fashion_cnn.reports.gather import recorded
 
     chosen = select_studies(project.studies, options.study)
-    decided = recorded(open_store(options), project.studies).verdicts(project.studies, project.post)
-    tables.show_verdicts(decided.of(chosen), as_json=options.json)
+    frames = recorded(open_store(options), project.studies)
+    decided = frames.verdicts(project.studies, project.post).of(chosen)
+    only_these = only_these_images(decided, frames.runs, frames.answers, frames.incomplete)
+    tables.show_verdicts(decided, only_these, as_json=options.json)
     return DONE
 
 
@@ -167,11 +174,18 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
 
     from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.reports.gather import selections
+    from fashion_cnn.reports.publish import published_selections
     from fashion_cnn.review.cover import reasons_text
     from fashion_cnn.review.pack import make_bundle
 
-    chosen = selections(open_store(options), select_studies(project.studies, options.study))
-    content = make_bundle(chosen, lock=(REPOSITORY / "requirements.lock").read_bytes(), post=project.post.read_bytes())
+    studies = select_studies(project.studies, options.study)
+    chosen = (
+        published_selections(studies, project.published)
+        if options.published
+        else selections(open_store(options), studies)
+    )
+    lock, post = (REPOSITORY / "requirements.lock").read_bytes(), project.post.read_bytes()
+    content = make_bundle(chosen, lock=lock, post=post, published=options.published)
     output, sha256 = Path(options.output), hashlib.sha256(content).hexdigest()
     write_output(output, content)
     lines, packed = [], {}
@@ -204,9 +218,28 @@ def _verify(project: Project, options: argparse.Namespace) -> int:
     return DONE if result.holds else FAILED
 
 
+def _import(project: Project, options: argparse.Namespace) -> int:
+    from fashion_cnn.review.carry import Unsound, import_bundle
+
+    try:
+        opened = partial(open_store, options, create=True)
+        carried = import_bundle(options.bundle, opened, project.studies, options.expect)
+    except Unsound as error:
+        complain(f"error: {error}")
+        return FAILED
+    value = {"sha256": carried.verified.sha256, "imported": carried.imported, "there": carried.there}
+    lines = [f"{carried.imported} runs imported, marked as recorded elsewhere: they never count as recorded here"]
+    lines += [f"{carried.there} were there already"] if carried.there else []
+    lines += [*(f"note: {note}" for note in carried.verified.notes), carried.verified.cannot_tell]
+    answer(options, value, "\n".join(lines))
+    return DONE
+
+
 def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.cli import tables
+    from fashion_cnn.evidence.images import answers_of, only_these_images
+    from fashion_cnn.evidence.tables import frames
     from fashion_cnn.reports.publish import problems, read, update, write_readme
     from fashion_cnn.reports.published import ResultsError, verdicts_over
 
@@ -225,5 +258,8 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
         answer(options, value, "\n".join(lines))
         return DONE
-    tables.show_verdicts(verdicts_over(studies, read(published), post.read_bytes()), as_json=options.json)
+    records = read(published)
+    decided = verdicts_over(studies, records, post.read_bytes())
+    only_these = only_these_images(decided, frames(records)[0], answers_of(records))
+    tables.show_verdicts(decided, only_these, as_json=options.json)
     return DONE

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from fashion_cnn.claims import MEASURES, Stops
+from fashion_cnn.evidence.images import ONLY_THESE
 from fashion_cnn.evidence.verdicts import CAVEATS, misses
 from fashion_cnn.review.comparison import WORST_FIRST
 from fashion_cnn.running.plan import expected_epochs
@@ -100,14 +101,18 @@ def show_runs(runs: pd.DataFrame, *, as_json: bool) -> None:
         )
 
 
-def show_verdicts(verdicts: Verdicts, *, as_json: bool) -> None:
-    """Print the verdicts on the claims, and the post's test results among our runs."""
+def show_verdicts(verdicts: Verdicts, only_these: Mapping[str, Sequence[str]], *, as_json: bool) -> None:
+    """Print the verdicts on the claims, and the post's test results among our runs.
+
+    `only_these` are by study the sentences whose verdict holds for these test images only.
+    """
     if as_json:
-        print(json.dumps(verdicts.as_dict(), indent=1, allow_nan=False))
+        told = {**verdicts.as_dict(), "for_these_test_images_only": only_these}
+        print(json.dumps(told, indent=1, allow_nan=False))
         return
     out = console()
     for study in verdicts.studies:
-        out.print(_sentences(study))
+        out.print(_sentences(study, only_these.get(study.study.name, ())))
         reasons = ", ".join(f"{reason} ({count})" for reason, count in study.left_out)
         left_out = f"; left out: {reasons}" if reasons else ""
         times = f"; {study.about_times}" if study.about_times else ""
@@ -132,13 +137,15 @@ def show_verdicts(verdicts: Verdicts, *, as_json: bool) -> None:
         out.print(caveat)
 
 
-def _sentences(study: StudyVerdicts) -> Table:
+def _sentences(study: StudyVerdicts, only_these: Collection[str]) -> Table:
     title = f"{study.study.name}: {study.study.question}"
     sentences = table(title, ("sentence and its parts",), ("difference", "p", "verdict"))
     for sentence in study.sentences:
         whose = "ours: " if sentence.source == "ours" else ""
         notes = [f"({note})" for note in sentence.notes]
-        sentences.add_row("\n".join([whose + sentence.says, *notes]), "", "", sentence.verdict.upper())
+        limits = [ONLY_THESE] if sentence.says in only_these else []
+        verdict = "\n".join([sentence.verdict.upper(), *limits])
+        sentences.add_row("\n".join([whose + sentence.says, *notes]), "", "", verdict)
         for part in sentence.parts:
             sentences.add_row(f"· {part.claim}", _difference(part), _p(part), part.verdict)
         sentences.add_section()

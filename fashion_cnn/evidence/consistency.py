@@ -11,10 +11,21 @@ from typing import Any
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import MAX_SEED, hash_of, trajectory_sha256
 from fashion_cnn.evidence.plausibility import implausible
+from fashion_cnn.evidence.predictions import (
+    PREDICTIONS,
+    Predictions,
+    PredictionsError,
+    from_bytes,
+    labels_of,
+    loss,
+    per_class,
+    table_differences,
+)
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
     HASHES,
+    PER_CLASS,
     RUN_METRICS,
     Contradiction,
     Record,
@@ -29,7 +40,10 @@ def contradictions(record: Record) -> list[Contradiction]:
     """Where a record contradicts itself, or what training gives; what is missing or newer is a matter of `missing`."""
     if too_new(record.row):
         return []
-    parts = (_of_config, _of_environment, _of_packages, _of_trajectory, _of_ending, _of_hashes, implausible)
+    parts = (
+        *(_of_config, _of_environment, _of_packages, _of_trajectory, _of_ending, _of_predictions, _of_hashes),
+        implausible,
+    )
     return [contradiction for part in parts for contradiction in part(record)]
 
 
@@ -162,9 +176,9 @@ def _of_ending(record: Record) -> Iterator[Contradiction]:
         computed = "none of these epochs" if cut is None else f"epoch {cut.epoch} by {cut.reason}"
         recorded = f"epoch {len(epochs)} by {row.get('stop_reason')}"
         yield from _differ("the stop", recorded, computed, "the stopping rule")
-    table = record.json("per_class.json")
+    table = record.json(PER_CLASS)
     if isinstance(table, dict):
-        yield from _far("test_accuracy", row.get("test_accuracy"), _right(table), "per_class.json")
+        yield from _far("test_accuracy", row.get("test_accuracy"), _right(table), PER_CLASS)
 
 
 def _right(table: Mapping[str, Any]) -> float | None:
@@ -175,6 +189,35 @@ def _right(table: Mapping[str, Any]) -> float | None:
         right = sum(row[columns[f"answered {row[columns['class']]}"]] for row in rows)
         return float(right / sum(row[columns["images"]] for row in rows))
     except (KeyError, TypeError, IndexError, ArithmeticError):
+        return None
+
+
+def _of_predictions(record: Record) -> Iterator[Contradiction]:
+    """What was answered to the test images against the scores and the table that were taken from it."""
+    predicted = _predicted(record)
+    if predicted is None or record.row.get("status") != "FINISHED":
+        return
+    labels, probability = labels_of(record.json("trajectory.json")), predicted.true_class_probability
+    if probability is not None:
+        yield from _far("test_loss", record.row.get("test_loss"), loss(probability), PREDICTIONS)
+    if labels is None:
+        return
+    if len(labels) != len(predicted.classes):
+        told = f"{len(labels)} images were tested"
+        yield Contradiction(PREDICTIONS, None, f"{len(predicted.classes)} images", told)
+        return
+    share = float((predicted.classes == labels).mean())
+    yield from _far("test_accuracy", record.row.get("test_accuracy"), share, PREDICTIONS)
+    table = record.json(PER_CLASS)
+    if isinstance(table, dict):
+        for cell, stated, counted in table_differences(table, per_class(predicted.classes, labels))[:1]:
+            yield Contradiction(f"{PER_CLASS}: {cell}", None, f"{stated!r:.80}", f"by {PREDICTIONS} it is {counted!r}")
+
+
+def _predicted(record: Record) -> Predictions | None:
+    try:
+        return from_bytes(record.artifacts[PREDICTIONS])
+    except (KeyError, PredictionsError):  # a matter of `missing`
         return None
 
 

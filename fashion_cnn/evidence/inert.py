@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Final
 
+import numpy as np
+
+from fashion_cnn.evidence.predictions import UNREADABLE
+
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a cell that begins with one of these for a formula, or passes over the blank one before it."""
+_ZIP: Final = b"PK\x03\x04"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _RUNS: Final = re.compile(r"<\s*/?\s*(script|iframe|object|embed|applet|base|form|foreignobject)\b|javascript:", re.I)
 _LOADS: Final = re.compile(r"@import|url\((?!\s*['\"]?(?:#|data:))|<!entity|<!\[cdata|<\?", re.I)
@@ -36,10 +43,14 @@ def _would_run(text: str) -> bool:
 
 
 def active_parts(name: str, content: bytes) -> Iterator[str]:
-    """What a page or a picture (`.html`, `.svg`, `.png`) would run, or load from elsewhere, in words."""
+    """What a page, a picture or arrays (`.html`, `.svg`, `.png`, `.npz`) would run, or load from elsewhere."""
     if name.endswith(".png"):
         if not content.startswith(_PNG):
             yield "it is no PNG"
+        return
+    if name.endswith(".npz"):
+        if not _plain_arrays(content):
+            yield "it holds something else than arrays of numbers"
         return
     try:
         text = content.decode()
@@ -55,6 +66,21 @@ def active_parts(name: str, content: bytes) -> Iterator[str]:
     tags.feed(text)
     tags.close()
     yield from tags.active
+
+
+def _plain_arrays(content: bytes) -> bool:
+    """Whether an npz file holds arrays of numbers, none of objects, which NumPy would unpickle where it is told to."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    np.lib.format.read_magic(file)
+                    _, _, kind = np.lib.format.read_array_header_1_0(file)
+                    if kind.hasobject or not name.endswith(".npy"):
+                        return False
+    except UNREADABLE:
+        return False
+    return content.startswith(_ZIP)
 
 
 class _Tags(HTMLParser):

@@ -17,6 +17,7 @@ from typing import Any, Final
 from fashion_cnn.config import FIELDS, ConfigError, RunConfig, parse
 from fashion_cnn.data import FASHION_MNIST_SHA256
 from fashion_cnn.environment import ARITHMETICS
+from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, from_bytes
 
 RECORD_FORMAT: Final = 2
 """Of what is recorded now. A record that names none is of format 1: so were all before there was a second."""
@@ -41,7 +42,7 @@ _PLAN_TAGS: Final = ("study", "arm", "seed", "smoke", "reuse", "arithmetic", "re
 _HASH_TAGS: Final = ("config_sha256", "trajectory_sha256", *BASIS)
 _RESULT_TAGS: Final = ("weights_sha256", "artifacts_sha256")
 _CODE_TAGS: Final = ("git_commit", "git_dirty")
-_FATE_TAGS: Final = ("heartbeat", "stop_reason", "error", "drawing_error", "published")
+_FATE_TAGS: Final = ("heartbeat", "stop_reason", "error", "drawing_error", "published", "imported")
 TAGS: Final = (*_PLAN_TAGS, "record", *_HASH_TAGS, *_RESULT_TAGS, *_CODE_TAGS, "workers", "node", *_FATE_TAGS)
 TABLE_TAGS: Final = (*_PLAN_TAGS, "stop_reason", "node", "workers", *_CODE_TAGS, *_HASH_TAGS, *_RESULT_TAGS)
 """The tags that tables of records show. An allow-list: addresses, users and command lines of a store stay there."""
@@ -53,7 +54,7 @@ MODEL: Final = "model.keras"
 PER_CLASS: Final = "per_class.json"
 TRACEBACK: Final = "traceback.txt"
 TEXTS: Final = ("config.json", "environment.json", "trajectory.json", PER_CLASS, "requirements.txt", HASHES)
-LIGHT: Final = (*TEXTS, "model_summary.txt", "code.diff")
+LIGHT: Final = (*TEXTS, PREDICTIONS, "model_summary.txt", "code.diff")
 """The artifacts that are small enough to be read or packed with every run."""
 
 
@@ -235,6 +236,20 @@ def _json_object(value: Any, _: Record) -> bool:
         return False
 
 
+def _predictions(value: Any, _: Record) -> bool:
+    try:
+        return from_bytes(value).true_class_probability is not None
+    except PredictionsError:
+        return False
+
+
+def _classes(value: Any, _: Record) -> bool:
+    try:
+        return bool(from_bytes(value).classes.size)
+    except PredictionsError:
+        return False
+
+
 def _is(*allowed: str) -> Callable[[Any, Record], bool]:
     return lambda value, _: value in allowed
 
@@ -247,6 +262,7 @@ def _clean_or_shown(value: Any, record: Record) -> bool:
     return value == "false" or (value == "true" and bool(record.artifacts.get("code.diff")))
 
 
+_PREDICTIONS: Final = f"artifacts.{PREDICTIONS}"
 _FORMATS: Final = [str(number + 1) for number in range(RECORD_FORMAT)]
 _DIGESTS: Final = [name for name in (*_HASH_TAGS, *_RESULT_TAGS) if name != "data_sha256"]
 RULES: Final = (
@@ -267,11 +283,15 @@ RULES: Final = (
     Rule("states.weights_sha256", _sha256, "a SHA-256 in hex in trajectory.json"),
     *(Rule(f"artifacts.{name}", _json_object, "a JSON object") for name in TEXTS if name.endswith(".json")),
     Rule("machine.processor", _given, "the processor as text, in environment.json", since=2),
+    Rule(_PREDICTIONS, _predictions, "each test image's answered class and true class' probability", since=2),
     Rule("artifacts.requirements.txt", lambda value, _: b"==" in value, "a list of packages"),
 )
-_UNPUBLISHED: Final = ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}")
-PUBLISHED_RULES: Final = tuple(rule for rule in RULES if rule.field not in _UNPUBLISHED)
-"""Of a record that was imported from published tables: what these cannot hold is not asked for."""
+_UNPUBLISHED: Final = ("row.artifacts_sha256", f"artifacts.{PER_CLASS}", f"artifacts.{HASHES}", _PREDICTIONS)
+PUBLISHED_RULES: Final = (
+    *(rule for rule in RULES if rule.field not in _UNPUBLISHED),
+    Rule(_PREDICTIONS, _classes, "each test image's answered class", since=2),
+)
+"""Of a record that was imported, or is of published tables: what these cannot hold is not asked for."""
 
 
 def rules_of(row: Mapping[str, Any]) -> Sequence[Rule]:
@@ -280,7 +300,7 @@ def rules_of(row: Mapping[str, Any]) -> Sequence[Rule]:
 
 
 def is_published(row: Mapping[str, Any]) -> bool:
-    """Whether a run was imported into its store from published results."""
+    """Whether a run was imported into its store, from published results or a bundle."""
     return _given(row.get("published"), Record(row, (), {}))
 
 

@@ -6,12 +6,15 @@ accuracies. What breaks a rule counts in no table, whichever of the two is the f
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence.plausibility import finite
+from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, classes_alone, from_bytes
 from fashion_cnn.evidence.record import BASIS, SCORES, Contradiction, Record
 
 CHANCE: Final = 0.15
@@ -29,6 +32,8 @@ class State:
     epoch: int
     weights: str
     scores: tuple[float, ...]
+    answers: str = ""
+    """SHA-256 of the classes that the network answered to the test images; only the last state's may be recorded."""
 
     def tag(self, name: str) -> str:
         """A value of the record's row."""
@@ -51,6 +56,14 @@ class Together:
     """What stands in a record."""
     differs: Callable[[State, State], str]
     """What the second of two that have it in common has, and training cannot produce beside the first; else ""."""
+
+
+def compared(record: Record) -> Record:
+    """A record with no more artifacts than the rules here look at, as small as may be: a store may hold thousands."""
+    kept = {name: record.artifacts[name] for name in ("trajectory.json",) if name in record.artifacts}
+    with suppress(KeyError, PredictionsError):
+        kept[PREDICTIONS] = classes_alone(record.artifacts[PREDICTIONS])
+    return Record(record.row, (), kept, whole=False)
 
 
 def implausible_together(records: Iterable[Record]) -> dict[str, list[Contradiction]]:
@@ -91,8 +104,16 @@ def states_of(record: Record) -> list[State]:
         numbers = [finite(state.get(name)) for name in ("epoch", *SCORES)]
         weights, known = state.get("weights_sha256"), [number for number in numbers if number is not None]
         if isinstance(weights, str) and len(known) == len(numbers):
-            states.append(State(record, config, int(known[0]), weights, tuple(known[1:])))
+            answers = _answers(record) if state is told[-1] else ""
+            states.append(State(record, config, int(known[0]), weights, tuple(known[1:]), answers))
     return states
+
+
+def _answers(record: Record) -> str:
+    try:
+        return hashlib.sha256(from_bytes(record.artifacts[PREDICTIONS]).classes.tobytes()).hexdigest()
+    except (KeyError, PredictionsError):
+        return ""
 
 
 def unlike(one: State, other: State) -> list[str]:
@@ -126,6 +147,12 @@ def _of_other_scores(one: State, other: State) -> str:
     return f"has another {' and another '.join(names)} for the same" if names else ""
 
 
+def _of_other_answers(one: State, other: State) -> str:
+    if one.answers == other.answers or _of_same_weights(one, other):  # which says what is wrong
+        return ""
+    return "answered the test images otherwise with the same"
+
+
 def _of_trajectory(one: State, other: State) -> str:
     return "has other weights for the same" if one.weights != other.weights else _of_other_scores(one, other)
 
@@ -137,6 +164,12 @@ TOGETHER: Final = (
         lambda state: (state.weights, state.epoch, state.tag("seed"), *map(state.tag, BASIS)),
         lambda state: state.weights,
         _of_other_scores,
+    ),
+    Together(
+        "predictions.npz",
+        lambda state: (state.weights, *map(state.tag, BASIS)) if state.answers else None,
+        lambda state: state.weights,
+        _of_other_answers,
     ),
     Together(
         "trajectory_sha256",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import pandas as pd
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
 from fashion_cnn.download import load_dataset
 from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.images import Answers, answers_of
 from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.evidence.together import implausible_together
+from fashion_cnn.evidence.together import compared, implausible_together
 from fashion_cnn.evidence.verdicts import Verdicts, verdicts
 from fashion_cnn.reports.page import StudyView
 from fashion_cnn.store.tracking import Store
@@ -29,6 +30,7 @@ class StoreFrames:
     runs: pd.DataFrame  # one row per run, whatever became of it
     epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
     incomplete: Mapping[str, str]  # see `incomplete`
+    answers: Mapping[str, Answers] = field(default_factory=dict)  # of runs that were looked at, by id
 
     def verdicts(self, studies: Sequence[Study], post: Path) -> Verdicts:
         """What they say of the claims of these studies and of the post's printed numbers, a CSV file."""
@@ -38,8 +40,9 @@ class StoreFrames:
 def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
     """What a store holds of some studies; it is asked once for the runs, and once per metric and 100 runs' epochs."""
     runs = store.runs([study.name for study in studies])
-    lacking, epochs = incomplete(store, studies, runs)
-    return StoreFrames(runs, epochs, lacking)
+    answers: dict[str, Answers] = {}
+    lacking, epochs = incomplete(store, studies, runs, answers=answers)
+    return StoreFrames(runs, epochs, lacking, answers)
 
 
 def study_views(
@@ -70,6 +73,7 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
         runs=of_study,
         epochs=frames.epochs[frames.epochs["run_id"].isin(chosen["run_id"])],
         incomplete=_of_runs(frames.incomplete, of_study),
+        answers=frames.answers,
         activations=activations,
         images=None if shown is None else shown.test_images[indices],
         indices=indices,
@@ -100,13 +104,19 @@ def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
 
 
 def incomplete(
-    store: Store, studies: Sequence[Study], runs: pd.DataFrame, *, whole: bool = False
+    store: Store,
+    studies: Sequence[Study],
+    runs: pd.DataFrame,
+    *,
+    whole: bool = False,
+    answers: dict[str, Answers] | None = None,
 ) -> tuple[dict[str, str], pd.DataFrame]:
     """Which runs would be chosen as evidence but are none, for their records lack or contradict something.
 
     They may contradict each other, too: then neither counts, for only a replay can tell which of them is the false one.
-    The store is asked for the epochs and the texts of what would be chosen, no more; `whole`: for every artifact and
-    the model, too. Returns the first thing that is wrong, by run id; and the epochs of all runs that were looked at.
+    The store is asked for the epochs and the light artifacts of what would be chosen, no more; `whole`: for every
+    artifact and the model, too. `answers` is filled with what the networks answered. Returns the first thing that is
+    wrong, by run id; and the epochs of all runs that were looked at.
     """
     lacking: dict[str, str] = {}
     sound: dict[str, Record] = {}
@@ -128,8 +138,9 @@ def incomplete(
             if faults := [*missing(record), *contradictions(record)]:
                 lacking[record.row["run_id"]] = str(faults[0])
             else:
-                states = {name: record.artifacts[name] for name in ("trajectory.json",) if name in record.artifacts}
-                sound[record.row["run_id"]] = Record(record.row, (), states, whole=False)
+                sound[record.row["run_id"]] = compared(record)
+            if answers is not None:
+                answers |= answers_of([record])
         # A run without any epoch was looked at, too.
         empty = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
         epochs = pd.concat([part for part in (epochs, read, empty) if len(part)], ignore_index=True)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import jinja2
@@ -24,6 +25,7 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
+from fashion_cnn.evidence.images import MEASURE, ONLY_THESE, Answers, flips, is_limited, over_images
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
@@ -58,12 +60,20 @@ class StudyView:
     images: NDArray[np.uint8] | None = None  # (n, 28, 28): what the activations are of; None without any
     indices: Sequence[int] = ()  # the images' places among the test images
     class_name: str = ""  # the images' class
+    answers: Mapping[str, Answers] = field(default_factory=dict)
+    """By run id what its network answered to the test images, where that was recorded."""
 
     @classmethod
-    def of(cls, study: Study, runs: pd.DataFrame, epochs: pd.DataFrame) -> StudyView:
+    def of(
+        cls,
+        study: Study,
+        runs: pd.DataFrame,
+        epochs: pd.DataFrame,
+        answers: Mapping[str, Answers] = MappingProxyType({}),
+    ) -> StudyView:
         """The view of a study over those of some runs and their epochs that belong to it."""
         of_study = runs[runs["study"] == study.name]
-        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])])
+        return cls(study, of_study, epochs[epochs["run_id"].isin(of_study["run_id"])], answers=answers)
 
 
 @dataclass(frozen=True)
@@ -206,6 +216,8 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         seed_number=pd.to_numeric(view.runs["seed"], errors="coerce"),
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
+    sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
+    compared = over_images(sentences, chosen, view.answers)
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     return {
         "study": study,
@@ -216,7 +228,11 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
         "machines": chosen["node"].nunique(),
         "arms": arm_table(chosen, arms),
-        "sentences": [sentence for each in decided.studies for sentence in each.sentences] if decided else [],
+        "sentences": sentences,
+        "over_images": compared,
+        "only_these": {each.says: ONLY_THESE for each in sentences if is_limited(each, compared)},
+        "flips": flips(arms, chosen, view.answers),
+        "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": None if decided is None else post_comparison(study, decided),
         "epochs": None if decided is None else misses(decided.epoch_results),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fashion_cnn.evidence.record import Record
-from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.selection import Selection, select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
 from fashion_cnn.evidence.verdicts import claims_values
 from fashion_cnn.reports import published as results
@@ -21,15 +21,16 @@ from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
-FEATURE_MAPS = "figures/feature_maps.png"  # of a run
+SHOWN = {MAPS: "figures/feature_maps.png", results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
+ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 BENCHMARKS = ("benchmark", "scaling", "server")
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
     """The published files by name, relative to their folder, which need not be there."""
-    listed = [folder / name for name in (*results.TABLES, CLAIMS, MANIFEST)]
-    listed += [path for part in (FIGURES, MAPS) for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    listed = [folder / name for name in (results.RUNS, results.EPOCHS, results.ENVIRONMENT, CLAIMS, MANIFEST)]
+    listed += [path for part in results.FOLDERS for path in sorted((folder / part).rglob("*")) if path.is_file()]
     try:
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in listed if path.exists()}
     except OSError as error:
@@ -105,7 +106,7 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, 
     files = results.record_tables(merged.records)
     files[CLAIMS] = to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
     files |= _figures(store, studies, merged.records, before)
-    files |= _maps(store, merged.records, before)
+    files |= _shown(store, merged.records, {str(record.row["run_id"]) for record in recorded}, before)
     files[MANIFEST] = results.manifest(files)
     for name, content in files.items():
         if len(content) > LARGEST:
@@ -128,7 +129,7 @@ def _figures(
     files: dict[str, bytes] = {}
     for view in study_views(store, studies, data_set(None)):
         published = StudyView.of(view.study, runs, epochs)
-        drawn = study_figures(dataclasses.replace(view, runs=published.runs, epochs=published.epochs, incomplete={}))
+        drawn = study_figures(replace(view, runs=published.runs, epochs=published.epochs, incomplete={}))
         prefix = f"{FIGURES}{view.study.name}/"
         if not any(name.endswith(".png") for name in drawn):
             files |= {name: content for name, content in before.items() if name.startswith(prefix) and "maps" in name}
@@ -136,19 +137,29 @@ def _figures(
     return files
 
 
-def _maps(store: Store, records: Sequence[Record], before: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The feature maps of the first seed's runs, of the store or as they were."""
+def _shown(
+    store: Store, records: Sequence[Record], recorded: Collection[str], before: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """The feature maps of the first seed's runs and their activations, of the runs recorded here or as they were."""
     first = min((int(record.row["seed"]) for record in records), default=0)
     files: dict[str, bytes] = {}
     for record in records:
-        name = results.map_name(record.row)
-        if int(record.row["seed"]) != first or record.row["model"] != "cnn" or name in files:
+        if int(record.row["seed"]) != first or record.row["model"] != "cnn":
             continue
-        if name in before:
-            files[name] = before[name]
-        elif (path := store.artifact(str(record.row["run_id"]), FEATURE_MAPS)) is not None:
-            files[name] = path.read_bytes()
+        run_id = str(record.row["run_id"])
+        for folder, artifact in SHOWN.items():
+            name = results.file_of(folder, record.row)
+            if name in before:
+                files[name] = before[name]
+            elif name not in files and run_id in recorded and (path := store.artifact(run_id, artifact)) is not None:
+                files[name] = path.read_bytes()
     return files
+
+
+def shown_files(files: Mapping[str, bytes], record: Record) -> dict[str, bytes]:
+    """Which of a run's feature maps and activations are published, by the run's path."""
+    names = {artifact: results.file_of(folder, record.row) for folder, artifact in SHOWN.items()}
+    return {artifact: files[name] for artifact, name in names.items() if name in files}
 
 
 def import_runs(
@@ -171,20 +182,51 @@ def import_runs(
     questions = {study.name: study.question for study in studies}
     published = _counted(studies, results.published_records(files))
     runs = store.runs(list(questions))
-    imported = runs[runs["published"].notna()]
     run_ids = [record.row["run_id"] for record in published]
-    whole = (imported["status"] == "FINISHED") & imported["published"].isin(run_ids)
+    # Imports from before there was an origin came from here, too.
+    from_here = runs["published"].notna() & runs["imported"].fillna(ORIGIN).eq(ORIGIN)
+    for run_id in runs[from_here & ~runs["published"].isin(run_ids)]["run_id"]:
+        store.delete(run_id)
+    with_shown = [replace(record, artifacts={**record.artifacts, **shown_files(files, record)}) for record in published]
+    return import_records(store, with_shown, questions, ORIGIN, step)
+
+
+def import_records(
+    store: Store,
+    records: Sequence[Record],
+    questions: Mapping[str, str],
+    origin: str,
+    step: Callable[[int], Any] = lambda count: None,
+) -> int:
+    """Bring records from elsewhere into a store, but for those that it has; see `import_runs`.
+
+    `questions` are those of all their studies. Returns how many were imported.
+    """
+    runs = store.runs(list(questions))
+    imported = runs[runs["published"].isin([record.row["run_id"] for record in records])]
+    whole = imported["status"] == "FINISHED"
     for run_id in imported[~whole]["run_id"]:
         store.delete(run_id)
     there = {*runs["run_id"], *imported[whole]["published"]}
-    missing = [record for record in published if record.row["run_id"] not in there]
+    missing = [record for record in records if record.row["run_id"] not in there]
     step(len(missing))
     for number, record in enumerate(missing, start=1):
-        maps = files.get(results.map_name(record.row))
-        figures = {} if maps is None else {FEATURE_MAPS: maps}
-        store.import_published(record, questions[str(record.row["study"])], figures)
+        store.import_elsewhere(record, questions[str(record.row["study"])], origin)
         step(len(missing) - number)
     return len(missing)
+
+
+def published_selections(studies: Sequence[Study], folder: Path) -> list[Selection]:
+    """The published records of some studies that count, in their order, with what is published to look at."""
+    files, records = read_files(folder), {str(record.row["run_id"]): record for record in read(folder)}
+    runs, _ = frames(list(records.values()))
+    selections = []
+    for study in studies:
+        chosen, left_out = select(runs[runs["study"] == study.name], study)
+        found = [records[run_id] for run_id in chosen["run_id"]]
+        whole = [replace(record, artifacts={**record.artifacts, **shown_files(files, record)}) for record in found]
+        selections.append(Selection(study, whole, left_out))
+    return selections
 
 
 def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:

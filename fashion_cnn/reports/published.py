@@ -1,14 +1,17 @@
 """The published result: complete records as a few small files in `experiments/results`, and back.
 
-    runs.csv  epochs.csv       a row a run, a row an epoch; every number in full precision, every hash
+    runs.csv                   a row a run; every number in full precision, every hash
+    epochs/<study>.csv         a row an epoch, likewise; one epochs.csv where all runs are of record format 1
     environment.json           what the hashes of data, code and environment are of, the packages, the machines
     claims.json                the verdicts, which anybody can compute again from the tables
-    feature_maps/<weights>.png of the first seed's runs, by the first digits of weights_sha256
+    predictions/<weights>.npz  the class answered to each test image, by the first digits of weights_sha256; of runs
+                               from record format 2 on
+    feature_maps/<weights>.png of the first seed's runs; activations/<weights>.npz are what they were drawn from
     figures/<study>/           drawn from the tables
     manifest.json              the SHA-256 of the others, and that of the tables which the figures were drawn from
 
-A published record has no logged model, no activations and no list of artifacts: enough to be looked at, checked,
-replayed and counted, not enough to be evidence of its own. Nothing here reads or writes a file.
+A published record has no logged model and no list of artifacts: enough to be looked at, checked, replayed and
+counted, not enough to be evidence of its own. Nothing here reads or writes a file.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any, Final
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.inert import active_parts
+from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, classes_alone
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
@@ -29,6 +33,7 @@ from fashion_cnn.evidence.record import (
     RUN_METRICS,
     Record,
     absent,
+    format_of,
     missing,
     texts,
 )
@@ -50,16 +55,20 @@ from fashion_cnn.study import Study
 
 RUNS: Final = "runs.csv"
 EPOCHS: Final = "epochs.csv"
+EPOCHS_OF: Final = "epochs/"
 ENVIRONMENT: Final = "environment.json"
 CLAIMS: Final = "claims.json"
 MANIFEST: Final = "manifest.json"
 FIGURES: Final = "figures/"
 MAPS: Final = "feature_maps/"
-TABLES: Final = (RUNS, EPOCHS, ENVIRONMENT)
+ACTIVATIONS: Final = "activations/"
+PREDICTED: Final = "predictions/"
+FOLDERS: Final = (EPOCHS_OF, FIGURES, MAPS, ACTIVATIONS, PREDICTED)
+_OF_WEIGHTS: Final = {MAPS: ".png", ACTIVATIONS: ".npz", PREDICTED: ".npz"}
 COLUMNS: Final = {name: kind for name, kind in tables.COLUMNS.items() if name != "artifacts_sha256"}
 EPOCH_COLUMNS: Final = {**tables.EPOCH_COLUMNS, "weights_sha256": "text", "ended_at": "whole"}
 LARGEST: Final = 2**20  # bytes of a file: more does not belong into a repository
-_MAP_DIGITS: Final = 16  # of a weights_sha256
+_DIGITS: Final = 16  # of a weights_sha256
 _OTHER_CONFIG: Final = "another config than the arm has now"
 
 
@@ -155,7 +164,6 @@ def check_nothing_lost(merged: Merged) -> None:
 def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
     """The files that hold the records; a ResultsError where one lacks what they need, or two contradict."""
     shared: dict[str, Any] = {"data_files": {}, "code_files": {}, "remote": None, "environments": {}}
-    rows = []
     for record in records:
         trajectory, environment = record.json("trajectory.json"), record.json("environment.json")
         if not isinstance(trajectory, dict) or not isinstance(environment, dict):
@@ -168,10 +176,38 @@ def record_tables(records: Sequence[Record]) -> dict[str, bytes]:
         packages = record.artifacts.get("requirements.txt", b"").decode().splitlines()
         sha256 = str(record.row["environment_sha256"])
         shared["environments"].setdefault(sha256, {"fingerprint": environment["fingerprint"], "packages": packages})
-        rows += [{**state, "run_id": record.row["run_id"]} for state in record.states()]
     shared |= _machines(records)
     runs = runs_to_csv([record.row for record in records], COLUMNS)
-    return {RUNS: runs, EPOCHS: to_csv(rows, EPOCH_COLUMNS), ENVIRONMENT: to_json(shared)}
+    return {RUNS: runs, **_epoch_tables(records), ENVIRONMENT: to_json(shared), **_predictions(records)}
+
+
+def _epoch_tables(records: Sequence[Record]) -> dict[str, bytes]:
+    """The tables of epochs: one by study, but one in all where there were none other when the records were made."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    together = max((format_of(record.row) for record in records), default=1) == 1
+    for record in records:
+        name = EPOCHS if together else f"{EPOCHS_OF}{record.row['study']}.csv"
+        rows.setdefault(name, []).extend({**state, "run_id": record.row["run_id"]} for state in record.states())
+    return {name: to_csv(of_table, EPOCH_COLUMNS) for name, of_table in rows.items()}
+
+
+def epoch_tables(files: Iterable[str]) -> list[str]:
+    """Which of some files are tables of epochs, in order."""
+    return sorted(name for name in files if name == EPOCHS or name.startswith(EPOCHS_OF))
+
+
+def _predictions(records: Sequence[Record]) -> dict[str, bytes]:
+    """What each network answered to the test images; runs that end with the same weights share it."""
+    files: dict[str, bytes] = {}
+    for record in (record for record in records if PREDICTIONS in record.artifacts):
+        name, run_id = file_of(PREDICTED, record.row), record.row["run_id"]
+        try:
+            content = classes_alone(record.artifacts[PREDICTIONS])
+        except PredictionsError as error:
+            raise ResultsError(f"run {run_id}: {PREDICTIONS}: {error}") from None
+        if files.setdefault(name, content) != content:
+            raise ResultsError(f"run {run_id} answered the test images otherwise than another run of the same weights")
+    return files
 
 
 def _machines(records: Sequence[Record]) -> dict[str, Any]:
@@ -188,9 +224,14 @@ def _machines(records: Sequence[Record]) -> dict[str, Any]:
     return {"machines": machines} if machines else {}
 
 
+def file_of(folder: str, row: Mapping[str, Any]) -> str:
+    """The file in one of the folders by weights that a run has; runs that end with the same weights share it."""
+    return f"{folder}{str(row['weights_sha256'])[:_DIGITS]}{_OF_WEIGHTS[folder]}"
+
+
 def map_name(row: Mapping[str, Any]) -> str:
-    """The file of a run's feature maps; runs that end with the same weights share it."""
-    return f"{MAPS}{str(row['weights_sha256'])[:_MAP_DIGITS]}.png"
+    """The file of a run's feature maps."""
+    return file_of(MAPS, row)
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:
@@ -200,23 +241,24 @@ def manifest(files: Mapping[str, bytes]) -> bytes:
 
 
 def _drawn_from(files: Mapping[str, bytes]) -> str:
-    """Hex SHA-256 of the two tables, one after the other."""
-    return hashlib.sha256(files[RUNS] + files[EPOCHS]).hexdigest()
+    """Hex SHA-256 of the tables of runs and of epochs, one after the other."""
+    return hashlib.sha256(b"".join(files[name] for name in (RUNS, *epoch_tables(files)))).hexdigest()
 
 
 def published_records(files: Mapping[str, bytes]) -> list[Record]:
     """The published records, in the order of `runs.csv`; none where there is no `runs.csv`.
 
-    Their artifacts are those which the tables tell: `config.json`, `environment.json`, `trajectory.json`,
-    `requirements.txt`. A ResultsError says which file is no published one, and why.
+    Their artifacts are those which the files tell: `config.json`, `environment.json`, `trajectory.json`,
+    `requirements.txt`, and `predictions.npz` of newer ones. A ResultsError says which file is none, and why.
     """
     if RUNS not in files:
         return []
     name = RUNS
     try:
         runs = runs_from_csv(files[RUNS], COLUMNS)
-        name = EPOCHS
-        epochs = from_csv(files[EPOCHS], EPOCH_COLUMNS)
+        epochs: list[dict[str, Any]] = []
+        for name in epoch_tables(files):
+            epochs += from_csv(files[name], EPOCH_COLUMNS)
         name = ENVIRONMENT
         environment = from_json(files[ENVIRONMENT])
         shared = {key: environment[key] for key in ("data_files", "code_files", "remote", "environments")}
@@ -234,12 +276,14 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
         raise ResultsError(f"{RUNS}: a run_id is there twice")
     for epoch in epochs:
         if epoch["run_id"] not in of_run:
-            raise ResultsError(f"{EPOCHS}: run {epoch['run_id']} is not in {RUNS}")
+            raise ResultsError(f"run {epoch['run_id']}, which has epochs, is not in {RUNS}")
         of_run[epoch.pop("run_id")].append(epoch)
-    return [_record(row, of_run[row["run_id"]], shared) for row in runs]
+    return [_record(row, of_run[row["run_id"]], shared, files.get(file_of(PREDICTED, row))) for row in runs]
 
 
-def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: Mapping[str, Any]) -> Record:
+def _record(
+    row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: Mapping[str, Any], predictions: bytes | None
+) -> Record:
     environment = told["environments"].get(row["environment_sha256"])
     record = Record(row, [{name: state[name] for name in ("epoch", *EPOCH_METRICS)} for state in states], {})
     config = record.config()
@@ -261,7 +305,8 @@ def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: M
         epochs=states,
         packages=environment.get("packages", ()),
     )
-    return Record(record.row, record.epochs, artifacts, whole=False)
+    answered = {} if predictions is None else {PREDICTIONS: predictions}
+    return Record(record.row, record.epochs, artifacts | answered, whole=False)
 
 
 def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: bytes) -> Verdicts:
@@ -272,9 +317,10 @@ def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: byt
 def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
     """What does not hold of the published files, a line each; `post` are the post's printed numbers, CSV.
 
-    Files that `manifest.json` does not list are left alone, but for figures and feature maps.
+    Files that `manifest.json` does not list are left alone, but for those in its folders.
     """
-    if lacking := [name for name in (*TABLES, CLAIMS, MANIFEST) if name not in files]:
+    tables_of_epochs = epoch_tables(files) or [EPOCHS]
+    if lacking := [name for name in (RUNS, *tables_of_epochs, ENVIRONMENT, CLAIMS, MANIFEST) if name not in files]:
         yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
         return
     try:
@@ -286,6 +332,11 @@ def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: by
         return
     yield from _of_files(files, listed)
     yield from _of_records(records)
+    known = {file_of(folder, record.row) for record in records for folder in _OF_WEIGHTS}
+    known |= {f"{EPOCHS_OF}{record.row['study']}.csv" for record in records}
+    for name in files:
+        if name.startswith((EPOCHS_OF, *_OF_WEIGHTS)) and name not in known:
+            yield f"{name} is of no published run"
     yield from _of_choice(records, studies)
     computed = claims_values(verdicts_over(studies, records, post))
     for place, theirs, ours in value_differences(stated, computed):
@@ -331,10 +382,10 @@ def _of_files(files: Mapping[str, bytes], listed: Any) -> Iterator[str]:
         elif hashlib.sha256(files[name]).hexdigest() != digest:
             yield f"{name} was changed after it was published"
     for name in files:
-        if name.startswith((FIGURES, MAPS)) and name not in hashes:
+        if name.startswith(FOLDERS) and name not in hashes:
             yield f"{name} is not in {MANIFEST}"
     for name, content in files.items():
-        if name.startswith((FIGURES, MAPS)):
+        if name.startswith((FIGURES, *_OF_WEIGHTS)):
             yield from (f"{name}: {part}" for part in active_parts(name, content))
     if listed.get("drawn_from") != _drawn_from(files):
-        yield f"the figures were drawn from other tables than {RUNS} and {EPOCHS}"
+        yield f"the figures were drawn from other tables than {RUNS} and those of the epochs"

@@ -13,11 +13,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
+from fashion_cnn.evidence.images import ONLY_THESE, OverImages, answers_of, flips, is_limited, over_images
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
+from fashion_cnn.reports.images import images_part
+from fashion_cnn.reports.markdown import named_once, plain, table
 from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
@@ -25,14 +28,11 @@ from fashion_cnn.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Sequence[str]
 _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
-_MINUS: Final = "\N{MINUS SIGN}"
-_NONE: Final = "\N{EN DASH}"
 _UNMEASURED: Final = "Not measured yet."
 _RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in which words
     "epoch_cpu_ours_to_fit": "CPU time of an epoch of the default CNN, ours to plain `fit`'s",
@@ -98,17 +98,35 @@ class _Findings:
             for row in self._arm_rows(judged.study):
                 comments = [sentence for sentence in judged.sentences if _is_comment(sentence, row["arm"])]
                 if comments and "test_accuracy" in row["printed"]:
-                    said = [comments[0].says, f"**{comments[0].verdict}**"]
+                    said = [comments[0].says, self._verdict(judged.study.name, comments[0])]
                     rows.append([*said, str(row["n"]), *_scores(row)])
         return table(["the post says", "verdict", "n", *_SCORES], rows, numbers=range(2, 7))
 
     def claims(self) -> str:
         """One row per sentence: its verdict, and what the runs say of its parts."""
         rows = [
-            [study, _OURS[sentence.source] + sentence.says, f"**{sentence.verdict}**", _evidence(sentence)]
+            [study, _OURS[sentence.source] + sentence.says, self._verdict(study, sentence), _evidence(sentence)]
             for study, sentence in self.sentences
         ]
         return table(["study", "the sentence", "verdict", "its parts"], named_once(rows))
+
+    @cached_property
+    def over_images(self) -> dict[str, list[OverImages]]:
+        """Of each study what its claims' differences of test accuracy are over seeds and test images."""
+        answers = answers_of(self.records)
+        judged = {each.study.name: each.sentences for each in self.verdicts.studies}
+        return {name: over_images(judged[name], self.chosen[name], answers) for name in self.chosen}
+
+    def _verdict(self, study: str, sentence: Sentence) -> str:
+        limited = is_limited(sentence, self.over_images[study])
+        return f"**{sentence.verdict}**{f' {ONLY_THESE}' if limited else ''}"
+
+    def images(self) -> str:
+        """Do verdicts on test accuracy hold for other test images, and how many images flip between seeds?"""
+        arms = {study.name: list(study.arms) for study in self.studies}
+        answers = answers_of(self.records)
+        flipped = {name: flips(arms[name], self.chosen[name], answers) for name in arms}
+        return images_part(self.over_images, flipped)
 
     def counts(self) -> str:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
@@ -212,6 +230,7 @@ def parts(
         "claims": findings.claims,
         "counts": findings.counts,
         "printed": findings.printed,
+        "images": findings.images,
         "caveats": lambda: "\n".join(f"- {caveat}" for caveat in CAVEATS),
         "cost": lambda: _cost(findings.counted),
         "surprises": findings.surprises,
@@ -278,25 +297,6 @@ def _part(part: Part) -> str:
     direction = "higher" if isinstance(claim, Higher) else "lower"
     beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
     return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
-
-
-def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
-    """A table in GitHub's Markdown, its columns `numbers` aligned to the right; what would end a cell is escaped."""
-    right = set(numbers)
-    rule = ["---:" if column in right else "---" for column, _ in enumerate(heads)]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells))
-
-
-def named_once(rows: Sequence[Row]) -> list[Row]:
-    """The rows, their first cells as code; a first cell that repeats the one above it is left empty."""
-    above = [None, *(row[0] for row in rows)]
-    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
-
-
-def plain(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
 
 
 def _ratios(values: Mapping[str, Any] | None) -> str:

@@ -6,7 +6,8 @@
     studies.json               each study's question, arms (configs) and claims
     post_results.csv           what the post printed
     runs.csv  epochs.csv       the records as tables, every number in full precision
-    records/<run_id>/          a run's light artifacts, as they were recorded; its hashes.json has the hash of all
+    records/<run_id>/          a run's light artifacts, as they were recorded; its hashes.json has the hash of all. Of
+                               published runs what is published: some have activations and feature maps, too
     claims.json                the verdicts, which anybody can compute again from the tables
     left_out.json              how many of the store's runs are not here, and why
     figures/<study>/  report.html  requirements.lock
@@ -35,11 +36,24 @@ from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.download import BASE_URL
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.record import LIGHT, Record
-from fashion_cnn.evidence.tables import TableError, epoch_rows, from_json, iso_time, runs_to_csv, to_csv, to_json
+from fashion_cnn.evidence.tables import (
+    TableError,
+    epoch_rows,
+    from_csv,
+    from_json,
+    iso_time,
+    runs_from_csv,
+    runs_to_csv,
+    to_csv,
+    to_json,
+)
 from fashion_cnn.running.plan import Run, rerun_command
 from fashion_cnn.study import Study
 
 FORMAT: Final = "fashion-cnn bundle 1"
+_PUBLISHED: Final = "published results"
+HELD: Final = (*LIGHT, "activations.npz", "figures/feature_maps.png")
+"""The artifacts that a bundle can have of a run."""
 README: Final = "README.txt"
 MANIFEST: Final = "manifest.json"
 CRATE: Final = "ro-crate-metadata.json"
@@ -61,7 +75,7 @@ _MIT: Final = "https://spdx.org/licenses/MIT"
 _MADE_WITH: Final = ("config.json", "environment.json", "requirements.txt", "code.diff")
 _FORMATS: Final = {
     ".csv": "text/csv", ".diff": "text/x-diff", ".html": "text/html", ".json": "application/json",
-    ".svg": "image/svg+xml",
+    ".svg": "image/svg+xml", ".png": "image/png", ".npz": "application/zip",
 }  # fmt: skip
 _WHAT: Final = {
     README: "what is here and how to check it",
@@ -78,6 +92,9 @@ _WHAT: Final = {
     "environment.json": "what can change the run's bits: processor, libraries, threads, variables",
     "trajectory.json": "metrics and SHA-256 of the weights after every epoch",
     "per_class.json": "test images by class and answer",
+    "predictions.npz": "the class answered to each test image, and the probability of its true class",
+    "activations.npz": "what each layer makes of three test images",
+    "feature_maps.png": "the same, drawn",
     "requirements.txt": "the packages that were installed",
     "hashes.json": "SHA-256 of every artifact of the run and of its model",
     "model_summary.txt": "the network, layer by layer",
@@ -110,7 +127,7 @@ def record_files(records: Sequence[Record]) -> dict[str, bytes]:
         if not is_run_id(run_id):
             raise BundleError(f"{run_id!r} is no run's id")
         here = record.artifacts
-        artifacts |= {artifact_name(run_id, name): here[name] for name in LIGHT if name in here}
+        artifacts |= {artifact_name(run_id, name): here[name] for name in HELD if name in here}
     runs = runs_to_csv([record.row for record in records])
     return {RUNS: runs, EPOCHS: to_csv(epoch_rows(records), tables.EPOCH_COLUMNS), **artifacts}
 
@@ -124,10 +141,17 @@ def records_in(
         of_run.setdefault(epoch["run_id"], []).append(epoch)
     records = []
     for row in runs:
-        paths = {name: artifact_name(row["run_id"], name) for name in LIGHT}
+        paths = {name: artifact_name(row["run_id"], name) for name in HELD}
         artifacts = {name: files[path] for name, path in paths.items() if path in files}
         records.append(Record(row, of_run.get(row["run_id"], []), artifacts, whole=False))
     return records
+
+
+def contents(files: Mapping[str, bytes]) -> tuple[list[Study], list[Record]]:
+    """The studies and records that a bundle's files hold; `verify` tells whether they do."""
+    epochs = from_csv(files[EPOCHS], tables.EPOCH_COLUMNS)
+    studies = [study_of(name, values) for name, values in from_json(files[STUDIES]).items()]
+    return studies, records_in(runs_from_csv(files[RUNS]), epochs, files)
 
 
 def study_values(study: Study) -> dict[str, Any]:
@@ -154,11 +178,16 @@ def _claim(claim: str, **values: Any) -> Claim:
     return _CLAIMS[claim](**values)
 
 
-def to_manifest(files: Mapping[str, bytes]) -> bytes:
-    """The manifest of all other files of a bundle."""
+def to_manifest(files: Mapping[str, bytes], *, published: bool = False) -> bytes:
+    """The manifest of all other files of a bundle; `published` says that its records are of published results."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     listed = {name: {"sha256": sha256, "bytes": len(files[name])} for name, sha256 in hashes.items()}
-    return to_json({"format": FORMAT, "files": listed})
+    return to_json({"format": FORMAT, **({"of": _PUBLISHED} if published else {}), "files": listed})
+
+
+def is_of_published(content: bytes) -> bool:
+    """Whether a manifest says that the records are of published results, which lack what these do not hold."""
+    return bool(from_json(content).get("of") == _PUBLISHED)
 
 
 def from_manifest(content: bytes) -> dict[str, tuple[str, int]]:
@@ -264,7 +293,7 @@ def _data_set() -> list[dict[str, Any]]:
 def _action(record: Record, command: str, files: Mapping[str, bytes]) -> dict[str, Any]:
     """A run: what it was made with, and what it left."""
     row = record.row
-    paths = {name: artifact_name(row["run_id"], name) for name in LIGHT}
+    paths = {name: artifact_name(row["run_id"], name) for name in HELD}
     there = {name: {"@id": path} for name, path in paths.items() if path in files}
     return {
         "@id": f"#{row['run_id']}",

@@ -188,7 +188,7 @@ def _recorded_on(record: Record, fingerprint: Mapping[str, Any]) -> str | None:
 def _standing(record: Record) -> Iterator[str]:
     """What keeps a record from being evidence, or from being whole."""
     if is_published(record.row):
-        yield "of a published run: the record has what was published, which is not all of it"
+        yield "of an imported run: its record has what was published or bundled, which is not all of it"
     if lacks := missing(record, rules_of(record.row)):
         yield f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check"
 

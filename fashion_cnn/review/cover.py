@@ -19,9 +19,9 @@ def reasons_text(left_out: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} ({count})" for reason, count in left_out.items())
 
 
-def readme(left_out: LeftOut, records: Sequence[Record]) -> str:
-    """The whole text."""
-    return _README.format(facts=facts(left_out, records))
+def readme(left_out: LeftOut, records: Sequence[Record], *, published: bool = False) -> str:
+    """The whole text; `published`: the records are of published results."""
+    return _README.format(facts=facts(left_out, records), origin=_OF_PUBLISHED if published else "")
 
 
 def facts(left_out: LeftOut, records: Sequence[Record]) -> str:
@@ -47,16 +47,18 @@ def facts(left_out: LeftOut, records: Sequence[Record]) -> str:
     )
 
 
+_OF_PUBLISHED: Final = "\nThey are published results: of each run what experiments/results holds of it.\n"
 _README: Final = textwrap.dedent("""\
     fashion-cnn: a bundle of recorded runs, for a reviewer
 
     {facts}
-
+    {origin}
     What is here
       studies.json               what was asked, the arms (configs), and what was claimed of them
       runs.csv, epochs.csv       a row a run, a row an epoch; every number in full precision
       records/<run id>/          what a run recorded of itself: config, environment, packages, metrics and the
-                                 SHA-256 of the weights after every epoch, the test images by class
+                                 SHA-256 of the weights after every epoch, the test images by class, what the network
+                                 answered to each of them
       claims.json                the verdicts; post_results.csv: the numbers that the post printed
       figures/, report.html      the same, to look at; the page needs no network
       left_out.json              recorded runs that are not here, and why
@@ -72,6 +74,9 @@ _README: Final = textwrap.dedent("""\
       It compares every hash, looks at each record for what is missing or contradictory, and computes the claims again.
       SHA256 is that of the whole file. Take it from where the result was published, not from whoever hands you the
       file: somebody who rewrites everything in here can rewrite the hashes in here, too.
+
+    How to compare and replay its runs
+      python -m experiments import THIS_FILE, after make setup; then fashion-cnn ui, fashion-cnn replay RUN_ID.
 
     How to make a run again
       make setup, then the command in the run's description in ro-crate-metadata.json. On the same processor and

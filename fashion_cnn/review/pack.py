@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fashion_cnn.evidence.images import answers_of
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.evidence.tables import frames, to_json
 from fashion_cnn.evidence.verdicts import claims_values, verdicts_of
@@ -28,10 +29,10 @@ from fashion_cnn.review.bundle import (
 from fashion_cnn.review.cover import reasons_text
 
 
-def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) -> bytes:
+def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes, published: bool = False) -> bytes:
     """The bundle of some studies' records, in order; `post` are the post's printed numbers, CSV.
 
-    A study without a record is named in `left_out.json` only.
+    A study without a record is named in `left_out.json` only. `published`: the records are of published results.
 
     Raises:
         BundleError: not one of the studies has a record.
@@ -45,7 +46,8 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
     left_out = {selection.study.name: dict(selection.left_out) for selection in selections}
     runs, epochs = frames(records)
     verdicts = verdicts_of(studies, runs, epochs, post)
-    views = [page.StudyView.of(study, runs, epochs) for study in studies]
+    answers = answers_of(records)
+    views = [page.StudyView.of(study, runs, epochs, answers) for study in studies]
     newest = max(int(record.row["end_time"]) for record in records)
     made_at = f"from the records of a bundle, the newest of {page.moment(newest)} UTC"
     figures: dict[str, bytes] = {}
@@ -58,10 +60,10 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes) ->
         LEFT_OUT: to_json(left_out),
         LOCK: lock,
         POST: post,
-        README: cover.readme(left_out, records).encode(),
+        README: cover.readme(left_out, records, published=published).encode(),
         REPORT: page.render_report(views, verdicts=verdicts, made_at=made_at).encode(),
         **figures,
     }
     files[CRATE] = to_json(bundle.describe(files, studies, records))
-    files[MANIFEST] = bundle.to_manifest(files)
+    files[MANIFEST] = bundle.to_manifest(files, published=published)
     return archive.pack(files, newest)

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import HASHES, LIGHT, Record, missing
+from fashion_cnn.evidence.record import HASHES, LIGHT, PUBLISHED_RULES, RULES, Record, Rule, missing
 from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import TableError, frames, from_csv, from_json, runs_from_csv, value_differences
 from fashion_cnn.evidence.together import implausible_together
@@ -50,14 +50,15 @@ _MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, RecursionErro
 """What code that trusts a value's type raises when it is another."""
 CANNOT_TELL: Final = (
     "What this cannot tell: hashes were compared, and what the files say of each other. Nothing was trained again, and "
-    "only replay proves a run: fashion-cnn replay RUN_ID trains one of a store again, fashion-cnn replay --published "
-    "the published ones."
+    "only replay proves a run: fashion-cnn import FILE brings the runs into a store, fashion-cnn replay RUN_ID trains "
+    "one of a store again, fashion-cnn replay --published the published ones."
 )
 NOT_EXPECTED: Final = (
     "No SHA-256 was expected: give --expect SHA256, and take it from where the result was published. Without one that "
     "came another way than the file, nobody can tell a bundle that was rewritten as a whole from the one published."
 )
 _HIDDEN: Final = "\N{REPLACEMENT CHARACTER}"  # for what would steer a terminal
+_OF_PUBLISHED: Final = "it is of published results: its records need not have what experiments/results does not hold"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -108,18 +109,30 @@ class VerifyResult:
 
 def verify_file(path: Path, *, expected: str | None, here: Here) -> VerifyResult:
     """Check a bundle's file as `verify` does; a BundleError where it cannot be read or is no safe bundle."""
-    if expected is not None and not _SHA256.fullmatch(expected := expected.strip().lower()):
-        raise BundleError(f"{expected[:80]!r} is no SHA-256; allowed: 64 digits from 0 to f")
+    wanted = None if expected is None else to_sha256(expected)
+    content = read_file(path)
     try:
-        if not path.is_file():
-            raise BundleError("it is no file" if path.exists() else "there is no such file")
-        with path.open("rb") as file:
-            content = file.read(archive.MOST_BYTES + 1)  # one more than is taken
-        return verify(content, expected=expected, here=here)
-    except OSError as error:
-        raise BundleError(f"{path}: it cannot be read ({error.strerror})") from None
+        return verify(content, expected=wanted, here=here)
     except (archive.ArchiveError, BundleError) as error:
         raise BundleError(f"{path}: {error}") from None
+
+
+def to_sha256(text: str) -> str:
+    """The SHA-256 that a person typed; a BundleError where it is none."""
+    if not _SHA256.fullmatch(typed := text.strip().lower()):
+        raise BundleError(f"{typed[:80]!r} is no SHA-256; allowed: 64 digits from 0 to f")
+    return typed
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a bundle's file, no more than one takes; a BundleError where it cannot be read."""
+    try:
+        if not path.is_file():
+            raise BundleError(f"{path}: it is no file" if path.exists() else f"{path}: there is no such file")
+        with path.open("rb") as file:
+            return file.read(archive.MOST_BYTES + 1)  # one more than is taken
+    except OSError as error:
+        raise BundleError(f"{path}: it cannot be read ({error.strerror})") from None
 
 
 def verify(content: bytes, *, expected: str | None = None, here: Here | None = None) -> VerifyResult:
@@ -142,6 +155,7 @@ def verify(content: bytes, *, expected: str | None = None, here: Here | None = N
     files = unpacked.files
     findings += _of_files(unpacked, _manifest(unpacked))
     findings += own_files(files, here.own)
+    published = bundle.is_of_published(files[MANIFEST])
     studies = _read(findings, files, STUDIES, _studies)
     runs = _read(findings, files, RUNS, runs_from_csv)
     epochs = _read(findings, files, EPOCHS, lambda table: from_csv(table, tables.EPOCH_COLUMNS))
@@ -154,12 +168,12 @@ def verify(content: bytes, *, expected: str | None = None, here: Here | None = N
         findings += statements(studies, here.studies)
         records = bundle.records_in(runs, epochs, files)
         findings += _of_rows(records, epochs, studies, files)
-        findings += _of_records(files, studies, records, again)
+        findings += _of_records(files, studies, records, again, PUBLISHED_RULES if published else RULES)
     return VerifyResult(
         sha256=digest,
         expected=expected,
         findings=tuple(dict.fromkeys(findings)),
-        notes=tuple(notes(studies, runs, here)),
+        notes=(*notes(studies, runs, here), *([_OF_PUBLISHED] if published else [])),
         files=len(files),
         runs=len(runs),
         studies=tuple(study.name for study in studies),
@@ -168,13 +182,17 @@ def verify(content: bytes, *, expected: str | None = None, here: Here | None = N
 
 
 def _of_records(
-    files: Mapping[str, bytes], studies: Sequence[Study], found: Sequence[Record], again: dict[str, Any]
+    files: Mapping[str, bytes],
+    studies: Sequence[Study],
+    found: Sequence[Record],
+    again: dict[str, Any],
+    rules: Sequence[Rule],
 ) -> Iterator[Finding]:
     """Whether the records hold, alone and together, and what is said of them; fills `again` with the verdicts."""
     known = {study.name for study in studies}
     records = [record for record in found if record.artifacts and record.row["study"] in known]
     for record in records:
-        yield from _guarded(f"records/{record.row['run_id']}", partial(_of_record, record))
+        yield from _guarded(f"records/{record.row['run_id']}", partial(_of_record, record, rules))
     yield from _guarded(RUNS, lambda: _of_many(records))
     yield from _guarded(LEFT_OUT, lambda: left_out(files, studies, records))
     yield from _guarded(CLAIMS, lambda: _of_claims(files, studies, records, again))
@@ -271,7 +289,7 @@ def _of_folders(run_ids: Collection[str], files: Collection[str]) -> Iterator[Fi
     for run_id in run_ids:
         if run_id not in folders:
             yield Finding(RUNS, f"run {str(run_id)[:80]} has no artifacts")
-    wanted = {bundle.artifact_name(str(run_id), name) for run_id in run_ids for name in LIGHT}
+    wanted = {bundle.artifact_name(str(run_id), name) for run_id in run_ids for name in bundle.HELD}
     for name in recorded:
         if name not in wanted and name.split("/")[1] in run_ids:
             yield Finding(name, "no artifact that a bundle holds")
@@ -284,9 +302,9 @@ def _of_choice(runs: Any, study: Study) -> Iterator[Finding]:
             yield Finding(RUNS, f"run {run_id} of {study.name} is none that counts: {reason}")
 
 
-def _of_record(record: Record) -> Iterator[Finding]:
+def _of_record(record: Record, rules: Sequence[Rule]) -> Iterator[Finding]:
     where = f"records/{record.row['run_id']}"
-    for fault in (*missing(record), *contradictions(record)):
+    for fault in (*missing(record, rules), *contradictions(record)):
         yield Finding(where, str(fault))
     listed = record.json(HASHES)
     for name in set(LIGHT) - {HASHES} if isinstance(listed, dict) else ():

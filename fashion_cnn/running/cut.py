@@ -1,4 +1,4 @@
-"""What a cut leaves behind: model, table by class, activations, figures; a worker makes them, as bytes."""
+"""What a cut leaves behind: model, predictions, activations, figures; a worker makes them, as bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import json
 import resource
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from fashion_cnn.config import Cut, RunConfig
 from fashion_cnn.data import CLASS_NAMES, Dataset
 from fashion_cnn.evaluation import confusion, predictions
 from fashion_cnn.events import CutDone
+from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, per_class
 
 if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
@@ -48,9 +49,11 @@ def cut_done(
     """
     shown = [index for index in SHOWN_IMAGES if index < len(data.test_images)]
     activations = trainer.activations(data.test_images[shown])
+    classes, probability = predictions(evaluation.probabilities, data.test_labels)
     files = {
         "model.keras": trainer.native_model(),
-        "per_class.json": json.dumps(per_class(evaluation.probabilities, data.test_labels)).encode(),
+        PREDICTIONS: Predictions(classes, probability).to_bytes(),
+        "per_class.json": json.dumps(per_class(classes, data.test_labels)).encode(),
     }
     if activations:
         buffer = io.BytesIO()
@@ -132,26 +135,3 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
-
-
-def per_class(probabilities: NDArray[np.float32], labels: NDArray[np.uint8]) -> dict[str, list[Any]]:
-    """A table of how each class was answered: columns by name, one row per class.
-
-    Args:
-        probabilities: (n, 10).
-        labels: (n,).
-
-    Returns:
-        `class`, `recall` (share of the class' images answered so; the column that MLflow's table compares at first),
-        `precision` (share of such answers that are right; 0 where there is none), `images` (of that class), and
-        `answered <class>` counts: the rows of the confusion matrix.
-    """
-    counts = confusion(predictions(probabilities, labels)[0], labels)
-    right = np.diag(counts)
-    return {
-        "class": list(CLASS_NAMES),
-        "recall": (right / np.maximum(counts.sum(axis=1), 1)).tolist(),
-        "precision": (right / np.maximum(counts.sum(axis=0), 1)).tolist(),
-        "images": counts.sum(axis=1).tolist(),
-        **{f"answered {name}": counts[:, index].tolist() for index, name in enumerate(CLASS_NAMES)},
-    }

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from fashion_cnn.events import Started, is_drawn
 from fashion_cnn.evidence import record
+from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, MODEL, PER_CLASS, TRACEBACK
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_model, send_artifacts, send_images
@@ -220,7 +221,8 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
     table = json.loads(cut.files[PER_CLASS].read_bytes())
     artifacts |= record.network_texts(table, started.model_summary, run.code_diff, run.traceback)
     curves = f"learning_curves.{run.stop_reason}.png"
-    paths = {"activations.npz": "activations.npz", curves: "figures/learning_curves.png"}
+    plain = (PREDICTIONS, "activations.npz")
+    paths = {**dict(zip(plain, plain, strict=True)), curves: "figures/learning_curves.png"}
     paths |= {name: f"figures/{name}" for name in FIGURES}
     artifacts |= {path: cut.files[name].read_bytes() for name, path in paths.items() if name in cut.files}
     artifacts[HASHES] = record.hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})

@@ -12,11 +12,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, MODEL, PARAMS, RUN_METRICS, TAGS, Record, absent
+from fashion_cnn.evidence.record import (
+    EPOCH_METRICS,
+    LIGHT,
+    MODEL,
+    PARAMS,
+    RUN_METRICS,
+    TAGS,
+    Record,
+    absent,
+    is_published,
+)
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, heartbeat, metric
 from fashion_cnn.store.entries import LOST, RunEntry, Sent
+from fashion_cnn.store.imported import mark, told_apart
 from fashion_cnn.store.send import send
 from fashion_cnn.store.trajectories import Trajectory
 
@@ -86,14 +97,17 @@ class Store(Connection):
 
         It needs a state per epoch in its `trajectory.json`. A run that the store did not take whole is not FINISHED.
         """
-        return _import(self, record, question, {}, {})
+        return _import(self, record, question, {})
 
-    def import_published(self, record: Record, question: str, figures: Mapping[str, bytes]) -> None:
-        """As `import_record`, of a published one: tagged `published` with its id, and with figures by path."""
-        published = str(record.row["run_id"])
-        origin = f"Published: imported from `experiments/results`, not recorded here; there it is run {published}."
-        tags = {"published": published, "mlflow.note.content": f"{question}\n\n{origin}"}
-        _import(self, record, question, tags, figures)
+    def import_elsewhere(self, record: Record, question: str, origin: str) -> None:
+        """As `import_record`, of one that was recorded elsewhere: it never counts here.
+
+        It is tagged `published` with its id and `imported` with its origin, and marked beside the store.
+        """
+        original = str(record.row["run_id"])
+        note = f"Imported from {origin}, not recorded here; there it is run {original}."
+        tags = {"published": original, "imported": origin, "mlflow.note.content": f"{question}\n\n{note}"}
+        _import(self, record, question, tags)
 
     def delete(self, run_id: str) -> None:
         """Move a run to the store's bin."""
@@ -110,7 +124,7 @@ class Store(Connection):
         import pandas as pd
 
         with self.errors():
-            rows = [_row(run) for run in _search(self, studies)]
+            rows = told_apart(self.address.trajectories, (_row(run) for run in _search(self, studies)))
         frame = pd.DataFrame(rows, columns=[*_INFO, *TAGS, *PARAMS, *_METRICS])
         return frame.astype(dict.fromkeys(_METRICS, float))
 
@@ -166,12 +180,14 @@ class Store(Connection):
             raise StoreError(
                 f"{self.address.name} has no recorded run {run_id[:80]!r}; `fashion-cnn list` shows those it has"
             )
-        return {**dict.fromkeys((*TAGS, *PARAMS, *_METRICS)), **_row(stored)}
+        (row,) = told_apart(self.address.trajectories, [_row(stored)])
+        return {**dict.fromkeys((*TAGS, *PARAMS, *_METRICS)), **row}
 
     def record(self, row: Mapping[str, Any], epochs: Sequence[Mapping[str, float]], *, whole: bool = True) -> Record:
         """All that the store holds of a run: a row of `runs`, its rows of `epochs`, and artifacts.
 
-        Without `whole` these are only the texts that hashes depend on; with it, every artifact and the model.
+        Without `whole` these are only those that hashes depend on; with it, every artifact and the model. An imported
+        run has not all that it was recorded with.
         """
         with self.errors(), tempfile.TemporaryDirectory() as folder:
             artifacts = dict(read_artifacts(self, row["artifact_uri"], None if whole else LIGHT, folder))
@@ -181,7 +197,7 @@ class Store(Connection):
                     uri = self.client.get_logged_model(output.model_id).artifact_location
                     for _, content in read_artifacts(self, uri, (NATIVE,), folder):
                         artifacts[MODEL] = content
-        return Record(row, epochs, artifacts, whole)
+        return Record(row, epochs, artifacts, whole and not is_published(row))
 
     def records(
         self,
@@ -223,10 +239,8 @@ def _last_sign(row: Mapping[str, Any]) -> float:
         return float(row["start_time"]) / 1000
 
 
-def _import(
-    connection: Connection, record: Record, question: str, tags: Mapping[str, str], artifacts: Mapping[str, bytes]
-) -> str:
-    """As `Store.import_record`, with more tags and artifacts than the record has."""
+def _import(connection: Connection, record: Record, question: str, tags: Mapping[str, str]) -> str:
+    """As `Store.import_record`, with more tags than the record has."""
     row, states = record.row, record.states()
     end, cut = int(states[-1]["ended_at"]), int(states[-1]["epoch"])
     tags = {**{name: str(row[name]) for name in TAGS if not absent(row.get(name))}, **tags}
@@ -241,7 +255,9 @@ def _import(
         experiment = connection.experiment(str(row["study"]), question)
         created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
         run_id = str(created.info.run_id)
-        put_artifacts(connection, run_id, str(created.info.artifact_uri), {**record.artifacts, **artifacts})
+        if "published" in tags:
+            mark(connection.address.trajectories, run_id, tags["published"])
+        put_artifacts(connection, run_id, str(created.info.artifact_uri), record.artifacts)
         connection.log(run_id, metrics, params)
         log_data_set(connection, run_id, str(row["data_sha256"]), None)
         connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))

@@ -29,6 +29,7 @@ from typing import Any
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity, Started
+from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.state import Arrays, State, arrays_sha256
 from fashion_cnn.store.entries import RunFiles
@@ -212,7 +213,7 @@ class Trajectory(RunFiles):
     def save_cut(self, event: CutDone) -> None:
         """Keep what a cut leaves behind, unless it is there; a TrajectoryError where a file's name is not allowed."""
         folder = self.folder / "cuts" / f"{event.epoch:06d}"
-        if (folder / "cut.json").exists():
+        if event.epoch in self.cuts():
             return
         for name in event.files:
             check_name(name)
@@ -232,8 +233,9 @@ class Trajectory(RunFiles):
         return CutFiles(**{**values, "files": {name: folder / check_name(name) for name in values["files"]}})
 
     def cuts(self) -> frozenset[int]:
-        """The epochs whose cut is kept."""
-        return frozenset(int(path.parent.name) for path in (self.folder / "cuts").glob("*/cut.json"))
+        """The epochs whose cut is kept; not those from before predictions were part of one, which are made again."""
+        files = (self.folder / "cuts").glob("*/cut.json")
+        return frozenset(int(path.parent.name) for path in files if PREDICTIONS in read_json(path).get("files", ()))
 
     def save_sheets(self, event: Drawn) -> None:
         """Keep an epoch's feature maps unless they are there; a TrajectoryError where a layer's name is not allowed."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+
+import numpy as np
 import pytest
 
 from experiments import RESULTS, STUDIES
@@ -72,6 +75,15 @@ def test_a_page_or_picture_that_would_run_or_load_is_told(content: str, told: st
 def test_other_encodings_and_other_kinds_are_told() -> None:
     assert list(active_parts("x.svg", "<svg/>".encode("utf-16"))) == ["it is no UTF-8"]
     assert list(active_parts("x.png", b"<script>")) == ["it is no PNG"]
+
+
+def test_arrays_of_objects_and_what_is_no_array_are_told() -> None:
+    numbers, objects = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(numbers, layer=np.zeros((2, 3), np.float32))
+    np.savez(objects, layer=np.array([{}]))
+    assert list(active_parts("x.npz", numbers.getvalue())) == []
+    for content in (objects.getvalue(), b"#!/bin/sh\n" + numbers.getvalue(), b"<script>"):
+        assert list(active_parts("x.npz", content)) == ["it holds something else than arrays of numbers"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tests.support.tampering import with_row
 
 STUDY = Study("baseline_study", "Which network?", {"cnn": replace(CNN, epochs=2)})
 OLD, NEW = record(STUDY, "cnn", 0, format=1), record(STUDY, "cnn", 1)
-ASKED_LATER = {"row.record_format", "row.arithmetic", "machine.processor"}
+ASKED_LATER = {"row.record_format", "row.arithmetic", "machine.processor", "artifacts.predictions.npz"}
 
 
 def without_param(whole: Record, name: str) -> Record:

@@ -132,9 +132,9 @@ def test_the_order_of_the_rows_makes_no_difference(said: Verdicts) -> None:
 
 
 def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str]) -> None:
-    console.show_verdicts(said, as_json=True)
+    console.show_verdicts(said, {}, as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told == said.as_dict()
+    assert told == {**said.as_dict(), "for_these_test_images_only": {}}
     assert [one["study"] for one in told["studies"]] == [study.name for study in STUDIES]
     assert told["caveats"] == list(CAVEATS)
     assert len(told["post"]["test_results"]["values"]) == told["post"]["test_results"]["compared"] == 18
@@ -147,7 +147,8 @@ def test_the_tables_fit_and_tell_every_verdict_and_caveat(
     said: Verdicts, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal, "LOG_WIDTH", width)
-    console.show_verdicts(said, as_json=False)
+    limited = said.studies[0].sentences[0].says
+    console.show_verdicts(said, {said.studies[0].study.name: [limited]}, as_json=False)
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= width
     words = " ".join(re.sub("[│┃]", " ", printed).split())
@@ -163,9 +164,10 @@ def test_the_tables_fit_and_tell_every_verdict_and_caveat(
     for caveat in CAVEATS:
         assert caveat in words
     assert "Outside of the 95 % prediction interval: " in words
+    assert all(words.count(word) > 0 for word in ["for", "these", "test", "images", "only"])
 
 
 def test_what_was_left_out_is_printed_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
     runs, epochs = frames(smoke="true")
-    console.show_verdicts(verdicts(STUDIES[:1], runs, epochs, POST), as_json=False)
+    console.show_verdicts(verdicts(STUDIES[:1], runs, epochs, POST), {}, as_json=False)
     assert "0 of 12 recorded runs are taken; left out: smoke run (12)." in capsys.readouterr().out

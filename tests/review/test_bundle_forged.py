@@ -240,7 +240,8 @@ def test_it_says_last_what_no_look_at_the_file_can_tell_and_asks_for_the_expecte
     assert str(without).splitlines()[-1] == without.cannot_tell == f"{CANNOT_TELL} {NOT_EXPECTED}"
     expected = verify(bundle, expected=hashlib.sha256(bundle).hexdigest())
     assert str(expected).splitlines()[-1] == expected.as_dict()["cannot_tell"] == CANNOT_TELL
-    for word in ("Nothing was trained again", "only replay proves", "fashion-cnn replay RUN_ID", "replay --published"):
+    words = ("Nothing was trained again", "only replay proves", "fashion-cnn import FILE", "fashion-cnn replay RUN_ID")
+    for word in (*words, "replay --published"):
         assert word in CANNOT_TELL
     assert "--expect SHA256" in NOT_EXPECTED
 

@@ -20,16 +20,19 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 
+from experiments import POST_RESULTS
 from fashion_cnn.config import CNN
 from fashion_cnn.data import FASHION_MNIST, Dataset
 from fashion_cnn.environment import machine
 from fashion_cnn.events import Identity
-from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.record import RULES, Record
+from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.reports.published import record_tables
 from fashion_cnn.review.cases import Case, Machine, blank_comparison, data_changes, not_replayable
 from fashion_cnn.review.comparison import Change
 from fashion_cnn.review.others import among, in_store
+from fashion_cnn.review.pack import make_bundle
 from fashion_cnn.review.replay import _judged, _Training, records_of
 from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.tracking import Store
@@ -104,6 +107,23 @@ class TestExact:
         said = lab.call("replay", "--all", "ad_hoc")
         assert "ad_hoc: 2 runs from 1 trainings: 2 EXACT." in said
         assert "1 of 1" in said and "3 of 3" in said
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_a_run_that_came_in_a_bundle_gives_them_in_an_empty_store(
+        self, lab: Lab, three: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = list(records_of(lab.store(), [lab.store().run(three)], whole=False))
+        study = Study("ad_hoc", "Does it travel?", {"three": replace(CNN, filters=4, epochs=3)})
+        bundle = make_bundle([Selection(study, found, [])], lock=b"numpy==2.4.6\n", post=POST_RESULTS.read_bytes())
+        (tmp_path / "bundle.zip").write_bytes(bundle)
+        # The made-up set is not the one that evidence must be of.
+        wanted = tuple(rule for rule in RULES if rule.field != "row.data_sha256")
+        monkeypatch.setattr("fashion_cnn.review.verify.RULES", wanted)
+        elsewhere = Lab(tmp_path / "elsewhere", lab.data)
+        assert elsewhere.call("import", tmp_path / "bundle.zip").startswith("1 runs imported")
+        said = elsewhere.call("replay", three[:8])
+        assert said.startswith("EXACT: ad_hoc: three · seed 0: 3 of 3 epochs replayed, each the same to the last bit")
+        assert "of an imported run" in said
 
     def test_the_first_epochs_of_all_of_a_study_as_json(self, lab: Lab, three: str) -> None:
         said = lab.call("replay", "--all", "ad_hoc", "--epochs", 2, "--json")

@@ -23,6 +23,7 @@ ARTIFACTS = {
     "trajectory.json",
     "model_summary.txt",
     "per_class.json",
+    "predictions.npz",
     "hashes.json",
     "figures",
 }

@@ -153,6 +153,17 @@ def test_a_cut_is_there_only_once_all_its_files_are(trained: Trajectory) -> None
     assert trained.cut(4) is None and trained.cuts() == frozenset()
 
 
+def test_a_cut_from_before_there_were_predictions_is_made_again(trained: Trajectory) -> None:
+    cut = CutDone(4, state(4).weights_sha256(), 0.1, 100.0, {"model.keras": b"m"})
+    trained.save_cut(cut)
+    assert trained.cuts() == frozenset() and trained.cut(4) is not None
+    again = replace(cut, files={"model.keras": b"m", "predictions.npz": b"p"})
+    trained.save_cut(again)
+    trained.save_cut(cut)
+    kept = trained.cut(4)
+    assert trained.cuts() == {4} and kept is not None and set(kept.files) == set(again.files)
+
+
 def test_runs_are_told_apart_by_store(trajectory: Trajectory) -> None:
     trajectory.save_run(record("a" * 32))
     trajectory.save_run(record("b" * 32, store="http://elsewhere"))

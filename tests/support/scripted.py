@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from fashion_cnn.config import DENSE, RunConfig
-from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
+from fashion_cnn.data import FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import fingerprint_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started
+from fashion_cnn.evidence.predictions import Predictions, loss, per_class, true_labels
 from fashion_cnn.sources import files_sha256
 from fashion_cnn.state import State
 from fashion_cnn.store.address import resolve
@@ -27,6 +28,7 @@ from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.recorder import Recorder
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, folder_name, header_of
+from tests.support.recorded import answers
 
 FINGERPRINT = {"arithmetic": "portable", "threads": 1, "device": "cpu", "variables": {}}
 MACHINE = {"python": "3.11.2", "processor": "a scripted processor", "cores": 2, "load": 0.25}
@@ -83,13 +85,16 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
             reached, reached.weights_sha256(), metrics(header.seed, epoch), 1000 * epoch, header.identity, epoch / 8
         )
         yield Drawn(epoch, {"convolution_1": PIXEL})
-    images, right = 1000, round(10_000 * metrics(header.seed, epochs)["test_accuracy"]) // len(CLASS_NAMES)
-    table: dict[str, list[Any]] = {"class": list(CLASS_NAMES), "images": [images] * len(CLASS_NAMES)}
-    for place, name in enumerate(CLASS_NAMES):
-        answers = [0] * len(CLASS_NAMES)
-        answers[place], answers[place - 1] = right, images - right  # the wrong answers are each class' next one
-        table[f"answered {name}"] = answers
-    files = {"model.keras": model, "per_class.json": json.dumps(table).encode(), "learning_curves.epochs.png": PIXEL}
+    right = round(10_000 * metrics(header.seed, epochs)["test_accuracy"])
+    classes = answers(right)
+    probability = np.full(len(classes), np.exp(-metrics(header.seed, epochs)["test_loss"]), np.float32)
+    answered = Predictions(classes, probability).to_bytes()
+    files = {
+        "model.keras": model,
+        "predictions.npz": answered,
+        "per_class.json": json.dumps(per_class(classes, true_labels())).encode(),
+        "learning_curves.epochs.png": PIXEL,
+    }
     yield CutDone(epochs, state(header.seed, epochs).weights_sha256(), 0.25, 512.0, files)
 
 
@@ -106,7 +111,7 @@ def metrics(seed: int, epoch: int) -> dict[str, float]:
     return {
         "loss": 1 / epoch + part,
         "accuracy": 0.5 + epoch / 1000 + part,
-        "test_loss": 1.1 / epoch + part,
+        "test_loss": loss(np.array([np.exp(-1.1 / epoch - part)], np.float32)),
         "test_accuracy": right / 10_000,
         "epoch_seconds": 8 + part,
         "epoch_cpu_seconds": 7 + part,

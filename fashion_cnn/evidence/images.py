@@ -1,0 +1,201 @@
+"""Do verdicts hold for other test images, too? What runs answered in, intervals over seeds and images out. Pure.
+
+The seeds' intervals take the test images as given. Here both are drawn anew: the crossed (or pigeonhole) bootstrap
+takes seeds with replacement and, independently of them, images with replacement, and each pair counts as often as its
+seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). It errs towards wide.
+Its draws are keyed by their number and those of seeds and images, so that the same answers give the same interval.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fashion_cnn.claims import Difference, Equivalent, Lower, NotTested, Stops
+from fashion_cnn.data import CLASS_NAMES
+from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, from_bytes, labels_of
+from fashion_cnn.evidence.record import Record
+from fashion_cnn.evidence.selection import select
+from fashion_cnn.evidence.statistics import Part, Sentence
+from fashion_cnn.evidence.verdicts import Verdicts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES: Final = 2_000
+_PARTS: Final = 20  # in which they are multiplied: all of them at once would take 160 MB
+MEASURE: Final = "test_accuracy"
+ONLY_THESE: Final = "for these test images only"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a run's network answered to the test images."""
+
+    classes: NDArray[np.uint8]
+    """(n,): the most probable class of each."""
+    labels: NDArray[np.uint8]
+    """(n,): the true ones."""
+
+
+@dataclass(frozen=True)
+class OverImages:
+    """A difference of two arms' test accuracies, over seeds and test images."""
+
+    says: str
+    """The sentence that it is a part of."""
+    part: Part
+    n: int
+    """Seeds whose runs of both arms have answers."""
+    images: int
+    low: float
+    high: float
+    """The crossed bootstrap's percentile interval, of the part's own confidence."""
+
+    @property
+    def only_these(self) -> bool:
+        """Whether the verdict on the part is decided over seeds, and this interval does not bear it out."""
+        return self.part.verdict in ("supported", "contradicted") and not _bears_out(self)
+
+
+@dataclass(frozen=True)
+class Flips:
+    """How the answers of an arm's runs differ from seed to seed."""
+
+    arm: str
+    n: int
+    images: int
+    flipped: float | None
+    """Images that two seeds answer differently: the mean over all pairs; None with one seed."""
+    unlike: int
+    """Images that not all seeds answer alike."""
+    never_right: int
+    """Images that no seed answers rightly."""
+
+
+def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
+    """The answers of those runs that have some to images whose classes are known, by run id."""
+    found: dict[str, Answers] = {}
+    for record in records:
+        labels = labels_of(record.json("trajectory.json"))
+        try:
+            classes = from_bytes(record.artifacts[PREDICTIONS]).classes
+        except (KeyError, PredictionsError):
+            continue
+        if labels is not None and len(labels) == len(classes):
+            found[str(record.row["run_id"])] = Answers(classes, labels)
+    return found
+
+
+def crossed_interval(differences: NDArray[np.int8], confidence: float) -> tuple[float, float]:
+    """The crossed bootstrap's percentile interval of the mean of a table, (seeds, images)."""
+    seeds, images = differences.shape
+    random = np.random.default_rng([RESAMPLES, seeds])
+    of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
+    table, of_images = differences.astype(np.float64), _drawn(images)
+    # Whole numbers, so that the order in which they are added makes no difference.
+    parts = [table @ part.T for part in np.split(of_images, _PARTS)]
+    means = (of_seeds * np.concatenate(parts, axis=1).T).sum(axis=1) / (seeds * images)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(images: int) -> NDArray[np.uint8]:
+    """How often each of so many images is in each sample, (RESAMPLES, images); the same for all parts and studies."""
+    random, counts = np.random.default_rng([RESAMPLES, images, 0]), np.empty((RESAMPLES, images), np.uint8)
+    for row in counts:
+        row[:] = np.bincount(random.integers(images, size=images), minlength=images)
+    return counts
+
+
+def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapping[str, Answers]) -> list[OverImages]:
+    """The parts that compare test accuracies, over seeds and images; those with fewer than two seeds are left out.
+
+    `runs` are those that count, a row each, with `run_id`, `arm` and `seed`.
+    """
+    ids = {(row["arm"], str(row["seed"])): str(row["run_id"]) for row in runs.to_dict("records")}
+    seeds = sorted({seed for _, seed in ids}, key=int)
+    found = []
+    for sentence in sentences:
+        for part in sentence.parts:
+            claim = part.claim
+            if isinstance(claim, Stops | NotTested) or claim.measure != MEASURE:
+                continue
+            pairs = [[answers.get(ids.get((arm, seed), "")) for arm in claim.arms] for seed in seeds]
+            rows = [_difference(*pair) for pair in pairs]
+            table = [row for row in rows if row is not None]
+            if len(table) > 1 and len({len(row) for row in table}) == 1:
+                low, high = crossed_interval(np.array(table), part.confidence)
+                found.append(OverImages(sentence.says, part, len(table), len(table[0]), low, high))
+    return found
+
+
+def only_these_images(
+    decided: Verdicts, runs: pd.DataFrame, answers: Mapping[str, Answers], incomplete: Collection[str] = ()
+) -> dict[str, list[str]]:
+    """The sentences by study whose verdict holds for these test images only; arguments as those of `verdicts`."""
+    found: dict[str, list[str]] = {}
+    for each in decided.studies:
+        name = each.study.name
+        chosen, _ = select(runs[runs["study"] == name], each.study, incomplete)
+        compared = over_images(each.sentences, chosen, answers)
+        if says := [sentence.says for sentence in each.sentences if is_limited(sentence, compared)]:
+            found[name] = says
+    return found
+
+
+def is_limited(sentence: Sentence, compared: Sequence[OverImages]) -> bool:
+    """Whether a sentence's verdict holds for these test images only: without the parts that do, it would be another."""
+    narrow = [each.part for each in compared if each.only_these]
+    deciding = [part in narrow for part in sentence.parts if part.verdict == sentence.verdict]
+    return any(deciding) if sentence.verdict == "supported" else sentence.verdict == "contradicted" and all(deciding)
+
+
+def _difference(first: Answers | None, second: Answers | None) -> NDArray[np.int8] | None:
+    if first is None or second is None or not np.array_equal(first.labels, second.labels):
+        return None
+    right, other = ((answers.classes == answers.labels).astype(np.int8) for answers in (first, second))
+    difference: NDArray[np.int8] = right - other
+    return difference
+
+
+def _bears_out(found: OverImages) -> bool:
+    claim: Difference | Any = found.part.claim
+    supported = found.part.verdict == "supported"
+    if isinstance(claim, Equivalent):
+        within = -claim.within < found.low and found.high < claim.within
+        return within if supported else found.low > claim.within or found.high < -claim.within
+    if isinstance(claim, Lower):
+        return found.high < -claim.margin if supported else found.low >= -claim.margin
+    return bool(found.low > claim.margin if supported else found.high <= claim.margin)
+
+
+def flips(arms: Sequence[str], runs: pd.DataFrame, answers: Mapping[str, Answers]) -> list[Flips]:
+    """How the answers of each arm's runs differ from seed to seed; arms without answers are left out."""
+    found = []
+    for arm in arms:
+        of_arm = [answers[str(run_id)] for run_id in runs[runs["arm"] == arm]["run_id"] if str(run_id) in answers]
+        if not of_arm or not all(np.array_equal(each.labels, of_arm[0].labels) for each in of_arm):
+            continue
+        table = np.array([each.classes for each in of_arm])
+        pairs = math.comb(len(table), 2)
+        counts = np.array([(table == value).sum(axis=0) for value in range(len(CLASS_NAMES))])
+        alike = int((counts * (counts - 1) // 2).sum())
+        found.append(
+            Flips(
+                arm,
+                n=len(table),
+                images=table.shape[1],
+                flipped=(pairs * table.shape[1] - alike) / pairs if pairs else None,
+                unlike=int((table != table[0]).any(axis=0).sum()),
+                never_right=int((table != of_arm[0].labels).all(axis=0).sum()),
+            )
+        )
+    return found
