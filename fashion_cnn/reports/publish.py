@@ -23,6 +23,7 @@ from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
+PILOT = "pilot_verdicts.csv"  # beside the post's printed numbers
 BENCHMARKS = ("benchmark", "scaling", "server")
 
 
@@ -76,7 +77,9 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
-    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
+    pilot = post.with_name(PILOT)
+    known = pilot.read_bytes() if pilot.exists() else b""
+    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")

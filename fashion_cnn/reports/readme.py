@@ -18,6 +18,8 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
+from fashion_cnn.reports.appendix import Appendix
+from fashion_cnn.reports.markdown import named_once, plain, table
 from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
@@ -25,14 +27,11 @@ from fashion_cnn.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Sequence[str]
 _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
-_MINUS: Final = "\N{MINUS SIGN}"
-_NONE: Final = "\N{EN DASH}"
 _UNMEASURED: Final = "Not measured yet."
 _RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in which words
     "epoch_cpu_ours_to_fit": "CPU time of an epoch of the default CNN, ours to plain `fit`'s",
@@ -197,14 +196,19 @@ class _Findings:
 
 
 def parts(
-    studies: Sequence[Study], records: Sequence[Record], post: bytes, benchmarks: Mapping[str, Any]
+    studies: Sequence[Study],
+    records: Sequence[Record],
+    post: bytes,
+    benchmarks: Mapping[str, Any],
+    pilot: bytes = b"",
 ) -> dict[str, Callable[[], str]]:
     """What can stand in a page, by name; each is made when it is called.
 
     At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
-    values of what `experiments.benchmark` wrote, and may be empty.
+    values of what `experiments.benchmark` wrote, and may be empty; `pilot` are the pilot's verdicts, see `Appendix`.
     """
     findings = _Findings(studies, records, verdicts_over(studies, records, post))
+    appendix = Appendix(records, findings.verdicts, findings.chosen, pilot)
     speed, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
     return {
         "arms": findings.arms,
@@ -218,6 +222,7 @@ def parts(
         "basis": findings.basis,
         "benchmark": lambda: _ratios(speed),
         "scaling": lambda: _scaling(scaling, server, findings.counted),
+        **appendix.parts(),
     }
 
 
@@ -278,25 +283,6 @@ def _part(part: Part) -> str:
     direction = "higher" if isinstance(claim, Higher) else "lower"
     beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
     return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
-
-
-def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
-    """A table in GitHub's Markdown, its columns `numbers` aligned to the right; what would end a cell is escaped."""
-    right = set(numbers)
-    rule = ["---:" if column in right else "---" for column, _ in enumerate(heads)]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells))
-
-
-def named_once(rows: Sequence[Row]) -> list[Row]:
-    """The rows, their first cells as code; a first cell that repeats the one above it is left empty."""
-    above = [None, *(row[0] for row in rows)]
-    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
-
-
-def plain(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
 
 
 def _ratios(values: Mapping[str, Any] | None) -> str:
