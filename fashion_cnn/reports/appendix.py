@@ -136,7 +136,7 @@ class Appendix:
         groups: dict[tuple[str, ...], list[Record]] = {}
         for record in self.records:
             row = record.row
-            dirty = " and changes, which each record holds" if row["git_dirty"] == "true" else ""
+            dirty = " and changes" if row["git_dirty"] == "true" else ""
             commit = f"`{str(row['git_commit'])[:10]}`{dirty}"
             key = (commit, str(row["code_sha256"])[:12], *_kind(record)[:2], str(row["workers"]))
             groups.setdefault(key, []).append(record)
