@@ -67,7 +67,9 @@ def test_commits_stand_in_order_with_their_own_dates() -> None:
 def test_between_the_statements_and_ten_seeds_one_sentence_got_its_quotation_marks() -> None:
     diff = git("diff", "--unified=0", STATED, TEN, "--", "experiments/*_study.py")
     changed = [line for line in diff.splitlines() if re.match(r"[+-] ", line)]
-    assert [re.sub(r"[^a-z]", "", line) for line in changed] == ["itisawaytostopwithoutguessingthenumberofepochs"] * 2
+    assert [re.sub(r"[^A-Za-z]", "", line) for line in changed] == [
+        "Itisawaytostopwithoutguessingthenumberofepochs"
+    ] * 2
 
 
 def test_the_look_before_the_end_differs_in_the_verdict_that_is_told() -> None:

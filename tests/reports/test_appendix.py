@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import special
 
 from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.claims import NotTested
@@ -111,6 +112,19 @@ def test_a_run_without_reuse_is_a_training_of_its_own() -> None:
     assert (together[2], apart[2]) == (str(SEEDS), str(2 * SEEDS)) and float(apart[4]) > float(together[4])
     files = published(alone)
     assert apart[4] == f"{minutes(files, 'fit_cpu_seconds', 'epochs_study'):,.1f}"
+
+
+def test_the_tolerance_is_that_of_as_many_other_seeds() -> None:
+    found = records()
+    of_arm = {
+        arm: [one.row["test_accuracy"] for one in found if (one.row["study"], one.row["arm"]) == (STUDY[0].name, arm)]
+        for arm in ("cnn", "dense")
+    }
+    differences = np.subtract(of_arm["cnn"], of_arm["dense"])
+    half = float(special.stdtrit(SEEDS - 1, 0.975)) * differences.std(ddof=1) * np.sqrt(2 / SEEDS)
+    low, high = (f"{differences.mean() + sign * half:+.4f}".replace("-", "\N{MINUS SIGN}") for sign in (-1, 1))
+    row = rows(parts(found)["claim_commands"]())[0]
+    assert row[1].endswith("test accuracy: cnn higher than dense") and row[3] == f"{low} to {high}"
 
 
 def test_other_seeds_fall_where_the_tolerance_says_in_19_of_20() -> None:
