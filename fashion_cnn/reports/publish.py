@@ -23,7 +23,7 @@ from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
-PILOT_VERDICTS = "pilot_verdicts.csv"  # beside the post's printed numbers
+PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
 BENCHMARKS = ("benchmark", "scaling", "server")
 
 
@@ -77,7 +77,7 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
-    pilot = post.with_name(PILOT_VERDICTS)
+    pilot = repository / PILOT_VERDICTS
     known = pilot.read_bytes() if pilot.exists() else b""
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
     pages: dict[Path, str] = {}
