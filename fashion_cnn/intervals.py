@@ -25,12 +25,12 @@ def mean_interval(values: NDArray[np.float64], confidence: float) -> tuple[float
     return mean - half, mean + half
 
 
-def prediction_interval(mean: float, sd: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Where one more value is expected: mean ± t((1 + confidence) / 2, n - 1) · sd · √(1 + 1/n).
+def prediction_interval(mean: float, sd: float, n: int, confidence: float = 0.95, of: int = 1) -> tuple[float, float]:
+    """Where the mean `of` so many more values is expected: mean ± t((1 + confidence) / 2, n - 1) · sd · √(1/of + 1/n).
 
-    For values that are independent and about normal (Hahn & Meeker 1991, Statistical Intervals, 4.7).
+    For values that are independent and about normal (Hahn & Meeker 1991, Statistical Intervals, 4.7 and 4.8).
     """
-    half = _t_quantile(n, confidence) * sd * math.sqrt(1 + 1 / n)
+    half = _t_quantile(n, confidence) * sd * math.sqrt(1 / of + 1 / n)
     return mean - half, mean + half
 
 

@@ -24,6 +24,7 @@ from fashion_cnn.study import Study
 SHOWN = {MAPS: "figures/feature_maps.png", results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
 ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
+PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
 BENCHMARKS = ("benchmark", "scaling", "server")
 
 
@@ -77,7 +78,9 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
-    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
+    pilot = repository / PILOT_VERDICTS
+    known = pilot.read_bytes() if pilot.exists() else b""
+    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")

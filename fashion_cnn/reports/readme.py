@@ -19,6 +19,7 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
+from fashion_cnn.reports.appendix import Appendix
 from fashion_cnn.reports.images import images_part
 from fashion_cnn.reports.markdown import named_once, plain, table
 from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
@@ -215,14 +216,19 @@ class _Findings:
 
 
 def parts(
-    studies: Sequence[Study], records: Sequence[Record], post: bytes, benchmarks: Mapping[str, Any]
+    studies: Sequence[Study],
+    records: Sequence[Record],
+    post: bytes,
+    benchmarks: Mapping[str, Any],
+    pilot: bytes = b"",
 ) -> dict[str, Callable[[], str]]:
     """What can stand in a page, by name; each is made when it is called.
 
     At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
-    values of what `experiments.benchmark` wrote, and may be empty.
+    values of what `experiments.benchmark` wrote, and may be empty; `pilot` are the pilot's verdicts, see `Appendix`.
     """
     findings = _Findings(studies, records, verdicts_over(studies, records, post))
+    appendix = Appendix(records, findings.verdicts, findings.chosen, pilot)
     speed, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
     return {
         "arms": findings.arms,
@@ -237,6 +243,7 @@ def parts(
         "basis": findings.basis,
         "benchmark": lambda: _ratios(speed),
         "scaling": lambda: _scaling(scaling, server, findings.counted),
+        **appendix.parts(),
     }
 
 
