@@ -23,11 +23,11 @@ from fashion_cnn.evidence.record import (
     network_texts,
     texts,
 )
+from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SHARED = 7_500  # a share of so many training images is one of each set that a study trains on
 
 
 class Filler:
@@ -130,6 +130,7 @@ class Filler:
 def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, Any]]:
     """Made-up epochs up to the one at which the stopping rule ends them; those of one trajectory are the same."""
     epochs: list[dict[str, Any]] = []
+    trained = epoch_images(config)
     while config.cut([epoch["loss"] for epoch in epochs]) is None:
         number, noise = len(epochs) + 1, 0.01 * random.random(len(EPOCH_METRICS))
         right = FASHION_MNIST.test * (0.9 - 0.1 / number + noise[3])
@@ -138,13 +139,13 @@ def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, An
             {
                 "epoch": number,
                 "loss": float(0.1 + 0.4 / number + noise[0]),
-                "accuracy": round(SHARED * (0.95 - 0.1 / number + noise[1])) / SHARED,
+                "accuracy": round(trained * (0.95 - 0.1 / number + noise[1])) / trained,
                 # That of answers which all have the same probability, a number of 32 bits.
                 "test_loss": loss(np.array([np.exp(-0.3 - 0.2 / number - noise[2])], np.float32)),
                 "test_accuracy": round(right) / FASHION_MNIST.test,
                 "epoch_seconds": seconds,
                 "epoch_cpu_seconds": 0.9 * seconds,
-                "images_per_second": 60_000 / seconds,
+                "images_per_second": trained / seconds,
                 "weights_sha256": _sha256(f"{number} {noise.tobytes().hex()}".encode()),
                 "ended_at": 0,
             }

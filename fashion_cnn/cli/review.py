@@ -82,6 +82,8 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
     decided = frames.verdicts(project.studies, project.post).of(chosen)
     only_these = only_these_images(decided, frames.runs, frames.answers, frames.incomplete)
     tables.show_verdicts(decided, only_these, as_json=options.json)
+    if not options.json and (lacking := unpublished(studies, records)):
+        print(lacking)
     return DONE
 
 
@@ -241,15 +243,18 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.evidence.images import answers_of, only_these_images
     from fashion_cnn.evidence.tables import frames
     from fashion_cnn.reports.publish import problems, read, update, write_readme
-    from fashion_cnn.reports.published import ResultsError, verdicts_over
+    from fashion_cnn.reports.published import ResultsError, unpublished, verdicts_over
 
     if options.replace and not options.update:
         raise ResultsError("--replace is part of an update: give --update, too")
     studies, published, post = project.studies, project.published, project.post
     if options.check:
-        wrong = problems(studies, published, post, REPOSITORY)
-        answer(options, {"problems": wrong}, "\n".join(wrong) or f"{published.name}: all of it holds")
-        return FAILED if wrong else DONE
+        if wrong := problems(studies, published, post, REPOSITORY):
+            answer(options, {"problems": wrong}, "\n".join(wrong))
+            return FAILED
+        lacking = unpublished(studies, read(published))
+        answer(options, {"problems": [], "note": lacking}, f"{published.name}: all of it holds. {lacking}".rstrip(" ."))
+        return DONE
     if options.update:
         merged = update(open_store(options), studies, published, post, replace=options.replace)
         write_readme(studies, published, post, REPOSITORY)
@@ -262,4 +267,6 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     decided = verdicts_over(studies, records, post.read_bytes())
     only_these = only_these_images(decided, frames(records)[0], answers_of(records))
     tables.show_verdicts(decided, only_these, as_json=options.json)
+    if not options.json and (lacking := unpublished(studies, records)):
+        print(lacking)
     return DONE
