@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from experiments import STUDIES
 from fashion_cnn.architecture import parameter_count
 from fashion_cnn.config import RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import fingerprint, machine, packages
-from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, loss, per_class, true_labels
+from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, loss, per_class, tested_labels
 from fashion_cnn.evidence.record import (
     EPOCH_METRICS,
     HASHES,
@@ -121,9 +122,10 @@ class Filler:
             epochs=epochs,
             packages=self._packages,
         )
-        answered = _predictions(epochs[-1]["test_accuracy"], epochs[-1]["test_loss"])
+        labels = tested_labels(config, seed)
+        answered = _predictions(epochs[-1]["test_accuracy"], epochs[-1]["test_loss"], labels)
         artifacts[PREDICTIONS] = answered.to_bytes()
-        artifacts |= network_texts(per_class(answered.classes, true_labels()), summary="made up\n")
+        artifacts |= network_texts(per_class(answered.classes, labels), summary="made up\n")
         return artifacts | {HASHES: hashes_text(artifacts)}
 
 
@@ -153,9 +155,8 @@ def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, An
     return epochs
 
 
-def _predictions(test_accuracy: float, test_loss: float) -> Predictions:
+def _predictions(test_accuracy: float, test_loss: float, labels: NDArray[np.uint8]) -> Predictions:
     """Answers of which the first images of each class are right, so that the share of right ones is this."""
-    labels = true_labels()
     share, more = divmod(round(test_accuracy * len(labels)), len(CLASS_NAMES))
     classes = labels.copy()
     for index in range(len(CLASS_NAMES)):

@@ -82,8 +82,6 @@ def _claims(project: Project, options: argparse.Namespace) -> int:
     decided = frames.verdicts(project.studies, project.post).of(chosen)
     only_these = only_these_images(decided, frames.runs, frames.answers, frames.incomplete)
     tables.show_verdicts(decided, only_these, as_json=options.json)
-    if not options.json and (lacking := unpublished(studies, records)):
-        print(lacking)
     return DONE
 
 

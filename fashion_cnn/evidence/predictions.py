@@ -3,13 +3,14 @@
     predictions.npz   classes (n,) uint8: the most probable class; true_class_probability (n,) float32: that of the
                       image's own class, which published results leave out
 
-The true classes of Fashion-MNIST's test images lie beside this module, as its authors publish them (MIT licence,
-Zalando SE), so that whoever has the repository can count the right answers without the data set.
+The true classes of Fashion-MNIST's images lie beside this module, in the files that its authors publish (MIT licence,
+Zalando SE), so that whoever has the repository can count the right answers without the images.
 """
 
 from __future__ import annotations
 
 import functools
+import gzip
 import hashlib
 import io
 import math
@@ -23,11 +24,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fashion_cnn.config import ConfigError, RunConfig, check_seed
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST
 from fashion_cnn.evaluation import CLIPPED, confusion
+from fashion_cnn.sample import sample_places
 
 PREDICTIONS: Final = "predictions.npz"
-LABELS: Final = "t10k-labels-idx1-ubyte"
+LABELS: Final = ("train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
 MOST_IMAGES: Final = 70_000  # all that Fashion-MNIST has
 _HEADER: Final = 8  # bytes of the labels' file before the labels
 _KINDS: Final[Mapping[str, np.dtype[Any]]] = {"classes": np.dtype(np.uint8), "true_class_probability": np.dtype("<f4")}
@@ -111,28 +114,54 @@ def _array(content: bytes, kind: np.dtype[Any]) -> NDArray[Any]:
 
 
 @functools.cache
-def true_labels() -> NDArray[np.uint8]:
-    """The true class of each of Fashion-MNIST's test images, (10000,)."""
-    content = resources.files(__package__).joinpath(LABELS).read_bytes()
-    if hashlib.sha256(content).hexdigest() != FASHION_MNIST.file_sha256[LABELS]:
-        raise PredictionsError(f"{LABELS} of this checkout was changed; git checkout brings it back")
+def true_labels() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The true classes of the images that Fashion-MNIST gives for training and for tests, (60000,) and (10000,)."""
+    training, tested = map(_labels, LABELS)
+    return training, tested
+
+
+def _labels(name: str) -> NDArray[np.uint8]:
+    content = gzip.decompress(resources.files(__package__).joinpath(f"{name}.gz").read_bytes())
+    if hashlib.sha256(content).hexdigest() != FASHION_MNIST.file_sha256[name]:
+        raise PredictionsError(f"{name}.gz of this checkout was changed; git checkout brings it back")
     return np.frombuffer(content[_HEADER:], np.uint8)
+
+
+def tested_labels(config: RunConfig, seed: int, images: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """The true classes of the images that a run on Fashion-MNIST is tested on, (n,).
+
+    Args:
+        config: of the run.
+        seed: of the run.
+        images: how many training and test images it took, from the first on; None is all.
+    """
+    training, tested = true_labels()
+    if images is not None:
+        training, tested = training[: images[0]], tested[: images[1]]
+    places = sample_places(config, seed, len(training), len(tested))[1]
+    labels: NDArray[np.uint8] = np.concatenate([training, tested])[places]
+    return labels
 
 
 def labels_of(trajectory: Any) -> NDArray[np.uint8] | None:
     """The true classes of the images that a record's `trajectory.json` was tested on, or None where they are others."""
     if not isinstance(trajectory, dict) or not isinstance(files := trajectory.get("data_files"), dict):
         return None
-    settings = trajectory.get("settings")
-    drawn = isinstance(settings, dict) and settings.get("split", "given") != "given"
-    if drawn or files.get(LABELS) != FASHION_MNIST.file_sha256[LABELS]:
+    if any(files.get(name) != FASHION_MNIST.file_sha256[name] for name in LABELS):
         return None
+    images = None
     match trajectory.get("images"):
-        case [int(), int(test)] if 0 < test <= FASHION_MNIST.test:
-            return true_labels()[:test]
+        case [int(train), int(test)] if 0 < train <= FASHION_MNIST.train and 0 < test <= FASHION_MNIST.test:
+            images = train, test
         case None:
-            return true_labels()
-    return None
+            pass
+        case _:
+            return None
+    try:
+        config, seed = RunConfig.from_mapping(trajectory["settings"]), check_seed(trajectory["seed"])
+    except (KeyError, TypeError, ConfigError):  # a matter of `contradictions`
+        return None
+    return tested_labels(config, seed, images)
 
 
 def loss(probability: NDArray[np.float32]) -> float:

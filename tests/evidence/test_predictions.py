@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -32,7 +33,7 @@ from tests.support.tampering import rehashed, with_artifact, with_row
 
 STUDY = Study("baseline_study", "Which network?", {"cnn": replace(CNN, epochs=2)})
 WHOLE = record(STUDY, "cnn")
-LABELS = answers.true_labels()
+LABELS = answers.true_labels()[1]
 ANSWERED = from_bytes(WHOLE.artifacts[PREDICTIONS])
 
 
@@ -91,9 +92,10 @@ def test_a_file_of_something_else_is_refused(content: bytes, told: str) -> None:
 
 
 def test_the_true_classes_are_those_of_the_data_set() -> None:
-    content = (resources.files("fashion_cnn.evidence") / answers.LABELS).read_bytes()
-    assert hashlib.sha256(content).hexdigest() == FASHION_MNIST.file_sha256[answers.LABELS]
-    assert len(LABELS) == FASHION_MNIST.test and np.bincount(LABELS).tolist() == [1000] * 10
+    for name, labels, images in zip(answers.LABELS, answers.true_labels(), (6000, 1000), strict=True):
+        content = gzip.decompress((resources.files("fashion_cnn.evidence") / f"{name}.gz").read_bytes())
+        assert hashlib.sha256(content).hexdigest() == FASHION_MNIST.file_sha256[name]
+        assert np.bincount(labels).tolist() == [images] * 10
 
 
 def test_loss_and_accuracy_are_those_of_the_evaluation() -> None:
@@ -139,11 +141,20 @@ class TestARecord:
         assert [one.field for one in found] == ["per_class.json: T-shirt/top, images", "per_class.json"]
 
     def test_of_other_images_is_judged_by_its_loss_alone(self) -> None:
-        files = {**FASHION_MNIST.file_sha256, answers.LABELS: "0" * 64}
+        files = {**FASHION_MNIST.file_sha256, answers.LABELS[1]: "0" * 64}
         other = rehashed(answered(ANSWERED.classes[::-1]), trajectory={"data_files": files})
         assert not {"test_accuracy", "test_loss"} & {one.field for one in contradictions(other)}
-        drawn = {"data_files": dict(FASHION_MNIST.file_sha256), "settings": {"split": "drawn"}, "images": None}
-        assert answers.labels_of(drawn) is None
+
+    def test_of_drawn_images_are_judged_by_the_labels_that_the_seed_draws(self) -> None:
+        study = Study("split_study", "Which images?", {"cnn": replace(CNN, epochs=1, split="drawn")})
+        drawn = record(study, "cnn", seed=3)
+        trajectory, both = drawn.json("trajectory.json"), np.concatenate(answers.true_labels())
+        labels = answers.labels_of(trajectory)
+        assert labels is not None and not np.array_equal(labels, LABELS) and not contradictions(drawn)
+        assert np.array_equal(labels, both[np.sort(np.random.default_rng([3, 0, 1]).permutation(70_000)[60_000:])])
+        assert not np.array_equal(labels, answers.labels_of({**trajectory, "seed": 4}))
+        of_the_given = answers.labels_of({**trajectory, "settings": {**trajectory["settings"], "split": "given"}})
+        assert np.array_equal(of_the_given, LABELS)
 
     def test_that_did_not_finish_has_none_to_compare(self) -> None:
         running = with_row(answered(ANSWERED.classes[::-1]), status="RUNNING")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fashion_cnn.config import FIELDS, RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.evidence.predictions import Predictions, loss, true_labels
+from fashion_cnn.evidence.predictions import Predictions, loss, per_class, tested_labels
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record, since
 from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import files_sha256
@@ -73,6 +73,8 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         **{"epochs_trained": float(len(epochs)), "reused_epochs": 0.0},
         **({} if old else {"other_load": settings.get("other_load", 0.0625)}),
     }
+    labels = tested_labels(config, seed)
+    classes = answers(round(epochs[-1]["test_accuracy"] * IMAGES * len(CLASS_NAMES)), labels)
     values: dict[str, Any] = {
         "config.json": {**config.canonical(), "seed": seed},
         "environment.json": {
@@ -95,13 +97,12 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
                 for epoch, sha256 in zip(epochs, weights, strict=True)
             ],
         },
-        "per_class.json": _per_class(round(epochs[-1]["test_accuracy"] * IMAGES * len(CLASS_NAMES))),
+        "per_class.json": _per_class(classes, labels),
     }
     artifacts = {name: (json.dumps(value, indent=1) + "\n").encode() for name, value in values.items()}
     artifacts |= {"requirements.txt": b"numpy==2.4.6\n", "model_summary.txt": b"layers\n", CURVES: b"a picture"}
     artifacts |= {"code.diff": diff.encode()} if diff else {}
     if not old:
-        classes = answers(round(epochs[-1]["test_accuracy"] * IMAGES * len(CLASS_NAMES)))
         probability = np.full(len(classes), np.exp(-epochs[-1]["test_loss"]), np.float32)
         artifacts["predictions.npz"] = Predictions(classes, probability).to_bytes()
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(artifacts.items())}
@@ -191,9 +192,8 @@ def _stop(config: RunConfig, epochs: int) -> str:
     return "epochs" if config.callback_loss is None or epochs == config.epochs else "callback"
 
 
-def answers(right: int) -> NDArray[np.uint8]:
+def answers(right: int, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Classes of which so many are right, the first images of each class; a wrong answer is the next class."""
-    labels = true_labels()
     classes = labels.copy()
     share, more = divmod(right, len(CLASS_NAMES))
     for place in range(len(CLASS_NAMES)):
@@ -201,16 +201,10 @@ def answers(right: int) -> NDArray[np.uint8]:
     return classes
 
 
-def _per_class(right: int) -> dict[str, Any]:
-    """A table whose diagonal sums to `right`; the wrong answers are each class' next one."""
-    share, more = divmod(right, len(CLASS_NAMES))
-    data = []
-    for place, name in enumerate(CLASS_NAMES):
-        answered = [0] * len(CLASS_NAMES)
-        answered[place] = share + (place < more)
-        answered[(place + 1) % len(CLASS_NAMES)] = IMAGES - answered[place]
-        data.append([name, IMAGES, *answered])
-    return {"columns": ["class", "images", *(f"answered {name}" for name in CLASS_NAMES)], "data": data}
+def _per_class(classes: NDArray[np.uint8], labels: NDArray[np.uint8]) -> dict[str, Any]:
+    """The table as MLflow writes it, without the shares that follow from the counts."""
+    table = {name: values for name, values in per_class(classes, labels).items() if name not in ("recall", "precision")}
+    return {"columns": list(table), "data": [list(row) for row in zip(*table.values(), strict=True)]}
 
 
 def _sha256(text: str) -> str:

@@ -86,13 +86,14 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
         )
         yield Drawn(epoch, {"convolution_1": PIXEL})
     right = round(10_000 * metrics(header.seed, epochs)["test_accuracy"])
-    classes = answers(right)
+    labels = true_labels()[1]
+    classes = answers(right, labels)
     probability = np.full(len(classes), np.exp(-metrics(header.seed, epochs)["test_loss"]), np.float32)
     answered = Predictions(classes, probability).to_bytes()
     files = {
         "model.keras": model,
         "predictions.npz": answered,
-        "per_class.json": json.dumps(per_class(classes, true_labels())).encode(),
+        "per_class.json": json.dumps(per_class(classes, labels)).encode(),
         "learning_curves.epochs.png": PIXEL,
     }
     yield CutDone(epochs, state(header.seed, epochs).weights_sha256(), 0.25, 512.0, files)
