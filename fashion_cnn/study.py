@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.claims import Claim
-from fashion_cnn.config import RunConfig, nearest
+from fashion_cnn.config import TRAINING_IMAGES, RunConfig, nearest
 
 AD_HOC = "ad_hoc"  # the study of single runs that belong to none
+ALL = "all"  # on a command line, all studies
 LONGEST_NAME = 120
+TEST_SHARE = 10_000 / TRAINING_IMAGES  # a drawn split has as many of both as the given one
 
 
 class StudyError(ValueError):
@@ -28,8 +30,10 @@ class Study:
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name):
-            raise StudyError(f"{self.name!r} cannot be a study's name: use small letters, digits and _")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name) or self.name == ALL:
+            raise StudyError(
+                f"{self.name!r} cannot be a study's name: use small letters, digits and _, and not {ALL!r}"
+            )
         if not self.arms:
             raise StudyError(f"{self.name} has no arms")
         for arm in self.arms:
@@ -48,13 +52,14 @@ class Study:
     @property
     def overlap(self) -> float:
         """Test images per training image where each seed draws its own split, else 0; see `intervals.half_width`."""
-        drawn = any(getattr(config, "split", "given") == "drawn" for config in self.arms.values())
-        return 10_000 / 60_000 if drawn else 0.0
+        return TEST_SHARE if any(config.split == "drawn" for config in self.arms.values()) else 0.0
 
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
-    """The named studies in their own order; all where none is named. A StudyError names the nearest one."""
+    """The named studies in their own order; all where none or `ALL` is named. A StudyError names the nearest one."""
     known = [study.name for study in studies]
+    if ALL in names:
+        return list(studies)
     for name in names:
         if name not in known:
             raise StudyError(f"there is no study {name!r}{nearest(name, known)}; there are: {', '.join(known)}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from fashion_cnn.claims import Stops
+from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence.power import DRAWS, PartPower, SentencePower, found_difference, power
 from fashion_cnn.evidence.statistics import tested
 from fashion_cnn.reports.markdown import named_once, table
@@ -49,7 +50,7 @@ class _Plan:
         import pandas as pd
 
         arms = [
-            self.pilot[self.pilot["config_sha256"] == config.sha256()].assign(arm=arm)
+            self.pilot[self.pilot["config_sha256"] == replace(config, split=RunConfig().split).sha256()].assign(arm=arm)
             for arm, config in study.arms.items()
         ]
         return pd.concat(arms)
