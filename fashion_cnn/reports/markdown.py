@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from fashion_cnn.claims import MEASURES, Between, Equivalent, Higher, Stops
+from fashion_cnn.claims import MEASURES, Between, Equivalent, Higher, Lower, Stops
 from fashion_cnn.reports.page import typeset
 
 if TYPE_CHECKING:
+    from fashion_cnn.claims import Test
     from fashion_cnn.evidence.statistics import Part, Sentence
 
 Row: TypeAlias = Sequence[str]
@@ -47,9 +48,10 @@ def noted(sentence: Sentence) -> str:
 
 
 def findings(sentence: Sentence) -> str:
-    """What the runs say of a sentence, part by part, without what was claimed of it."""
+    """What the runs say of a sentence, part by part, in short."""
     return "; ".join(
-        _found(part) + ("" if part.verdict == sentence.verdict else f" ({part.verdict})") for part in sentence.parts
+        _found(part) + _margin(part.claim) + ("" if part.verdict == sentence.verdict else f" ({part.verdict})")
+        for part in sentence.parts
     )
 
 
@@ -74,12 +76,19 @@ def _part(part: Part) -> str:
     """What a part's runs say, what was claimed of it, and its verdict where it is not supported."""
     claim, found = part.claim, _found(part)
     verdict = "" if part.verdict == "supported" else f" ({'; '.join(filter(None, (part.verdict, part.needs)))})"
-    if part.estimate is None or isinstance(claim, Stops):
+    if part.estimate is None:
         return f"{found}{verdict}"
+    if isinstance(claim, Higher | Lower):
+        found += f", {'higher' if isinstance(claim, Higher) else 'lower'} in {part.wins} of {part.n} seeds"
+    return f"{found}{_margin(claim)}{verdict}"
+
+
+def _margin(claim: Test) -> str:
+    """What was claimed, where that is more than a direction."""
+    if isinstance(claim, Stops):
+        return ""
     if isinstance(claim, Between):
-        return f"{found}, claimed from {claim.least:g} to {claim.most:g}{verdict}"
+        return f", claimed from {claim.least:g} to {claim.most:g}"
     if isinstance(claim, Equivalent):
-        return f"{found}, claimed within {claim.amount(claim.within)}{verdict}"
-    direction = "higher" if isinstance(claim, Higher) else "lower"
-    beyond = f", claimed by more than {claim.amount(claim.margin)}" if claim.margin else ""
-    return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
+        return f", claimed ± {claim.amount(claim.within)}"
+    return f", claimed by more than {claim.amount(claim.margin)}" if claim.margin else ""

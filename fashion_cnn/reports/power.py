@@ -90,7 +90,8 @@ class _Plan:
     def unknown(self) -> str:
         """One row per part of a study without a pilot: what difference would be found."""
         spread: dict[str, float] = {}
-        for sentences in self.powers.values():
+        drawn = {study.name for study in self.studies if study.overlap}
+        for sentences in (known for name, known in self.powers.items() if name not in drawn):
             for part in (part for each in sentences for part in each.parts if len(part.claim.arms) > 1):
                 spread[part.claim.measure] = max(part.sd, spread.get(part.claim.measure, 0.0))
         rows = [

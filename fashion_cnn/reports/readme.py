@@ -98,19 +98,19 @@ class _Findings:
     def answer(self) -> str:
         """One row for each arm whose test results the post prints and comments on: the comment and what became of it.
 
-        It is the first about the arm's test results, else the first that compares another arm with this one.
+        It is the first about the arm's test results, else the first that compares another arm with this one and is
+        about no test results.
         """
         rows = []
         for judged in self.verdicts.studies:
             said = [sentence for sentence in judged.sentences if sentence.source == "post"]
             printed = [row["arm"] for row in self._arm_rows(judged.study) if "test_accuracy" in row["printed"]]
-            comments = {arm: next((each for each in said if _is_comment(each, arm)), None) for arm in printed}
+            others = [each for each in said if not any(_is_comment(each, arm) for arm in printed)]
             for arm in printed:
-                others = [each for each in said if each not in comments.values() and _compares_with(each, arm)]
-                if comment := comments[arm] or next(iter(others), None):
-                    n = min(part.n for part in comment.parts)
-                    rows.append([noted(comment), f"**{comment.verdict}**", str(n), findings(comment)])
-        return table(["the post says", "verdict", "n", "what decides it"], rows, numbers=[2])
+                comments = [each for each in said if _is_comment(each, arm)]
+                comments += [each for each in others if _compares_with(each, arm)]
+                rows += [[noted(each), each.verdict, findings(each)] for each in comments[:1]]
+        return table(["the post says", "verdict", "what decides it"], rows)
 
     def claims(self) -> str:
         """One row per sentence: its verdict, and what the runs say of its parts."""
@@ -143,9 +143,9 @@ class _Findings:
         printed = misses(self.verdicts.test_results)
         return (
             f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
-            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours, give "
-            f"or take half a last digit (chance alone would put {printed['by_chance']:.1f} there), and "
-            f"{printed['outside_strictly']} as printed (chance: {printed['by_chance_strictly']:.1f})."
+            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours with "
+            f"room for rounding (by chance: {printed['by_chance']:.1f}), {printed['outside_strictly']} without (by "
+            f"chance: {printed['by_chance_strictly']:.1f})."
         )
 
     def printed(self) -> str:
@@ -283,8 +283,8 @@ def _scores(row: Mapping[str, Any]) -> list[str]:
 
 
 def _is_comment(sentence: Sentence, arm: str) -> bool:
-    """Whether a sentence says something of an arm's test results."""
-    about = {(part.claim.arm, part.claim.measure) for part in sentence.parts}
+    """Whether a sentence compares an arm's test results with another's."""
+    about = {(part.claim.arm, part.claim.measure) for part in sentence.parts if len(part.claim.arms) > 1}
     return any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
 
 
