@@ -558,7 +558,7 @@ MEASURED = ("test_accuracy", "test_loss", "accuracy", "loss", "epochs_trained", 
 def test_the_sentences_that_disagree_with_the_numbers_beside_them_have_a_note() -> None:
     notes = " ".join(claim.note for study in STUDIES for claim in study.claims)
     notes += " ".join(claim.why for study in STUDIES for claim in study.claims if isinstance(claim, NotTested))
-    for told in ("0.87 and 0.89", "32 filters and 800 cells", "0.34 and 0.45", "once again", "epoch 6, counted from 0"):
+    for told in ("0.87 and 0.89", "32 filters and 800 cells", "0.34 and 0.45", "Once again", "epoch 6, counted from 0"):
         assert told in notes
 
 
