@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
-from fashion_cnn.claims import Equivalent, Lower, NotTested, Stops
+from fashion_cnn.claims import Equivalent, NotTested, Stops
 from fashion_cnn.cli import main
 from fashion_cnn.config import CNN
 from fashion_cnn.study import Study
 
 STOP, TEN = "stop at loss 0.19", "10 epochs"
-SAME = "Stopping at a training loss of 0.19 does about as well as 10 epochs"
+SAME = "Stopping at a training loss of 0.19 does about the same as 10 epochs"
+SAVED = 'Stopping "didn\'t save much"'
 
 STUDY = Study(
     name="callback_study",
@@ -19,23 +20,30 @@ STUDY = Study(
             STOP,
             before=10,
             says="The callback ends the training before epoch 10",
-            note="The post's message names epoch 6, counted from 0; the line below it is that of the seventh.",
+            note="The post's message names epoch 6, counted from 0: it is the seventh.",
         ),
         Equivalent("test_accuracy", STOP, TEN, within=0.005, says=SAME),
-        Equivalent("test_loss", STOP, TEN, within=0.02, says=SAME),
+        Equivalent(
+            "test_loss",
+            STOP,
+            TEN,
+            within=0.03,
+            says=SAME,
+            note='The post calls a loss 0.03 higher "slightly more".',
+        ),
         Equivalent(
             "epochs_trained",
             STOP,
             TEN,
-            within=5,
-            says='Stopping "didn\'t save much"',
-            note="Much is taken to be more than half of the 10 epochs; the post saved 3.",
+            within=1 / 3,
+            says=SAVED,
+            note="Much is taken to be more than a third. The post saved 3 of 10 epochs.",
         ),
+        Equivalent("fit_cpu_seconds", STOP, TEN, within=1 / 3, says=SAVED),
         NotTested(
             'It is "a way to stop without guessing the number of epochs"',
             why="It is a judgement: the loss to stop at has to be guessed instead.",
         ),
-        Lower("fit_cpu_seconds", STOP, than=TEN, says="Stopping saves training time", source="ours"),
     ),
 )
 

@@ -9,6 +9,7 @@ from fashion_cnn.study import Study
 
 SMALLER = "16 filters are a little worse than 32 in loss and accuracy"
 LARGER = "64 filters are as accurate as 32, with a slightly higher loss"
+FASTER = "The fewer filters, the less time training takes"
 
 STUDY = Study(
     name="filter_study",
@@ -27,17 +28,11 @@ STUDY = Study(
             "fit_cpu_seconds",
             "16 filters",
             than="32 filters",
-            says="16 filters train in less time than 32",
+            says=FASTER,
             source="ours",
             note="The post prints 17 s an epoch for 16 filters, 16 s for 32 and 18 s for 64.",
         ),
-        Higher(
-            "fit_cpu_seconds",
-            "64 filters",
-            than="32 filters",
-            says="64 filters train in more time than 32",
-            source="ours",
-        ),
+        Lower("fit_cpu_seconds", "32 filters", than="64 filters", says=FASTER, source="ours"),
     ),
 )
 

@@ -14,7 +14,7 @@ from fashion_cnn.study import Study
 
 NONE = "0 additional convolutions"
 BEATS = "On drawn images, too, the CNN after 5 epochs beats the dense network after 10"
-LEARNS = "On drawn images, too, the network goes on learning after 5 epochs"
+LONGER = "On drawn images, too, 10 epochs are more accurate than 5"
 FEWER = "On drawn images, too, it is more accurate without the additional convolution, with more test loss"
 
 STUDY = Study(
@@ -29,8 +29,7 @@ STUDY = Study(
     claims=(
         Higher("test_accuracy", "5 epochs", than="dense", says=BEATS, source="ours"),
         Lower("test_loss", "5 epochs", than="dense", says=BEATS, source="ours"),
-        Lower("loss", "10 epochs", than="5 epochs", says=LEARNS, source="ours"),
-        Higher("test_accuracy", "10 epochs", than="5 epochs", says=LEARNS, source="ours"),
+        Higher("test_accuracy", "10 epochs", than="5 epochs", says=LONGER, source="ours"),
         Higher("test_accuracy", NONE, than="10 epochs", says=FEWER, source="ours"),
         Higher("test_loss", NONE, than="10 epochs", says=FEWER, source="ours"),
     ),

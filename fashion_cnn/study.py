@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.claims import Claim
-from fashion_cnn.config import RunConfig, nearest
+from fashion_cnn.config import TRAINING_IMAGES, RunConfig, nearest
 
 AD_HOC = "ad_hoc"  # the study of single runs that belong to none
 ALL = "all"  # on a command line, all studies
 LONGEST_NAME = 120
+TEST_SHARE = 10_000 / TRAINING_IMAGES  # a drawn split has as many of both as the given one
 
 
 class StudyError(ValueError):
@@ -47,6 +48,11 @@ class Study:
                 if arm not in self.arms:
                     unknown = f"{self.name} claims {claim.says!r} of {arm!r}{nearest(arm, self.arms)}"
                     raise StudyError(f"{unknown}; its arms are: {'; '.join(self.arms)}")
+
+    @property
+    def overlap(self) -> float:
+        """Test images per training image where each seed draws its own split, else 0; see `intervals.half_width`."""
+        return TEST_SHARE if any(config.split == "drawn" for config in self.arms.values()) else 0.0
 
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from fashion_cnn.evidence.statistics import Part
 from fashion_cnn.evidence.verdicts import TIMES, Verdicts
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.reports.markdown import named_once, plain, table
-from fashion_cnn.reports.page import difference, moment
+from fashion_cnn.reports.page import moment, typeset
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +211,7 @@ def _expected(part: Part) -> str:
         return part.verdict
     if isinstance(part.claim, Stops):
         return f"{part.wins} of {part.n} runs; {part.verdict}"
-    return f"{difference(part.estimate, part.claim.decimals)}; {part.verdict}"
+    return f"{typeset(part.estimate_text)}; {part.verdict}"
 
 
 def _tolerance(part: Part) -> str:
@@ -220,10 +221,11 @@ def _tolerance(part: Part) -> str:
         return "more than half of the runs"
     if "seconds" in claim.measure:
         return "another machine has other seconds"
+    there, back = (math.log1p, math.expm1) if getattr(claim, "relative", False) else (float, float)
     if part.estimate is None or part.sd is None:
         return _NONE
-    low, high = prediction_interval(part.estimate, part.sd, part.n, 1 - ALPHA, of=part.n)
-    return f"{difference(low, claim.decimals)} to {difference(high, claim.decimals)}"
+    ends = prediction_interval(there(part.estimate), part.sd, part.n, 1 - ALPHA, of=part.n)
+    return typeset(" to ".join(claim.written(back(end)) for end in ends))
 
 
 def _kind(record: Record) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from fashion_cnn.evidence.images import ONLY_THESE, RESAMPLES, Flips, OverImages
 from fashion_cnn.reports.markdown import named_once, plain, table
-from fashion_cnn.reports.page import difference
+from fashion_cnn.reports.page import typeset
 
 NONE_KEPT: Final = (
     "The published runs hold no predictions: they were made before these were part of a record. So nothing can be said "
@@ -24,9 +24,7 @@ def images_part(compared: Mapping[str, Sequence[OverImages]], flipped: Mapping[s
             study,
             str(each.part.claim),
             str(each.n),
-            difference(each.part.estimate, each.part.claim.decimals),
-            _interval(each.part.low, each.part.high, each.part.claim.decimals),
-            _interval(each.low, each.high, each.part.claim.decimals),
+            *map(typeset, (each.part.estimate_text, each.part.interval_text, each.interval_text)),
             f"**{each.part.verdict}**{f' {ONLY_THESE}' if each.only_these else ''}",
         ]
         for study, parts in compared.items()
@@ -45,7 +43,3 @@ def images_part(compared: Mapping[str, Sequence[OverImages]], flipped: Mapping[s
         f"confidence of the part's own. A verdict that it does not bear out is one {ONLY_THESE}.\n\n"
         f"{table(titles, named_once(counts), numbers=range(2, 6))}"
     )
-
-
-def _interval(low: float | None, high: float | None, decimals: int) -> str:
-    return f"{difference(low, decimals)} to {difference(high, decimals)}"

@@ -1,14 +1,21 @@
-"""Tables and numbers in GitHub's Markdown."""
+"""Tables, numbers and verdicts in Markdown."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-Row = Sequence[str]
-_MINUS: Final = "\N{MINUS SIGN}"
-_NONE: Final = "\N{EN DASH}"
+from fashion_cnn.claims import MEASURES, Between, Equivalent, Higher, Lower, Stops
+from fashion_cnn.reports.page import typeset
+
+if TYPE_CHECKING:
+    from fashion_cnn.claims import Test
+    from fashion_cnn.evidence.statistics import Part, Sentence
+
+Row: TypeAlias = Sequence[str]
+MINUS: Final = "\N{MINUS SIGN}"
+NONE: Final = "\N{EN DASH}"
 
 
 def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
@@ -27,4 +34,61 @@ def named_once(rows: Sequence[Row]) -> list[Row]:
 
 def plain(value: float | None, decimals: int) -> str:
     """A number with so many decimals; a dash where there is none."""
-    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
+    return NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def evidence(sentence: Sentence) -> str:
+    """What the runs say of a sentence, part by part, or why it is not tested."""
+    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
+
+
+def noted(sentence: Sentence) -> str:
+    """A sentence, and beside it what a reader must know; where nothing is tested, `evidence` says it."""
+    return f"{sentence.says} ({' '.join(sentence.notes)})" if sentence.parts and sentence.notes else sentence.says
+
+
+def findings(sentence: Sentence) -> str:
+    """What the runs say of a sentence, part by part, in short."""
+    return "; ".join(
+        _found(part) + _margin(part.claim) + ("" if part.verdict == sentence.verdict else f" ({part.verdict})")
+        for part in sentence.parts
+    )
+
+
+def decided(part: Part | None) -> tuple[str, str]:
+    """The cells of a part: what was found, and its verdict; dashes without one."""
+    return (NONE, NONE) if part is None else (_found(part), f"**{part.verdict}**")
+
+
+def _found(part: Part) -> str:
+    """The difference and the interval that decides."""
+    claim = part.claim
+    if part.estimate is None:
+        return str(claim)
+    if isinstance(claim, Stops):
+        return f"{claim}: in {part.wins} of {part.n} runs"
+    whose = f" of {claim.arm}" if isinstance(claim, Between) else ""
+    interval = f" ({typeset(part.interval_text)})" if part.interval_text else ""
+    return f"{MEASURES[claim.measure]}{whose} {typeset(part.estimate_text)}{interval}"
+
+
+def _part(part: Part) -> str:
+    """What a part's runs say, what was claimed of it, and its verdict where it is not supported."""
+    claim, found = part.claim, _found(part)
+    verdict = "" if part.verdict == "supported" else f" ({'; '.join(filter(None, (part.verdict, part.needs)))})"
+    if part.estimate is None:
+        return f"{found}{verdict}"
+    if isinstance(claim, Higher | Lower):
+        found += f", {'higher' if isinstance(claim, Higher) else 'lower'} in {part.wins} of {part.n} seeds"
+    return f"{found}{_margin(claim)}{verdict}"
+
+
+def _margin(claim: Test) -> str:
+    """What was claimed, where that is more than a direction."""
+    if isinstance(claim, Stops):
+        return ""
+    if isinstance(claim, Between):
+        return f", claimed from {claim.least:g} to {claim.most:g}"
+    if isinstance(claim, Equivalent):
+        return f", claimed ± {claim.amount(claim.within)}"
+    return f", claimed by more than {claim.amount(claim.margin)}" if claim.margin else ""

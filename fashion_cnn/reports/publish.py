@@ -12,6 +12,7 @@ from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import Selection, select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
 from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
@@ -26,6 +27,7 @@ ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
 BENCHMARKS = ("benchmark", "scaling", "server")
+PILOT = "experiments/pilot.csv"  # in the repository: the runs that the number of published seeds rests on
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -81,6 +83,7 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     pilot = repository / PILOT_VERDICTS
     known = pilot.read_bytes() if pilot.exists() else b""
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
+    made |= power.parts(studies, (repository / PILOT).read_bytes())
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")

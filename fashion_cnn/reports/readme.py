@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
+from fashion_cnn.claims import MEASURES
+from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence.images import ONLY_THESE, OverImages, answers_of, flips, is_limited, over_images
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
@@ -21,8 +22,8 @@ from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
 from fashion_cnn.reports.appendix import Appendix
 from fashion_cnn.reports.images import images_part
-from fashion_cnn.reports.markdown import named_once, plain, table
-from fashion_cnn.reports.page import difference, moment, post_comparison, study_table
+from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
+from fashion_cnn.reports.page import moment, post_comparison, study_table
 from fashion_cnn.reports.published import split_by_published, unpublished, verdicts_over
 from fashion_cnn.study import Study
 
@@ -33,6 +34,7 @@ _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
+_PLACES: Final = {True: "inside", False: "**outside**"}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
 _UNMEASURED: Final = "Not measured yet."
 _RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in which words
@@ -97,20 +99,26 @@ class _Findings:
         return table(heads, named_once(rows), numbers=range(2, 10))
 
     def answer(self) -> str:
-        """One row for each arm whose test results the post prints and comments on, with the first comment's verdict."""
+        """One row for each arm whose test results the post prints and comments on: the comment and what became of it.
+
+        It is the first about the arm's test results, else the first that compares another arm with this one and is
+        about no test results.
+        """
         rows = []
         for judged in self.verdicts.studies:
-            for row in self._arm_rows(judged.study):
-                comments = [sentence for sentence in judged.sentences if _is_comment(sentence, row["arm"])]
-                if comments and "test_accuracy" in row["printed"]:
-                    said = [comments[0].says, self._verdict(judged.study.name, comments[0])]
-                    rows.append([*said, str(row["n"]), *_scores(row)])
-        return table(["the post says", "verdict", "n", *_SCORES], rows, numbers=range(2, 7))
+            said = [sentence for sentence in judged.sentences if sentence.source == "post"]
+            printed = [row["arm"] for row in self._arm_rows(judged.study) if "test_accuracy" in row["printed"]]
+            others = [each for each in said if not any(_is_comment(each, arm) for arm in printed)]
+            for arm in printed:
+                comments = [each for each in said if _is_comment(each, arm)]
+                comments += [each for each in others if _compares_with(each, arm)]
+                rows += [[noted(each), self._verdict(judged.study.name, each), findings(each)] for each in comments[:1]]
+        return table(["the post says", "verdict", "what decides it"], rows)
 
     def claims(self) -> str:
         """One row per sentence: its verdict, and what the runs say of its parts."""
         rows = [
-            [study, _OURS[sentence.source] + sentence.says, self._verdict(study, sentence), _evidence(sentence)]
+            [study, _OURS[sentence.source] + noted(sentence), self._verdict(study, sentence), evidence(sentence)]
             for study, sentence in self.sentences
         ]
         return table(["study", "the sentence", "verdict", "its parts"], named_once(rows))
@@ -133,6 +141,22 @@ class _Findings:
         flipped = {name: flips(arms[name], self.chosen[name], answers) for name in arms}
         return images_part(self.over_images, flipped)
 
+    def splits(self) -> str:
+        """One row per part that is also decided where each seed draws its own images, with both verdicts."""
+        said = [
+            (judged.study, part)
+            for judged in self.verdicts.studies
+            for sentence in judged.sentences
+            for part in sentence.parts
+        ]
+        drawn = [(study, part) for study, part in said if study.overlap]
+        if not drawn:
+            return "No study that draws its images is published yet."
+        given = {_stated(study, part): part for study, part in said if not study.overlap}
+        heads = ["claimed", "on the given images", "verdict", "on drawn images", "verdict"]
+        rows = [[str(part.claim), *decided(given.get(_stated(study, part))), *decided(part)] for study, part in drawn]
+        return table(heads, rows)
+
     def counts(self) -> str:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
         given = [sentence.verdict for _, sentence in self.sentences if sentence.source == "post"]
@@ -140,8 +164,9 @@ class _Findings:
         printed = misses(self.verdicts.test_results)
         return (
             f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
-            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours; "
-            f"chance alone would put at most {printed['by_chance']:.1f} there."
+            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours with "
+            f"room for rounding (by chance: {printed['by_chance']:.1f}), {printed['outside_strictly']} without (by "
+            f"chance: {printed['by_chance_strictly']:.1f})."
         )
 
     def printed(self) -> str:
@@ -155,17 +180,17 @@ class _Findings:
                 str(row["n"]),
                 plain(row["mean"], 4),
                 f"{plain(row['low'], 4)} to {plain(row['high'], 4)}",
-                {True: "inside", False: "**outside**"}.get(row["inside"], "too few seeds"),
+                *(_PLACES.get(row[name], "too few seeds") for name in ("inside", "strictly")),
             ]
             for row in self.verdicts.test_results.to_dict("records")
         ]
-        heads = ["study", "arm", "measure", "the post's one run", "n", "our mean", "one more run of ours", "the post's"]
-        return table(heads, named_once(rows), numbers=range(3, 7))
+        heads = ["study", "arm", "measure", "the post's one run", "n", "our mean", "one more run of ours"]
+        return table([*heads, "rounded", "as printed"], named_once(rows), numbers=range(3, 7))
 
     def surprises(self) -> str:
         """What the runs say against the post or against us, and how far a seed alone moves a score, as a list."""
         lines = [
-            f"- `{study}`: *{sentence.says}.* **Contradicted**: {_evidence(sentence)}."
+            f"- `{study}`: *{sentence.says}.* **Contradicted**: {evidence(sentence)}."
             + (" It was our own expectation." if sentence.source == "ours" else "")
             for study, sentence in self.sentences
             if sentence.verdict == "contradicted"
@@ -240,6 +265,7 @@ def parts(
         "arms": findings.arms,
         "answer": findings.answer,
         "claims": findings.claims,
+        "splits": findings.splits,
         "counts": findings.counts,
         "printed": findings.printed,
         "images": findings.images,
@@ -285,31 +311,19 @@ def _scores(row: Mapping[str, Any]) -> list[str]:
 
 
 def _is_comment(sentence: Sentence, arm: str) -> bool:
-    """Whether the post says in this sentence something of an arm's test results."""
-    about = {(claim.arm, claim.measure) for part in sentence.parts if not isinstance(claim := part.claim, Stops)}
-    return sentence.source == "post" and any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
+    """Whether a sentence compares an arm's test results with another's."""
+    about = {(part.claim.arm, part.claim.measure) for part in sentence.parts if len(part.claim.arms) > 1}
+    return any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
 
 
-def _evidence(sentence: Sentence) -> str:
-    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
+def _stated(study: Study, part: Part) -> tuple[Any, ...]:
+    """What a part claims of which configs, whichever images they are trained and tested on."""
+    configs = [replace(study.arms[arm], split=RunConfig().split).sha256() for arm in part.claim.arms]
+    return type(part.claim), part.claim.measure, part.margins, *configs
 
 
-def _part(part: Part) -> str:
-    """What a part's runs say, in short: the difference, its interval, and what was claimed of it."""
-    claim = part.claim
-    verdict = "" if part.verdict == "supported" else f" ({part.verdict})"
-    if part.estimate is None:
-        return f"{claim}{verdict}"
-    if isinstance(claim, Stops):
-        return f"{claim}: in {part.wins} of {part.n} runs{verdict}"
-    found = f"{MEASURES[claim.measure]} {difference(part.estimate, claim.decimals)}"
-    if part.low is not None:
-        found += f" ({difference(part.low, claim.decimals)} to {difference(part.high, claim.decimals)})"
-    if isinstance(claim, Equivalent):
-        return f"{found}, claimed within {claim.within:g}{verdict}"
-    direction = "higher" if isinstance(claim, Higher) else "lower"
-    beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
-    return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
+def _compares_with(sentence: Sentence, arm: str) -> bool:
+    return any(arm in part.claim.arms[1:] for part in sentence.parts)
 
 
 def _ratios(values: Mapping[str, Any] | None) -> str:

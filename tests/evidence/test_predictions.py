@@ -152,9 +152,8 @@ class TestARecord:
         labels = answers.labels_of(trajectory)
         assert labels is not None and not np.array_equal(labels, LABELS) and not contradictions(drawn)
         assert np.array_equal(labels, both[np.sort(np.random.default_rng([3, 0, 1]).permutation(70_000)[60_000:])])
-        assert not np.array_equal(labels, answers.labels_of({**trajectory, "seed": 4}))
-        of_the_given = answers.labels_of({**trajectory, "settings": {**trajectory["settings"], "split": "given"}})
-        assert np.array_equal(of_the_given, LABELS)
+        assert not np.array_equal(labels, answers.tested_labels(study.arms["cnn"], 4))
+        assert np.array_equal(LABELS, answers.tested_labels(CNN, 3))
 
     def test_that_did_not_finish_has_none_to_compare(self) -> None:
         running = with_row(answered(ANSWERED.classes[::-1]), status="RUNNING")
