@@ -79,7 +79,8 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
-    made |= power.parts(studies, (repository / PILOT).read_bytes())
+    if (pilot := repository / PILOT).exists():
+        made |= power.parts(studies, pilot.read_bytes())
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")
