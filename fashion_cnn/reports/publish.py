@@ -80,10 +80,11 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
-    pilot = repository / PILOT_VERDICTS
-    known = pilot.read_bytes() if pilot.exists() else b""
+    verdicts, runs = repository / PILOT_VERDICTS, repository / PILOT
+    known = verdicts.read_bytes() if verdicts.exists() else b""
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
-    made |= power.parts(studies, (repository / PILOT).read_bytes())
+    if runs.exists():
+        made |= power.parts(studies, runs.read_bytes())
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")

@@ -80,7 +80,7 @@ def test_a_study_without_a_finished_run_is_said_so() -> None:
 
 def test_runs_that_were_left_out_are_counted_with_the_reason_and_listed_with_it(full: str) -> None:
     text = text_of(full)
-    assert "The tables and figures take 10 of 12 recorded runs" in text
+    assert "The tables and figures take 19 of 21 recorded runs" in text
     assert "Left out: smoke run (1), not finished (1)." in text
     assert "no: smoke run" in text
     assert "no: not finished" in text
@@ -176,7 +176,7 @@ def test_markup_in_names_stays_text(full: str) -> None:
     text = text_of(full)
     assert f"evil_study: {EVIL}" in text  # the question
     assert f"training loss: {EVIL} higher than plain" in text  # a claim
-    assert f"the post's {EVIL} too few seeds" in text  # a sentence
+    assert f"the post's {EVIL}{EVIL} too few seeds" in text  # a sentence
     assert f"failed: {EVIL}" in text  # a stop reason
     assert f"({EVIL}) as the arms see it" in text  # a class
     assert EVIL in [code.get("title") for code in page.all("code")]  # a run's name, a commit
