@@ -11,13 +11,14 @@ from typing import Any
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
-from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
-from fashion_cnn.reports.page import StudyView, study_figures
+from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
 from fashion_cnn.store.files import write_bytes
+from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
@@ -103,8 +104,9 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, 
     if not merged.records:
         raise ResultsError("the store has no complete record of these studies, and nothing is published yet")
     files = results.record_tables(merged.records)
-    files[CLAIMS] = to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
-    files |= _figures(store, studies, merged.records, before)
+    verdicts = results.verdicts_over(studies, merged.records, post.read_bytes())
+    files[CLAIMS] = to_json(claims_values(verdicts))
+    files |= _figures(store, studies, merged.records, verdicts, before)
     files |= _maps(store, merged.records, before)
     files[MANIFEST] = results.manifest(files)
     for name, content in files.items():
@@ -121,14 +123,15 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, 
 
 
 def _figures(
-    store: Store, studies: Sequence[Study], records: Sequence[Record], before: Mapping[str, bytes]
+    store: Store, studies: Sequence[Study], records: Sequence[Record], verdicts: Verdicts, before: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """Each study's figures; those of activations that the store does not have stay as they were."""
     runs, epochs = frames(records)
-    files: dict[str, bytes] = {}
-    for view in study_views(store, studies, data_set(None)):
-        published = StudyView.of(view.study, runs, epochs)
-        drawn = study_figures(dataclasses.replace(view, runs=published.runs, epochs=published.epochs, incomplete={}))
+    views = [StudyView.of(study, runs, epochs) for study in studies]
+    files = {FIGURES + name: content for name, content in cost_figure(views).items()}
+    for view, published in zip(study_views(store, studies, data_set(None)), views, strict=True):
+        view = dataclasses.replace(view, runs=published.runs, epochs=published.epochs, incomplete={})
+        drawn = study_figures(view, verdicts)
         prefix = f"{FIGURES}{view.study.name}/"
         if not any(name.endswith(".png") for name in drawn):
             files |= {name: content for name, content in before.items() if name.startswith(prefix) and "maps" in name}
@@ -181,10 +184,17 @@ def import_runs(
     step(len(missing))
     for number, record in enumerate(missing, start=1):
         maps = files.get(results.map_name(record.row))
-        figures = {} if maps is None else {FEATURE_MAPS: maps}
+        figures = {} if maps is None else {FEATURE_MAPS: _headed_for(record, maps)}
         store.import_published(record, questions[str(record.row["study"])], figures)
         step(len(missing) - number)
     return len(missing)
+
+
+def _headed_for(record: Record, picture: bytes) -> bytes:
+    """A picture that runs which end alike share, with this run's heading."""
+    row = record.row
+    words = figure_heading(row["study"], row["name"], int(row["epochs_trained"]), row["run_id"])
+    return headed(picture, words)
 
 
 def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:
