@@ -27,7 +27,7 @@ STUDY = Study(
             "epochs_trained",
             STOP,
             TEN,
-            within=5,
+            within=0.5,
             says='Stopping "didn\'t save much"',
             note="Much is taken to be more than half of the 10 epochs; the post saved 3.",
         ),

@@ -24,6 +24,8 @@ MEASURES: Final = {
 """What a claim may be about: columns of the frame of runs, and their names in a sentence."""
 DIGITS: Final = {"test_accuracy": 2, "test_loss": 2, "accuracy": 4, "loss": 4}
 """How many decimals of them Keras and the post print."""
+RELATIVE: Final = ("epochs_trained", "fit_cpu_seconds")
+"""What an arm costs: compared as a share of the other arm's, so -0.3 is 30 % less. Seconds depend on the machine."""
 
 
 class ClaimError(ValueError):
@@ -49,6 +51,10 @@ class _Stated:
         """The arms it is about: first the one that is claimed of, then the one that it is compared with."""
         return tuple(getattr(self, name) for name in ("arm", "than", "to") if hasattr(self, name))
 
+    def _check_measure(self, measure: str) -> None:
+        if measure not in MEASURES:
+            raise ClaimError(f"there is no measure {measure!r}; there are: {', '.join(MEASURES)}")
+
 
 @dataclass(frozen=True)
 class _BetweenArms(_Stated):
@@ -59,15 +65,22 @@ class _BetweenArms(_Stated):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.measure not in MEASURES:
-            raise ClaimError(f"there is no measure {self.measure!r}; there are: {', '.join(MEASURES)}")
+        self._check_measure(self.measure)
         if len(set(self.arms)) < 2:
             raise ClaimError(f"the arm {self.arm!r} is compared with itself")
 
     @property
-    def decimals(self) -> int:
-        """How many decimals a difference is printed with."""
-        return 4 if self.measure in DIGITS else 1
+    def relative(self) -> bool:
+        """Whether the difference is a share of the other arm's value."""
+        return self.measure in RELATIVE
+
+    def written(self, value: float, more: int = 0) -> str:
+        """A difference as text, with so many decimals more than usual."""
+        return f"{100 * value:+.{1 + more}f} %" if self.relative else f"{value:+.{4 + more}f}"
+
+    def amount(self, value: float) -> str:
+        """A margin as text."""
+        return f"{100 * value:.3g} %" if self.relative else f"{value:g}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,8 @@ class _Directed(_BetweenArms):
     """A claim that one arm lies beyond another."""
 
     than: str = field(kw_only=True)
-    margin: float = field(default=0.0, kw_only=True)  # the difference must be larger than this, in units of the measure
+    margin: float = field(default=0.0, kw_only=True)  # the difference must be larger than this
+    closed: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,11 +98,16 @@ class _Directed(_BetweenArms):
 
     @property
     def _beyond(self) -> str:
-        return f" by more than {self.margin:g}" if self.margin else ""
+        return f" by more than {self.amount(self.margin)}" if self.margin else ""
 
 
 class Higher(_Directed):
     """The mean difference `arm` - `than` is above the margin."""
+
+    @property
+    def holds(self) -> tuple[float, float]:
+        """Where the mean difference lies if the claim is true; the ends count only where it is `closed`."""
+        return self.margin, math.inf
 
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} higher than {self.than}{self._beyond}"
@@ -96,6 +115,16 @@ class Higher(_Directed):
 
 class Lower(_Directed):
     """The mean difference `than` - `arm` is above the margin."""
+
+    @property
+    def holds(self) -> tuple[float, float]:
+        """As of `Higher`."""
+        return -math.inf, -self.margin
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.relative and self.margin >= 1:
+            raise ClaimError(f"the margin is {self.margin!r}; allowed: a share below 1, as nothing is less by more")
 
     def __str__(self) -> str:
         return f"{MEASURES[self.measure]}: {self.arm} lower than {self.than}{self._beyond}"
@@ -106,15 +135,51 @@ class Equivalent(_BetweenArms):
     """The mean difference between `arm` and `to` is at most `within`, whatever its sign."""
 
     to: str
-    within: float = field(kw_only=True)  # in units of the measure
+    within: float = field(kw_only=True)  # in units of the measure, or a share
+    closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.within < math.inf:
-            raise ClaimError(f"within is {self.within!r}; allowed: a number above 0")
+        if not 0 < self.within < (1 if self.relative else math.inf):
+            below = ", a share below 1" if self.relative else ""
+            raise ClaimError(f"within is {self.within!r}; allowed: a number above 0{below}")
+
+    @property
+    def holds(self) -> tuple[float, float]:
+        """As of `Higher`."""
+        return -self.within, self.within
 
     def __str__(self) -> str:
-        return f"{MEASURES[self.measure]}: {self.arm} within {self.within:g} of {self.to}"
+        return f"{MEASURES[self.measure]}: {self.arm} within {self.amount(self.within)} of {self.to}"
+
+
+@dataclass(frozen=True)
+class Between(_Stated):
+    """The mean of one arm lies between two values, such as those that one printed number rounds."""
+
+    measure: str
+    arm: str
+    low: float = field(kw_only=True)
+    high: float = field(kw_only=True)
+    closed: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_measure(self.measure)
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ClaimError(f"low and high are {self.low!r} and {self.high!r}; allowed: two numbers in that order")
+
+    @property
+    def holds(self) -> tuple[float, float]:
+        """As of `Higher`, but of the mean."""
+        return self.low, self.high
+
+    def written(self, value: float, more: int = 0) -> str:
+        """A mean as text, with so many decimals more than usual."""
+        return f"{value:.{4 + more}f}"
+
+    def __str__(self) -> str:
+        return f"{MEASURES[self.measure]}: {self.arm} from {self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -124,12 +189,17 @@ class Stops(_Stated):
     arm: str
     before: int = field(kw_only=True)
     measure: ClassVar[str] = "epochs_trained"
-    decimals: ClassVar[int] = 2  # how many decimals a share is printed with
+    closed: ClassVar[bool] = False
+    holds: ClassVar[tuple[float, float]] = (0.5, math.inf)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.before < 2:
             raise ClaimError(f"before is {self.before!r}; allowed: a whole number of at least 2")
+
+    def written(self, value: float, more: int = 0) -> str:
+        """A share of the runs as text, with so many decimals more than usual."""
+        return f"{value:.{2 + more}f}"
 
     def __str__(self) -> str:
         return f"{self.arm} ends before epoch {self.before}"
@@ -147,5 +217,5 @@ class NotTested(_Stated):
 
 
 Difference: TypeAlias = Higher | Lower | Equivalent  # a claim about the differences between two arms within a seed
-Test: TypeAlias = Difference | Stops  # a claim that runs can decide
+Test: TypeAlias = Difference | Between | Stops  # a claim that runs can decide
 Claim: TypeAlias = Test | NotTested

@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
-    """Half the interval of a mean by Student's t: t((1 + confidence) / 2, n - 1) · sd / √n, for n of at least 2.
+def half_width(sd: float, n: int, confidence: float = 0.95, overlap: float = 0.0) -> float:
+    """Half the interval of a mean by Student's t: t((1 + confidence) / 2, n - 1) · sd · √(1/n + overlap).
 
-    `sd` has ddof = 1. NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
+    For n of at least 2; `sd` has ddof = 1. NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.5.2.
+
+    `overlap` is 0 where the n values are independent. Where each is measured on a split of its own of one pool, it is
+    n_test / n_train, since such splits share images: the corrected resampled t (Nadeau & Bengio 2003, "Inference for
+    the generalization error", Machine Learning 52).
     """
-    return _t_quantile(n, confidence) * sd / math.sqrt(n)
+    return _t_quantile(n, confidence) * sd * math.sqrt(1 / n + overlap)
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:

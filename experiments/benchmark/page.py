@@ -230,7 +230,7 @@ def show(figures: Figures) -> None:
 
 def page(figures: Figures) -> str:
     """What was measured, as Markdown; the numbers are those that are printed."""
-    from fashion_cnn.reports.readme import table as markdown_table
+    from fashion_cnn.reports.markdown import table as markdown_table
 
     lines = [
         "# Speed side by side",

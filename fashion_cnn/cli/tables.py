@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from fashion_cnn.claims import MEASURES, Stops
+from fashion_cnn.claims import MEASURES
 from fashion_cnn.evidence.verdicts import CAVEATS, misses
 from fashion_cnn.review.comparison import WORST_FIRST
 from fashion_cnn.running.plan import expected_epochs
@@ -118,15 +118,17 @@ def show_verdicts(verdicts: Verdicts, *, as_json: bool) -> None:
         for what, values in compared.items():
             count = misses(values)
             out.print(
-                f"Outside of the 95 % prediction interval: {count['outside']} of {count['compared']} {what}; "
-                f"chance alone would put at most {count['by_chance']:.1f} there."
+                f"Outside of the 95 % prediction interval: {count['outside']} of {count['compared']} {what}, give or "
+                f"take half a last digit (by chance alone: {count['by_chance']:.1f}), and "
+                f"{count['outside_strictly']} as printed (by chance: {count['by_chance_strictly']:.1f})."
             )
         out.print()
     out.print(
-        "difference: the mean over seeds (or the share of runs that end in time), its 95 % interval (90 % where the "
-        "claim is a range), and in how many seeds the arm is the higher one (the lower one where that is claimed). "
-        "p: adjusted by Holm's procedure. inside: whether the post's number, give or take half its last digit, meets "
-        "the 95 % prediction interval for one more of our runs."
+        "difference: the mean over seeds (of times and epochs, as a share of the other arm's; or the share of runs "
+        "that end in time), the interval that decides, and in how many seeds the arm is the higher one (the lower one "
+        "where that is claimed). p: adjusted over the study, as the interval is. inside: whether "
+        "the post's number, give or take half its last digit, meets the 95 % prediction interval for one more of our "
+        "runs; strictly: whether it does as printed. Neither is said of fewer than 6 runs."
     )
     for caveat in CAVEATS:
         out.print(caveat)
@@ -140,33 +142,29 @@ def _sentences(study: StudyVerdicts) -> Table:
         notes = [f"({note})" for note in sentence.notes]
         sentences.add_row("\n".join([whose + sentence.says, *notes]), "", "", sentence.verdict.upper())
         for part in sentence.parts:
-            sentences.add_row(f"· {part.claim}", _difference(part), _p(part), part.verdict)
+            verdict = "\n".join(filter(None, (part.verdict, part.needs)))
+            sentences.add_row(f"· {part.claim}", _difference(part), _p(part), verdict)
         sentences.add_section()
     return sentences
 
 
 def _difference(part: Part) -> str:
-    sign = "" if isinstance(part.claim, Stops) else "+"
-
-    def signed(value: float | None) -> str:
-        return "-" if value is None else f"{value:{sign}.{part.claim.decimals}f}"
-
-    lines = [signed(part.estimate) + (" in all" if part.constant else "")]
-    if part.low is not None:
-        lines.append(f"{signed(part.low)} to {signed(part.high)}")
+    lines = [(part.estimate_text or "-") + (" in all" if part.constant else "")]
+    if part.interval_text:
+        lines.append(part.interval_text)
     ties = f", {part.ties} equal" if part.ties else ""
     lines.append(f"{part.wins} of {part.n} seeds{ties}" if part.n else "no seeds")
     return "\n".join(lines)
 
 
 def _p(part: Part) -> str:
-    sides = (("for", part.p_for_holm), ("against", part.p_against_holm))
+    sides = (("for", part.p_for), ("against", part.p_against))
     known = [(side, value) for side, value in sides if value is not None]
     return "\n".join(f"{side} {'<0.0001' if value < 0.0001 else f'{value:.4f}'}" for side, value in known)
 
 
 def _printed(values: pd.DataFrame) -> Table:
-    numbers = ("post", "n", "mean", "sd", "one more of ours", "inside")
+    numbers = ("post", "n", "mean", "sd", "one more of ours", "inside", "strictly")
     printed = table("The post's test results among our runs of the same config", ("arm and measure",), numbers)
     for row in values.to_dict("records"):
         printed.add_row(
@@ -176,7 +174,7 @@ def _printed(values: pd.DataFrame) -> Table:
             _number(row["mean"], 4),
             _number(row["sd"], 4),
             "-" if math.isnan(row["low"]) else f"{row['low']:.4f} to {row['high']:.4f}",
-            {None: "-", True: "yes", False: "no"}[row["inside"]],
+            *({None: "-", True: "yes", False: "no"}[row[name]] for name in ("inside", "strictly")),
         )
     return printed
 

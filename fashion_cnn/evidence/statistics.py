@@ -4,34 +4,42 @@ A study states its claims (`fashion_cnn.claims`) before its runs. A sentence has
 its own test. Arms are compared by the differences within a seed, because runs of one seed share the order of their data
 and often more.
 
-Every part has a p value for support and one against. Either family of a study is adjusted by Holm's procedure, and a
-part is decided where an adjusted p value is at most alpha. So a study calls one of its parts supported though it is
-false with a probability of at most alpha, and contradicted though it is true likewise; over several studies the
-probabilities add up.
+Every part has an interval, and the interval decides: a part is supported where all of it agrees with the claim,
+contradicted where none of it does, and undecided otherwise. A claim has one margin, or two where it names a range. With
+m margins in a study each end of each interval lies on the wrong side of the truth with a probability of alpha / m (a
+confidence of 1 - 2 alpha / m). A false part is called supported only where its interval is on the wrong side of one
+margin, a true part contradicted only where it is beyond one of its margins. So by Bonferroni's inequality, however the
+parts depend on each other, a study calls any part supported though it is false with a probability of at most alpha, and
+contradicted though it is true likewise. Over several studies these add up.
 
 Nothing here reads a store or knows what the measures mean.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from fashion_cnn.claims import ALPHA, Claim, ClaimError, Equivalent, Lower, NotTested, Stops, Test
-from fashion_cnn.intervals import mean_interval, share_interval
+from fashion_cnn.claims import ALPHA, Between, Claim, ClaimError, Lower, NotTested, Stops, Test
+from fashion_cnn.intervals import half_width, share_interval
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fashion_cnn.claims import Difference, Floats
+    from fashion_cnn.claims import Floats
 
+    Bools: TypeAlias = NDArray[np.bool_]
 
 MIN_PAIRS: Final = 6
 """With fewer, not even differences of one sign would be significant in a sign-flip test: 2 / 2 ** 5 is over 0.05."""
+ROUNDING: Final = 1e-12
+"""How far two values may lie apart that are meant to be equal: what is compared is of the order of 1."""
+MOST_SEEDS: Final = 100_000  # that a part is said to need; more is as good as never
 Verdict = Literal["supported", "contradicted", "undecided", "too few seeds", "not tested"]
 _DECISIVE: Final[tuple[Verdict, ...]] = ("contradicted", "too few seeds", "undecided", "supported", "not tested")
 """Which verdict on a part decides on the sentence: the first of these."""
@@ -43,36 +51,94 @@ class Part:
 
     claim: Test
     n: int
-    """Seeds that have both runs; of `Stops`, runs."""
+    """Seeds that have both runs; of `Between` and `Stops`, runs."""
     unpaired: int
     """Seeds with a run of only one arm, or with a run that lacks the number: they count for nothing."""
     estimate: float | None
-    """The mean difference, `claim.arm` minus the other; of `Stops`, the share of runs that end before the epoch."""
+    """The mean difference, `claim.arm` minus the other, or as a share of the other (`claim.relative`: of geometric
+    means); of `Between`, the mean; of `Stops`, the share of runs that end before the epoch."""
     low: float | None
+    """With `high` the interval of the estimate, which decides."""
     high: float | None
-    """The interval of the estimate."""
     confidence: float
-    """Of that interval: 1 - alpha; of `Equivalent`, 1 - 2 alpha, which lies within the margins where the test says so
-    (before Holm)."""
+    """Of that interval: 1 - 2 alpha / m, with the m margins of the study."""
     sd: float | None = None
-    """Of the differences (ddof = 1); of `Stops`, None."""
+    """Of the differences (ddof = 1), of their logarithms where they are shares; of `Stops`, None."""
     wins: int = 0
-    """Seeds in which the arm's run is higher (`Lower`: lower) than the other; of `Stops`, runs that end before."""
+    """Seeds in which the arm's run is higher (`Lower`: lower) than the other; of `Between`, runs between; of `Stops`,
+    runs that end before."""
     ties: int = 0
     """Seeds in which both are equal to the last bit."""
     constant: bool = False
     """Whether all differences are the same, so that the difference itself decides."""
     p_for: float | None = None
+    """Adjusted as the interval is: at most alpha just where the part is supported."""
     p_against: float | None = None
-    p_for_holm: float | None = None
-    p_against_holm: float | None = None
+    """The same: at most alpha just where it is contradicted."""
+    seeds_needed: int | None = None
+    """Where it is undecided, about how many seeds would decide it if they gave the same estimate and spread; None where
+    no number up to `MOST_SEEDS` would."""
     verdict: Verdict = "too few seeds"
+
+    @property
+    def note(self) -> str:
+        """What a reader must know beside the verdict."""
+        return self.claim.note
+
+    @property
+    def margins(self) -> tuple[float, ...]:
+        """Where the estimate stops agreeing with the claim: one value or two, in order, in the estimate's units."""
+        return tuple(end for end in self.claim.holds if math.isfinite(end))
+
+    @property
+    def p(self) -> float | None:
+        """The adjusted p value of the nearer side."""
+        return None if self.p_for is None or self.p_against is None else min(self.p_for, self.p_against)
+
+    @property
+    def estimate_text(self) -> str:
+        """The estimate in print; "" where there is none."""
+        return "" if self.estimate is None else self.claim.written(self.estimate)
+
+    @property
+    def sd_text(self) -> str:
+        """The spread in print; "" where there is none."""
+        return "" if self.sd is None else self.claim.written(self.sd).removeprefix("+")
+
+    @property
+    def interval_text(self) -> str:
+        """The interval in print, with so many decimals that an end is never rounded onto or over a margin; or ""."""
+        if self.low is None or self.high is None:
+            return ""
+        ends = [(end, margin) for end in (self.low, self.high) for margin in self.margins]
+        apart = [(end, margin) for end, margin in ends if abs(end - margin) > ROUNDING]
+        texts: list[str] = []
+        for more in range(9):
+            if all((end > margin, end < margin) == self._sides(end, margin, more) for end, margin in apart):
+                texts = [self.claim.written(end, more) for end in (self.low, self.high)]
+                break
+        return " to ".join(texts or map(repr, (self.low, self.high)))
+
+    def _sides(self, end: float, margin: float, more: int) -> tuple[bool, bool]:
+        """Whether an end lies above and below a margin as it is printed."""
+        text = self.claim.written(end, more)
+        printed = float(text.removesuffix(" %")) / (100 if text.endswith("%") else 1)
+        return printed > margin + ROUNDING, printed < margin - ROUNDING
+
+    @property
+    def needs(self) -> str:
+        """What would decide it, where it is undecided; else ""."""
+        if self.verdict != "undecided":
+            return ""
+        if self.seeds_needed is None:
+            return "no number of seeds would decide at this estimate and spread"
+        about = float(f"{self.seeds_needed:.2g}")
+        return f"about {about:,.0f} seeds would decide at this estimate and spread"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values = {name: value for name, value in vars(self).items() if name != "claim"}
-        of_the_sentence = ("says", "source", "note")
-        stated = {name: value for name, value in asdict(self.claim).items() if name not in of_the_sentence}
+        stated = {name: value for name, value in asdict(self.claim).items() if name not in ("says", "source")}
         return {"claim": type(self.claim).__name__, "text": str(self.claim), **stated, **values}
 
 
@@ -96,44 +162,76 @@ class Sentence:
         return {**vars(self), "notes": list(self.notes), "parts": [part.as_dict() for part in self.parts]}
 
 
-def one_sided(differences: Floats, margin: float = 0.0) -> tuple[Floats, Floats]:
-    """The two one-sided paired t-tests: is the mean difference above a margin, or below it?
+@dataclass(frozen=True)
+class Sample:
+    """What a claim is tested on."""
 
-    With d the differences, s their standard deviation (ddof = 1): t = (mean(d) - margin) / (s / √n), with n - 1 degrees
-    of freedom (Student 1908, "The probable error of a mean", Biometrika 6). Valid for differences that are independent
-    and about normal. Where all differences are the same there is no t: p is 0 for what they say and 1 for the other,
-    and a difference that equals the margin is not above it, so that it counts for "below".
+    values: Floats
+    """One per seed, in their order: differences; of shares, differences of logarithms; of one arm, its values."""
+    unpaired: int
+    """Seeds that count for nothing; see `Part`."""
 
-    Differences are (..., n), n of at least 2, the margin in their units. Gives p values (...) for "above" and "below".
+
+def sample(claim: Test, runs: pd.DataFrame) -> Sample:
+    """The values of a claim in some runs; see `decide`."""
+    import numpy as np
+
+    by_arm = [_values(runs, arm, claim.measure) for arm in claim.arms]
+    relative = getattr(claim, "relative", False)
+    if relative:
+        by_arm = [{seed: math.log(value) for seed, value in values.items() if value > 0} for values in by_arm]
+    seeds = sorted(set.intersection(*map(set, by_arm)))
+    unpaired = len(set.union(*map(set, by_arm))) - len(seeds) if len(by_arm) > 1 else 0
+    columns = [np.array([values[seed] for seed in seeds], dtype=float) for values in by_arm]
+    return Sample(columns[0] if len(columns) == 1 else columns[0] - columns[1], unpaired)
+
+
+def ends(claim: Test) -> tuple[float, float]:
+    """Where the mean of the claim's `sample` lies if the claim is true."""
+    if not getattr(claim, "relative", False):
+        return claim.holds
+    low, high = (math.copysign(math.inf, end) if math.isinf(end) else math.log1p(end) for end in claim.holds)
+    return low, high
+
+
+def judge(claim: Test, low: Floats, high: Floats) -> tuple[Bools, Bools]:
+    """Whether intervals of the mean of a claim's `sample` support it, and whether they contradict it; of any shape."""
+    least, most = ends(claim)
+    slack = ROUNDING if claim.closed else -ROUNDING
+    return (low >= least - slack) & (high <= most + slack), (high < least - slack) | (low > most + slack)
+
+
+def tested(claims: Sequence[Claim]) -> list[Test]:
+    """Those that runs can decide."""
+    return [claim for claim in claims if not isinstance(claim, NotTested)]
+
+
+def confidence_of(claims: Sequence[Claim], alpha: float = ALPHA) -> float:
+    """The confidence of each interval of a study that claims this; see above."""
+    margins = sum(math.isfinite(end) for claim in tested(claims) for end in claim.holds)
+    return 1 - 2 * alpha / max(margins, 1)
+
+
+def one_sided(values: Floats, margin: float, overlap: float = 0.0) -> tuple[Floats, Floats]:
+    """The two one-sided t-tests of a mean: is it above a margin, or below it?
+
+    With s the standard deviation of the values (ddof = 1): t = (mean - margin) / (s · √(1/n + overlap)), with n - 1
+    degrees of freedom (Student 1908, "The probable error of a mean", Biometrika 6; `overlap` as in
+    `intervals.half_width`). Valid for values that are about normal. Where all values are the same there is no t: p is 0
+    for what they say and 1 for the other, and a value that equals the margin is not above it, so that it counts for
+    "below".
+
+    Values are (..., n), n of at least 2, the margin in their units. Gives p values (...) for "above" and "below".
     """
     import numpy as np
     from scipy import special
 
-    n = differences.shape[-1]
-    mean, fixed = differences.mean(axis=-1), is_constant(differences)
-    error = differences.std(axis=-1, ddof=1) / math.sqrt(n)
+    n = values.shape[-1]
+    mean, fixed = values.mean(axis=-1), is_constant(values)
+    error = values.std(axis=-1, ddof=1) * math.sqrt(1 / n + overlap)
     t = (mean - margin) / np.where(fixed, 1.0, error)
-    above = np.where(fixed, np.where(mean - margin > _rounding(differences), 0.0, 1.0), special.stdtr(n - 1, -t))
+    above = np.where(fixed, np.where(mean - margin > ROUNDING, 0.0, 1.0), special.stdtr(n - 1, -t))
     return above, np.where(fixed, 1.0 - above, special.stdtr(n - 1, t))
-
-
-def equivalence(differences: Floats, within: float) -> tuple[Floats, Floats]:
-    """Is the mean difference within ± a margin, or beyond it?
-
-    For: two one-sided t-tests, above -within and below +within, and the larger p value of both (TOST; Schuirmann 1987,
-    J. Pharmacokin. Biopharm. 15; an intersection-union test, so each at full level: Berger 1982, Technometrics 24).
-    Against: the mean is above +within or below -within (a minimum-effect test; Murphy & Myors 1999, J. Appl. Psychol.
-    84). That is a union of two, so twice the smaller p value (Bonferroni's inequality), which keeps the level whatever
-    the margin. Differences that are all the same decide as in `one_sided`.
-
-    Differences are (..., n), n of at least 2, the margin in their units and above 0. Gives p values (...) for "within"
-    and "beyond".
-    """
-    import numpy as np
-
-    over, not_over = one_sided(differences, within)
-    under, not_under = one_sided(-differences, within)
-    return np.maximum(not_over, not_under), np.minimum(1.0, 2.0 * np.minimum(over, under))
 
 
 def binomial(successes: int, n: int) -> tuple[float, float]:
@@ -146,42 +244,20 @@ def binomial(successes: int, n: int) -> tuple[float, float]:
     return float(stats.binom.sf(successes - 1, n, 0.5)), float(stats.binom.cdf(successes, n, 0.5))
 
 
-def holm(p: Floats) -> Floats:
-    """Holm's adjusted p values: the i-th smallest of m times m - i + 1, at most 1, and never below the one before.
-
-    Rejecting what is at most alpha keeps the probability of any false rejection at most alpha, however the tests
-    depend on each other (Holm 1979, Scand. J. Statist. 6). Families of m tests are given as (..., m).
-    """
-    import numpy as np
-
-    order = np.argsort(p, axis=-1, kind="stable")
-    m = p.shape[-1]
-    stepped = np.maximum.accumulate(np.take_along_axis(p, order, axis=-1) * (m - np.arange(m)), axis=-1)
-    adjusted = np.empty_like(stepped)
-    np.put_along_axis(adjusted, order, np.minimum(1.0, stepped), axis=-1)
-    return adjusted
-
-
-def is_constant(differences: Floats) -> NDArray[np.bool_]:
-    """Whether all differences (..., n) are the same, but for the rounding of a subtraction."""
-    constant: NDArray[np.bool_] = differences.max(axis=-1) - differences.min(axis=-1) <= _rounding(differences)
+def is_constant(values: Floats) -> Bools:
+    """Whether all values (..., n) are the same, but for the rounding of a subtraction."""
+    constant: Bools = values.max(axis=-1) - values.min(axis=-1) <= ROUNDING
     return constant
 
 
-def _rounding(differences: Floats) -> Floats:
-    """How far two differences may lie apart that are meant to be equal: scores are of the order of 1."""
-    import numpy as np
-
-    largest: Floats = np.abs(differences).max(axis=-1)
-    return 1e-12 * np.maximum(1.0, largest)
-
-
-def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) -> list[Sentence]:
+def decide(claims: Sequence[Claim], runs: pd.DataFrame, overlap: float = 0.0, alpha: float = ALPHA) -> list[Sentence]:
     """The verdict on each sentence of a study.
 
     Args:
-        claims: of one study: Holm's procedure adjusts over all of its parts that have enough seeds to be tested.
+        claims: of one study, all of them: their margins decide how wide its intervals are.
         runs: one row per arm and seed: `arm`, `seed` (a whole number, also as text), `epochs_trained` and the measures.
+        overlap: test images per training image where each seed has its own split of one pool; 0 where all are tested on
+            the same images. See `intervals.half_width`.
         alpha: the probability of a false verdict that is allowed, over the study.
 
     Returns:
@@ -190,16 +266,8 @@ def decide(claims: Sequence[Claim], runs: pd.DataFrame, alpha: float = ALPHA) ->
     Raises:
         ClaimError: a column is missing, an arm has a seed twice, or parts of one sentence name different sources.
     """
-    import numpy as np
-
-    parts = [_measured(claim, runs, alpha) for claim in claims if not isinstance(claim, NotTested)]
-    enough = [number for number, part in enumerate(parts) if part.p_for is not None]
-    if enough:
-        raw = np.array([(parts[number].p_for, parts[number].p_against) for number in enough], dtype=float).T
-        for number, (p_for, p_against) in zip(enough, holm(raw).T, strict=True):
-            verdict: Verdict = "supported" if p_for <= alpha else "contradicted" if p_against <= alpha else "undecided"
-            adjusted = replace(parts[number], p_for_holm=float(p_for), p_against_holm=float(p_against))
-            parts[number] = replace(adjusted, verdict=verdict)
+    confidence = confidence_of(claims, alpha)
+    parts = [_part(claim, sample(claim, runs), confidence, overlap, alpha) for claim in tested(claims)]
     sentences: dict[str, list[Claim]] = {}
     for claim in claims:
         sentences.setdefault(claim.says, []).append(claim)
@@ -216,42 +284,94 @@ def _sentence(claims: Sequence[Claim], parts: Sequence[Part]) -> Sentence:
     return Sentence(claims[0].says, claims[0].source, tuple(dict.fromkeys(notes)), verdict, tuple(parts))
 
 
-def _measured(claim: Test, runs: pd.DataFrame, alpha: float) -> Part:
-    """Everything of a part but what its study's other parts decide."""
-    by_arm = [_values(runs, arm, claim.measure) for arm in claim.arms]
-    seeds = sorted(set.intersection(*map(set, by_arm)))
-    unpaired = len(set.union(*map(set, by_arm))) - len(seeds)
-    columns = [[values[seed] for seed in seeds] for values in by_arm]
+def _part(claim: Test, found: Sample, confidence: float, overlap: float, alpha: float) -> Part:
     if isinstance(claim, Stops):
-        return _stopped(claim, columns[0], alpha)
-    return _compared(claim, columns, unpaired, alpha)
+        return _stopped(claim, found.values, confidence, alpha)
+    return _measured(claim, found, confidence, overlap, alpha)
 
 
-def _stopped(claim: Stops, epochs: Sequence[float], alpha: float) -> Part:
-    n, before = len(epochs), sum(epoch < claim.before for epoch in epochs)
-    low, high = share_interval(before, n, 1 - alpha) if n else (None, None)
-    p_for, p_against = binomial(before, n) if n >= MIN_PAIRS else (None, None)
-    share = before / n if n else None
-    return Part(claim, n, 0, share, low, high, 1 - alpha, wins=before, p_for=p_for, p_against=p_against)
-
-
-def _compared(claim: Difference, columns: Sequence[Sequence[float]], unpaired: int, alpha: float) -> Part:
+def _stopped(claim: Stops, epochs: Floats, confidence: float, alpha: float) -> Part:
     import numpy as np
 
-    differences = np.subtract(*map(np.array, columns)).astype(float)
-    n, sign = len(differences), -1 if isinstance(claim, Lower) else 1
-    confidence = 1 - 2 * alpha if isinstance(claim, Equivalent) else 1 - alpha
-    low, high = mean_interval(differences, confidence) if n > 1 else (None, None)
-    p_for = p_against = None
+    n, before = len(epochs), int((epochs < claim.before).sum())
+    if not n:
+        return Part(claim, 0, 0, None, None, None, confidence)
+    low, high = share_interval(before, n, confidence)
+    told: dict[str, Any] = {}
     if n >= MIN_PAIRS:
-        if isinstance(claim, Equivalent):
-            p_for, p_against = map(float, equivalence(differences, claim.within))
-        else:
-            p_for, p_against = map(float, one_sided(sign * differences, claim.margin))
-    mean = float(differences.mean()) if n else None
-    sd, constant = (float(differences.std(ddof=1)), bool(is_constant(differences))) if n > 1 else (None, False)
-    wins, ties = int((sign * differences > 0).sum()), int((differences == 0).sum())
-    return Part(claim, n, unpaired, mean, low, high, confidence, sd, wins, ties, constant, p_for, p_against)
+        p_for, p_against = (min(1.0, 2 * p * alpha / (1 - confidence)) for p in binomial(before, n))
+        told = {"p_for": p_for, "p_against": p_against, "verdict": _verdict(claim, np.array(low), np.array(high))}
+        if told["verdict"] == "undecided":
+            told["seeds_needed"] = _runs_needed(before / n, n, confidence)
+    return Part(claim, n, 0, before / n, low, high, confidence, wins=before, **told)
+
+
+def _measured(claim: Test, found: Sample, confidence: float, overlap: float, alpha: float) -> Part:
+    import numpy as np
+
+    values, n = found.values, len(found.values)
+    back = math.expm1 if getattr(claim, "relative", False) else float
+    if not n:
+        return Part(claim, 0, found.unpaired, None, None, None, confidence)
+    mean = float(values.mean())
+    told: dict[str, Any] = {"wins": _wins(claim, values)}
+    low = high = None
+    if not isinstance(claim, Between):
+        told["ties"] = int((values == 0).sum())
+    if n > 1:
+        sd = float(values.std(ddof=1))
+        half = half_width(sd, n, confidence, overlap)
+        low, high = back(mean - half), back(mean + half)
+        told |= {"sd": sd, "constant": bool(is_constant(values))}
+        if n >= MIN_PAIRS:
+            verdict = _verdict(claim, np.array(mean - half), np.array(mean + half))
+            raw = _p_values(values, ends(claim), overlap)
+            p_for, p_against = (min(1.0, 2 * p * alpha / (1 - confidence)) for p in raw)
+            told |= {"p_for": p_for, "p_against": p_against, "verdict": verdict}
+            if verdict == "undecided":
+                distance = min(abs(mean - end) for end in ends(claim))
+                told["seeds_needed"] = _seeds_needed(distance, sd, n, confidence, overlap)
+    return Part(claim, n, found.unpaired, back(mean), low, high, confidence, **told)
+
+
+def _wins(claim: Test, values: Floats) -> int:
+    if isinstance(claim, Between):
+        return int(((values >= claim.low) & (values <= claim.high)).sum())
+    return int(((-values if isinstance(claim, Lower) else values) > 0).sum())
+
+
+def _verdict(claim: Test, low: Floats, high: Floats) -> Verdict:
+    supported, contradicted = judge(claim, low, high)
+    return "supported" if supported else "contradicted" if contradicted else "undecided"
+
+
+def _p_values(values: Floats, between: tuple[float, float], overlap: float) -> tuple[float, float]:
+    """One-sided p values for "between the ends" and "beyond one of them".
+
+    For: the larger of both ends' (TOST; Schuirmann 1987, J. Pharmacokin. Biopharm. 15; an intersection-union test:
+    Berger 1982, Technometrics 24). Against: the smaller, which the doubling that adjusts both makes good for
+    (a minimum-effect test; Murphy & Myors 1999, J. Appl. Psychol. 84).
+    """
+    least, most = between
+    over_least, under_least = one_sided(values, least, overlap)
+    under_most, over_most = one_sided(-values, -most, overlap)
+    return float(max(over_least, under_most)), float(min(under_least, over_most))
+
+
+def _seeds_needed(distance: float, sd: float, n: int, confidence: float, overlap: float) -> int | None:
+    """The least number of seeds whose interval is shorter on each side than the distance to the next margin."""
+    more = range(n + 1, MOST_SEEDS + 1)
+    enough = bisect.bisect_left(more, True, key=lambda seeds: half_width(sd, seeds, confidence, overlap) < distance)
+    return more[enough] if enough < len(more) else None
+
+
+def _runs_needed(share: float, n: int, confidence: float) -> int | None:
+    """The least number of runs of which such a share ending in time would exclude a half."""
+    for runs in range(n + 1, 1001):
+        low, high = share_interval(round(share * runs), runs, confidence)
+        if low > 0.5 or high < 0.5:
+            return runs
+    return None
 
 
 def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:

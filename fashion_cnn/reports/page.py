@@ -154,7 +154,7 @@ def render_report(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=jinja2.PackageLoader("fashion_cnn.reports"),
     )  # fmt: skip
-    environment.filters |= {"number": number, "moment": moment, "difference": difference}
+    environment.filters |= {"number": number, "moment": moment, "typeset": typeset}
     environment.globals |= {"figures": figures, "picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
     environment.globals["target"] = f"{TARGET:.0%}".replace("%", " %")
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
@@ -210,9 +210,9 @@ def number(value: float, kind: str, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def difference(value: float | None, decimals: int, signed: bool = True) -> str:
-    """A claim's difference or share as the page writes it; a dash where there is none."""
-    return _NONE if value is None else f"{value:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+def typeset(text: str) -> str:
+    """The text of a claim's numbers as the page writes it, with minus signs; a dash where there are none."""
+    return text.replace("-", "\N{MINUS SIGN}") or _NONE
 
 
 def moment(milliseconds: float) -> str:

@@ -12,27 +12,26 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from fashion_cnn.claims import MEASURES, Equivalent, Higher, Stops
+from fashion_cnn.claims import MEASURES
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import Part, Sentence
+from fashion_cnn.evidence.statistics import Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
-from fashion_cnn.reports.page import arm_table, difference, moment, post_comparison
+from fashion_cnn.reports.markdown import evidence, findings, named_once, noted, plain, table
+from fashion_cnn.reports.page import arm_table, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Row = Sequence[str]
 _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "not tested")
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
+_PLACES: Final = {True: "inside", False: "**outside**"}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
-_MINUS: Final = "\N{MINUS SIGN}"
-_NONE: Final = "\N{EN DASH}"
 _UNMEASURED: Final = "Not measured yet."
 _RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in which words
     "epoch_cpu_ours_to_fit": "CPU time of an epoch of the default CNN, ours to plain `fit`'s",
@@ -92,20 +91,26 @@ class _Findings:
         return table(["study", "arm", "n", *_SCORES, "epochs", "CPU s"], named_once(rows), numbers=range(2, 9))
 
     def answer(self) -> str:
-        """One row for each arm whose test results the post prints and comments on, with the first comment's verdict."""
+        """One row for each arm whose test results the post prints and comments on: the comment and what became of it.
+
+        It is the first about the arm's test results, else the first that compares another arm with this one.
+        """
         rows = []
         for judged in self.verdicts.studies:
-            for row in self._arm_rows(judged.study):
-                comments = [sentence for sentence in judged.sentences if _is_comment(sentence, row["arm"])]
-                if comments and "test_accuracy" in row["printed"]:
-                    said = [comments[0].says, f"**{comments[0].verdict}**"]
-                    rows.append([*said, str(row["n"]), *_scores(row)])
-        return table(["the post says", "verdict", "n", *_SCORES], rows, numbers=range(2, 7))
+            said = [sentence for sentence in judged.sentences if sentence.source == "post"]
+            printed = [row["arm"] for row in self._arm_rows(judged.study) if "test_accuracy" in row["printed"]]
+            comments = {arm: next((each for each in said if _is_comment(each, arm)), None) for arm in printed}
+            for arm in printed:
+                others = [each for each in said if each not in comments.values() and _compares_with(each, arm)]
+                if comment := comments[arm] or next(iter(others), None):
+                    n = min(part.n for part in comment.parts)
+                    rows.append([noted(comment), f"**{comment.verdict}**", str(n), findings(comment)])
+        return table(["the post says", "verdict", "n", "what decides it"], rows, numbers=[2])
 
     def claims(self) -> str:
         """One row per sentence: its verdict, and what the runs say of its parts."""
         rows = [
-            [study, _OURS[sentence.source] + sentence.says, f"**{sentence.verdict}**", _evidence(sentence)]
+            [study, _OURS[sentence.source] + noted(sentence), f"**{sentence.verdict}**", evidence(sentence)]
             for study, sentence in self.sentences
         ]
         return table(["study", "the sentence", "verdict", "its parts"], named_once(rows))
@@ -117,8 +122,9 @@ class _Findings:
         printed = misses(self.verdicts.test_results)
         return (
             f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
-            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours; "
-            f"chance alone would put at most {printed['by_chance']:.1f} there."
+            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours, give "
+            f"or take half a last digit (chance alone would put {printed['by_chance']:.1f} there), and "
+            f"{printed['outside_strictly']} as printed (chance: {printed['by_chance_strictly']:.1f})."
         )
 
     def printed(self) -> str:
@@ -132,17 +138,17 @@ class _Findings:
                 str(row["n"]),
                 plain(row["mean"], 4),
                 f"{plain(row['low'], 4)} to {plain(row['high'], 4)}",
-                {True: "inside", False: "**outside**"}.get(row["inside"], "too few seeds"),
+                *(_PLACES.get(row[name], "too few seeds") for name in ("inside", "strictly")),
             ]
             for row in self.verdicts.test_results.to_dict("records")
         ]
-        heads = ["study", "arm", "measure", "the post's one run", "n", "our mean", "one more run of ours", "the post's"]
-        return table(heads, named_once(rows), numbers=range(3, 7))
+        heads = ["study", "arm", "measure", "the post's one run", "n", "our mean", "one more run of ours"]
+        return table([*heads, "rounded", "as printed"], named_once(rows), numbers=range(3, 7))
 
     def surprises(self) -> str:
         """What the runs say against the post or against us, and how far a seed alone moves a score, as a list."""
         lines = [
-            f"- `{study}`: *{sentence.says}.* **Contradicted**: {_evidence(sentence)}."
+            f"- `{study}`: *{sentence.says}.* **Contradicted**: {evidence(sentence)}."
             + (" It was our own expectation." if sentence.source == "ours" else "")
             for study, sentence in self.sentences
             if sentence.verdict == "contradicted"
@@ -253,50 +259,13 @@ def _scores(row: Mapping[str, Any]) -> list[str]:
 
 
 def _is_comment(sentence: Sentence, arm: str) -> bool:
-    """Whether the post says in this sentence something of an arm's test results."""
-    about = {(claim.arm, claim.measure) for part in sentence.parts if not isinstance(claim := part.claim, Stops)}
-    return sentence.source == "post" and any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
+    """Whether a sentence says something of an arm's test results."""
+    about = {(part.claim.arm, part.claim.measure) for part in sentence.parts}
+    return any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
 
 
-def _evidence(sentence: Sentence) -> str:
-    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
-
-
-def _part(part: Part) -> str:
-    """What a part's runs say, in short: the difference, its interval, and what was claimed of it."""
-    claim = part.claim
-    verdict = "" if part.verdict == "supported" else f" ({part.verdict})"
-    if part.estimate is None:
-        return f"{claim}{verdict}"
-    if isinstance(claim, Stops):
-        return f"{claim}: in {part.wins} of {part.n} runs{verdict}"
-    found = f"{MEASURES[claim.measure]} {difference(part.estimate, claim.decimals)}"
-    if part.low is not None:
-        found += f" ({difference(part.low, claim.decimals)} to {difference(part.high, claim.decimals)})"
-    if isinstance(claim, Equivalent):
-        return f"{found}, claimed within {claim.within:g}{verdict}"
-    direction = "higher" if isinstance(claim, Higher) else "lower"
-    beyond = f", claimed by more than {claim.margin:g}" if claim.margin else ""
-    return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
-
-
-def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
-    """A table in GitHub's Markdown, its columns `numbers` aligned to the right; what would end a cell is escaped."""
-    right = set(numbers)
-    rule = ["---:" if column in right else "---" for column, _ in enumerate(heads)]
-    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells))
-
-
-def named_once(rows: Sequence[Row]) -> list[Row]:
-    """The rows, their first cells as code; a first cell that repeats the one above it is left empty."""
-    above = [None, *(row[0] for row in rows)]
-    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
-
-
-def plain(value: float | None, decimals: int) -> str:
-    """A number with so many decimals; a dash where there is none."""
-    return _NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", _MINUS)
+def _compares_with(sentence: Sentence, arm: str) -> bool:
+    return any(arm in part.claim.arms[1:] for part in sentence.parts)
 
 
 def _ratios(values: Mapping[str, Any] | None) -> str:

@@ -29,7 +29,7 @@ from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from fashion_cnn.claims import Claim, Equivalent, Higher, Lower, NotTested, Stops
+from fashion_cnn.claims import Between, Claim, Equivalent, Higher, Lower, NotTested, Stops
 from fashion_cnn.config import RunConfig
 from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.download import BASE_URL
@@ -52,7 +52,7 @@ LEFT_OUT: Final = "left_out.json"
 REPORT: Final = "report.html"
 LOCK: Final = "requirements.lock"
 REQUIRED: Final = (README, CRATE, STUDIES, RUNS, EPOCHS, POST, CLAIMS, LEFT_OUT, REPORT, LOCK)  # besides the manifest
-_CLAIMS: Final = {kind.__name__: kind for kind in (Higher, Lower, Equivalent, Stops, NotTested)}
+_CLAIMS: Final = {kind.__name__: kind for kind in (Higher, Lower, Equivalent, Between, Stops, NotTested)}
 _RUN_ID: Final = re.compile(r"[0-9a-f]{32}")
 _TERMS: Final = "https://w3id.org/ro/terms/workflow-run/context"  # it defines sha256
 _PROFILE: Final = "https://w3id.org/ro/wfrun/process/0.5"

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from fashion_cnn.claims import ALPHA
-from fashion_cnn.evidence.statistics import MIN_PAIRS, equivalence
+from fashion_cnn.evidence.statistics import MIN_PAIRS
 from fashion_cnn.intervals import mean_interval
 from fashion_cnn.review.comparison import Comparison
 
@@ -71,5 +71,5 @@ def equivalences(comparisons: Sequence[Comparison]) -> list[ArmEquivalence]:
 def _of_arm(study: str, arm: str, differences: Sequence[float]) -> ArmEquivalence:
     values = np.array(differences)
     low, high = mean_interval(values, 1 - 2 * ALPHA) if len(values) > 1 else (None, None)
-    holds = len(values) >= MIN_PAIRS and float(equivalence(values, MARGIN)[0]) <= ALPHA
+    holds = len(values) >= MIN_PAIRS and low is not None and low >= -MARGIN and high is not None and high <= MARGIN
     return ArmEquivalence(study, arm, len(values), float(values.mean()), low, high, holds)

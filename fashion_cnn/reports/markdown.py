@@ -1,0 +1,80 @@
+"""Tables, numbers and verdicts in Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from fashion_cnn.claims import MEASURES, Between, Equivalent, Higher, Stops
+from fashion_cnn.reports.page import typeset
+
+if TYPE_CHECKING:
+    from fashion_cnn.evidence.statistics import Part, Sentence
+
+Row: TypeAlias = Sequence[str]
+MINUS: Final = "\N{MINUS SIGN}"
+NONE: Final = "\N{EN DASH}"
+
+
+def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:
+    """A table in GitHub's Markdown, its columns `numbers` aligned to the right; what would end a cell is escaped."""
+    right = set(numbers)
+    rule = ["---:" if column in right else "---" for column, _ in enumerate(heads)]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (heads, rule, *cells))
+
+
+def named_once(rows: Sequence[Row]) -> list[Row]:
+    """The rows, their first cells as code; a first cell that repeats the one above it is left empty."""
+    above = [None, *(row[0] for row in rows)]
+    return [["" if row[0] == last else f"`{row[0]}`", *row[1:]] for row, last in zip(rows, above, strict=False)]
+
+
+def plain(value: float | None, decimals: int) -> str:
+    """A number with so many decimals; a dash where there is none."""
+    return NONE if value is None or math.isnan(value) else f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def evidence(sentence: Sentence) -> str:
+    """What the runs say of a sentence, part by part, or why it is not tested."""
+    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
+
+
+def noted(sentence: Sentence) -> str:
+    """A sentence, and beside it what a reader must know; where nothing is tested, `evidence` says it."""
+    return f"{sentence.says} ({' '.join(sentence.notes)})" if sentence.parts and sentence.notes else sentence.says
+
+
+def findings(sentence: Sentence) -> str:
+    """What the runs say of a sentence, part by part, without what was claimed of it."""
+    return "; ".join(
+        _found(part) + ("" if part.verdict == sentence.verdict else f" ({part.verdict})") for part in sentence.parts
+    )
+
+
+def _found(part: Part) -> str:
+    """The difference and the interval that decides."""
+    claim = part.claim
+    if part.estimate is None:
+        return str(claim)
+    if isinstance(claim, Stops):
+        return f"{claim}: in {part.wins} of {part.n} runs"
+    whose = f" of {claim.arm}" if isinstance(claim, Between) else ""
+    interval = f" ({typeset(part.interval_text)})" if part.interval_text else ""
+    return f"{MEASURES[claim.measure]}{whose} {typeset(part.estimate_text)}{interval}"
+
+
+def _part(part: Part) -> str:
+    """What a part's runs say, what was claimed of it, and its verdict where it is not supported."""
+    claim, found = part.claim, _found(part)
+    verdict = "" if part.verdict == "supported" else f" ({'; '.join(filter(None, (part.verdict, part.needs)))})"
+    if part.estimate is None or isinstance(claim, Stops):
+        return f"{found}{verdict}"
+    if isinstance(claim, Between):
+        return f"{found}, claimed from {claim.low:g} to {claim.high:g}{verdict}"
+    if isinstance(claim, Equivalent):
+        return f"{found}, claimed within {claim.amount(claim.within)}{verdict}"
+    direction = "higher" if isinstance(claim, Higher) else "lower"
+    beyond = f", claimed by more than {claim.amount(claim.margin)}" if claim.margin else ""
+    return f"{found}, {direction} in {part.wins} of {part.n} seeds{beyond}{verdict}"
