@@ -159,27 +159,27 @@ class Between(_Stated):
 
     measure: str
     arm: str
-    low: float = field(kw_only=True)
-    high: float = field(kw_only=True)
+    least: float = field(kw_only=True)
+    most: float = field(kw_only=True)
     closed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_measure(self.measure)
-        if not -math.inf < self.low < self.high < math.inf:
-            raise ClaimError(f"low and high are {self.low!r} and {self.high!r}; allowed: two numbers in that order")
+        if not -math.inf < self.least < self.most < math.inf:
+            raise ClaimError(f"least and most are {self.least!r} and {self.most!r}; allowed: two numbers in that order")
 
     @property
     def holds(self) -> tuple[float, float]:
         """As of `Higher`, but of the mean."""
-        return self.low, self.high
+        return self.least, self.most
 
     def written(self, value: float, more: int = 0) -> str:
         """A mean as text, with so many decimals more than usual."""
         return f"{value:.{4 + more}f}"
 
     def __str__(self) -> str:
-        return f"{MEASURES[self.measure]}: {self.arm} from {self.low:g} to {self.high:g}"
+        return f"{MEASURES[self.measure]}: {self.arm} from {self.least:g} to {self.most:g}"
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ class Study:
                     unknown = f"{self.name} claims {claim.says!r} of {arm!r}{nearest(arm, self.arms)}"
                     raise StudyError(f"{unknown}; its arms are: {'; '.join(self.arms)}")
 
+    @property
+    def overlap(self) -> float:
+        """Test images per training image where each seed draws its own split, else 0; see `intervals.half_width`."""
+        drawn = any(getattr(config, "split", "given") == "drawn" for config in self.arms.values())
+        return 10_000 / 60_000 if drawn else 0.0
+
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
     """The named studies in their own order; all where none is named. A StudyError names the nearest one."""

@@ -191,9 +191,9 @@ scores(baseline)
 table(baseline, "arms")
 
 # %% [markdown]
-# The sentences of the post are stated as claims before anything runs, each with the test that decides it: paired
-# differences within a seed, adjusted for how many are tested. Fewer than six seeds decide nothing, whatever they
-# show.
+# The sentences of the post are stated as claims before anything runs. An interval decides each part: of the paired
+# differences within a seed, and as wide as it must be for all parts of a study. Fewer than six seeds decide nothing,
+# whatever they show.
 
 # %%
 table(baseline, "claims")
@@ -337,14 +337,15 @@ columns = ["test_accuracy_mean", "test_accuracy_sd", "test_loss_mean", "test_los
 display(spread.set_index(["study", "arm", "n"])[columns].map("{:.4f}".format))
 
 # %% [markdown]
-# Could the numbers that the post printed have been one of our runs? A number is inside where it meets, give or take
-# half of its last digit, the 95 % prediction interval for one more run. With one seed there is no interval.
+# Could the numbers that the post printed have been one of our runs? A number is strictly inside where it lies in the
+# 95 % prediction interval for one more run, and inside where it does give or take half of its last digit. Of fewer than
+# six seeds neither is said.
 
 # %%
 said = results.verdicts_over(STUDIES, published, post)
 printed = said.test_results.replace({"measure": MEASURES}).set_index(["study", "arm", "measure"])
 interval = printed[["mean", "low", "high"]].map("{:.4f}".format)
-display(printed[["printed", "n"]].join(interval).join(printed["inside"]))
+display(printed[["printed", "n"]].join(interval).join(printed[["inside", "strictly"]]))
 display(Markdown(summary.parts(STUDIES, published, post, {})["counts"]()))
 
 # %% [markdown]

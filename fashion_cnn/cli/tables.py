@@ -142,8 +142,8 @@ def _sentences(study: StudyVerdicts) -> Table:
         notes = [f"({note})" for note in sentence.notes]
         sentences.add_row("\n".join([whose + sentence.says, *notes]), "", "", sentence.verdict.upper())
         for part in sentence.parts:
-            verdict = "\n".join(filter(None, (part.verdict, part.needs)))
-            sentences.add_row(f"· {part.claim}", _difference(part), _p(part), verdict)
+            claimed = f"· {part.claim}" + (f" ({part.needs})" if part.needs else "")
+            sentences.add_row(claimed, _difference(part), _p(part), part.verdict)
         sentences.add_section()
     return sentences
 

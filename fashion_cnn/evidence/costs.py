@@ -73,5 +73,6 @@ def _joined(arms: Sequence[str]) -> str:
     first, *others = dict.fromkeys(arms)
     if not others:
         return first
-    more = f" = {len(others) - 1} more" if len(others) > 1 else ""
-    return f"{first} = {others[0]}{more}"
+    more = len(others) - 1
+    also = f" = {more} other arm{'s' if more > 1 else ''}" if more else ""
+    return f"{first} = {others[0]}{also}"

@@ -336,7 +336,7 @@ def _measured(claim: Test, found: Sample, confidence: float, overlap: float, alp
 
 def _wins(claim: Test, values: Floats) -> int:
     if isinstance(claim, Between):
-        return int(((values >= claim.low) & (values <= claim.high)).sum())
+        return int(((values >= claim.least) & (values <= claim.most)).sum())
     return int(((-values if isinstance(claim, Lower) else values) > 0).sum())
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fashion_cnn.claims import ALPHA, DIGITS
 from fashion_cnn.evidence.record import absent
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import MIN_PAIRS, Sentence, decide
+from fashion_cnn.evidence.statistics import MIN_PAIRS, ROUNDING, Sentence, decide
 from fashion_cnn.evidence.tables import from_json, to_json
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.study import Study
@@ -154,7 +154,7 @@ def verdicts(
         chosen, left_out = select(of_study, study, incomplete)
         counted.append(chosen)
         load = loads(chosen)
-        sentences = tuple(decide(study.claims, without_busy_times(chosen)))
+        sentences = tuple(decide(study.claims, without_busy_times(chosen), study.overlap))
         counts = len(of_study), len(chosen), tuple(left_out), int((load > QUIET).sum()), int(load.isna().sum())
         decided.append(StudyVerdicts(study, *counts, sentences))
     together = pd.concat(counted, ignore_index=True) if counted else runs.iloc[:0]
@@ -254,7 +254,8 @@ def _chances(mean: float, sd: float, n: int, give: float) -> dict[str, float]:
     half = prediction_interval(0.0, 1.0, n, 1 - ALPHA)[1] * sd * spread
     printed = np.round((mean + sd * next_run) / (2 * give)) * 2 * give
     distance = np.abs(printed - (mean + sd * middle)) - half
-    return {"chance": float((distance > give).mean()), "chance_strictly": float((distance > 0).mean())}
+    least = {"chance": give + ROUNDING, "chance_strictly": ROUNDING}
+    return {name: float((distance > room).mean()) for name, room in least.items()}
 
 
 @functools.lru_cache

@@ -84,7 +84,7 @@ def _dots(
             axes.errorbar(row["printed"], height, xerr=row["give"], **_POST, linewidth=0.8, zorder=4)
     panels[0].set_yticks(range(len(arms)), [f"{wrap(arm, 2.2)}\n(n = {len(part)})" for arm, part in parts.items()])
     several = "; large: their mean and its 95 % interval (t)" if any(len(part) > 1 for part in parts.values()) else ""
-    post = "; star: the post's one run, as far as its digits tell" if theirs else ""
+    post = "; star: the post's one run, with what rounds to it" if theirs else ""
     figure.supxlabel(f"small: one seed each{several}{post}", size=8, color="0.25")
     return figure
 
@@ -111,6 +111,9 @@ def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "")
         axes.xaxis.set_major_locator(style.tick_locator(integer=True))
         axes.yaxis.set_major_locator(style.tick_locator())
         _draw_curves(axes, {place: table[measure] for place, table in by_epoch.items()})
+    right = max(axes.get_xlim()[1] for axes in figure.axes)
+    for axes in figure.axes:
+        axes.set_xlim(right=right)
     handles = []
     for place, arm in enumerate(arms):
         name = f"{wrap(arm, 2.6)} (n = {parts[place]['seed'].nunique() if place in parts else 0})"
@@ -130,7 +133,7 @@ def _draw_curves(axes: Axes, curves: Curves) -> None:
         for sharing, first, last in _stretches(place, curves):
             part = curve.iloc[first : last + 1]
             number, turn = len(sharing), sharing.index(place)
-            dashes = (0, ()) if number == 1 else ((number - turn) * _DASH, (_DASH, (number - 1) * _DASH))
+            dashes: Any = "-" if number == 1 else ((number - turn) * _DASH, (_DASH, (number - 1) * _DASH))
             axes.plot(part.index, part["mean"], **look, linestyle=dashes)
             if turn == 0:
                 band = look["color"] if number == 1 else "0.5"

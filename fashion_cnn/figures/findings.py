@@ -29,8 +29,7 @@ VERDICTS: Final[dict[str, dict[str, Any]]] = {
 _SMALL: Final = 7.5  # points
 _LINE: Final = 0.145  # inches: of small text
 _NUMBER_PLACES: Final = (  # of a number beside its point, in points from it
-    (7, 0), (-7, 0), (0, 8), (0, -8), (7, 7), (-7, 7), (7, -7), (-7, -7), (14, 0), (-14, 0), (0, 15), (0, -15),
-    (14, 9), (-14, 9), (14, -9), (-14, -9),
+    (-7, 7), (8, -7), (8, 7), (-7, -7), (9, 0), (-9, 0), (14, 7), (-14, 7), (14, -8), (-14, -8), (0, 15), (0, -15),
 )  # fmt: skip
 
 
@@ -52,9 +51,13 @@ def differences(parts: pd.DataFrame, *, title: str = "") -> Figure:
         parts, ("measure", "says", "claim", "from", "to", "share", "verdict", "words"), "claims"
     )
     labels, plot, right, head, foot = 3.15, 3.3, 2.35, 0.34, 0.38
-    texts = [(wrap(claim, 2.7), wrap(says, 2.9)) for claim, says in zip(parts["claim"], parts["says"], strict=True)]
-    tall = [_LINE * (sum(text.count("\n") + 1 for text in pair)) + 0.14 for pair in texts]
-    parts = parts.assign(texts=texts, tall=tall)
+    parts = parts.assign(claim=_wrapped(parts["claim"], 3.6), says=_wrapped(parts["says"], 3.6))
+    parts = parts.assign(words=_wrapped(parts["words"], 2.8))
+    tall = [
+        _LINE * (2 + max(claim.count("\n") + says.count("\n"), words.count("\n"))) + 0.14
+        for claim, says, words in zip(parts["claim"], parts["says"], parts["words"], strict=True)
+    ]
+    parts = parts.assign(tall=tall)
     groups = [group for _, group in parts.groupby("measure", sort=False)]
     note = (
         "Difference: the first arm minus the second. Bar: the interval that decides. Shade: where the claim holds;\n"
@@ -68,19 +71,23 @@ def differences(parts: pd.DataFrame, *, title: str = "") -> Figure:
         axes = style.axes_in(figure, (labels, top, plot, sum(group["tall"])))
         _draw_parts(axes, group)
         for row in group.to_dict("records"):
-            claim, says = row["texts"]
+            claim, says = row["claim"], row["says"]
             look: dict[str, Any] = {"ha": "right", "size": _SMALL}
             style.add_text(figure, labels - 0.12, top + 0.07, claim, **look)
             below = top + 0.07 + _LINE * (claim.count("\n") + 1)
             style.add_text(figure, labels - 0.12, below, says, **look, color="0.4")
             beside, colour = labels + plot + 0.12, VERDICTS[row["verdict"]]["color"]
-            middle = top + row["tall"] / 2
-            style.add_text(figure, beside, middle - 0.01, row["verdict"], va="bottom", weight="bold", color=colour)
-            style.add_text(figure, beside, middle + 0.02, row["words"], size=_SMALL)
+            above = top + (row["tall"] - _LINE * (row["words"].count("\n") + 2)) / 2
+            style.add_text(figure, beside, above, row["verdict"], weight="bold", color=colour)
+            style.add_text(figure, beside, above + _LINE + 0.03, row["words"], size=_SMALL)
             top += row["tall"]
         top += foot
     style.add_text(figure, 0.1, top + 0.02, note, size=_SMALL, color="0.25")
     return figure
+
+
+def _wrapped(texts: Sequence[str], inches: float) -> list[str]:
+    return ["\n".join(wrap(line, inches) for line in text.splitlines()) for text in texts]
 
 
 def _draw_parts(axes: Axes, parts: pd.DataFrame) -> None:
@@ -112,7 +119,8 @@ def on_frontier(costs: NDArray[np.floating[Any]], gains: NDArray[np.floating[Any
     """Which points (n,) no other beats: by costing no more and gaining no less, and one of them truly (Pareto)."""
     cheaper, better = costs[:, np.newaxis] <= costs, gains[:, np.newaxis] >= gains
     truly = (costs[:, np.newaxis] < costs) | (gains[:, np.newaxis] > gains)
-    return np.logical_not(np.any(cheaper & better & truly, axis=0))
+    beaten = np.any(cheaper & better & truly, axis=0)
+    return np.array(~beaten, dtype=np.bool_)
 
 
 @styled
@@ -132,17 +140,17 @@ def accuracy_by_cost(runs: pd.DataFrame, *, target: float = 0.9, title: str = ""
     costs, gains = (means[name].to_numpy() for name in ("fit_cpu_seconds", "test_accuracy"))
     best = on_frontier(costs, gains)
     parts = [runs[runs["arm"] == arm] for arm in means.index]
-    tall = [_LINE * (wrap(arm, 2.0).count("\n") + 1) + 0.08 for arm in means.index]
-    plot, between, times, right, head, foot = 3.6, 2.85, 1.9, 0.95, 0.36, 0.42
+    tall = [_LINE * (wrap(arm, 2.6).count("\n") + 1) + 0.08 for arm in means.index]
+    plot, between, times, right, head, foot = 3.6, 2.65, 1.9, 1.25, 0.36, 0.42
     height = max(sum(tall), 3.4)
-    figure, top = style.canvas(title, 0.6 + plot + between + times + right, head + height + foot + 0.2)
+    figure, top = style.canvas(title, 0.6 + plot + between + times + right, head + height + foot + 0.35)
     top += head
     left = 0.6
     axes = style.axes_in(figure, (left, top, plot, height))
     style.add_text(figure, left, top - 0.07, "Test accuracy against cost", va="bottom", weight="bold")
     _draw_frontier(axes, parts, costs, gains, best)
     left += plot + between
-    words = f"CPU seconds to {target:.0%} test accuracy"
+    words = f"CPU seconds to a test accuracy of {target:g}"
     style.add_text(figure, left, top - 0.07, words, va="bottom", weight="bold")
     axes = style.axes_in(figure, (left, top, times, sum(tall)))
     middles = np.cumsum(tall) - np.array(tall) / 2
@@ -150,12 +158,13 @@ def accuracy_by_cost(runs: pd.DataFrame, *, target: float = 0.9, title: str = ""
     axes.set(ylim=(sum(tall), 0))
     for number, (arm, part, middle) in enumerate(zip(means.index, parts, middles, strict=True)):
         look: dict[str, Any] = {"va": "center", "size": _SMALL, "weight": "bold" if best[number] else "normal"}
-        style.add_text(figure, left - 2.2, top + middle, wrap(arm, 2.0), **look)
+        style.add_text(figure, left - 2.2, top + middle, wrap(arm, 2.6), **look)
         style.add_text(figure, left - 2.28, top + middle, str(number + 1), **look, ha="right")
         said = _reached(part["seconds_to_target"].to_numpy())
         style.add_text(figure, left + times + 0.1, top + middle, said, va="center", size=_SMALL)
     note = (
-        "Bold, filled: on the frontier, no other arm is as accurate for less. Small: one seed each; bar: their median."
+        "Left: means over seeds, with 95 % intervals (t). Bold, filled: on the frontier, no other arm is as "
+        "accurate for less.\nRight: small, one seed each; bar, their median."
     )
     style.add_text(figure, 0.1, top + height + foot + 0.02, note, size=_SMALL, color="0.25")
     return figure

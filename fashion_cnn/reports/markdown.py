@@ -53,6 +53,11 @@ def findings(sentence: Sentence) -> str:
     )
 
 
+def decided(part: Part | None) -> tuple[str, str]:
+    """The cells of a part: what was found, and its verdict; dashes without one."""
+    return (NONE, NONE) if part is None else (_found(part), f"**{part.verdict}**")
+
+
 def _found(part: Part) -> str:
     """The difference and the interval that decides."""
     claim = part.claim
@@ -72,7 +77,7 @@ def _part(part: Part) -> str:
     if part.estimate is None or isinstance(claim, Stops):
         return f"{found}{verdict}"
     if isinstance(claim, Between):
-        return f"{found}, claimed from {claim.low:g} to {claim.high:g}{verdict}"
+        return f"{found}, claimed from {claim.least:g} to {claim.most:g}{verdict}"
     if isinstance(claim, Equivalent):
         return f"{found}, claimed within {claim.amount(claim.within)}{verdict}"
     direction = "higher" if isinstance(claim, Higher) else "lower"

@@ -12,6 +12,7 @@ from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values
+from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
@@ -25,6 +26,7 @@ from fashion_cnn.study import Study
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 BENCHMARKS = ("benchmark", "scaling", "server")
+PILOT = "experiments/pilot.csv"  # in the repository: the runs that the number of published seeds rests on
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
@@ -78,6 +80,7 @@ def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Pa
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
     made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks)
+    made |= power.parts(studies, (repository / PILOT).read_bytes())
     pages: dict[Path, str] = {}
     for page in (repository / "README.md", *sorted((repository / "docs").glob("*.md"))):
         text = page.read_text(encoding="utf-8")

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES
+from fashion_cnn.config import RunConfig
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import Sentence
+from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
-from fashion_cnn.reports.markdown import evidence, findings, named_once, noted, plain, table
+from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
 from fashion_cnn.reports.page import arm_table, moment, post_comparison
 from fashion_cnn.reports.published import verdicts_over
 from fashion_cnn.study import Study
@@ -114,6 +115,22 @@ class _Findings:
             for study, sentence in self.sentences
         ]
         return table(["study", "the sentence", "verdict", "its parts"], named_once(rows))
+
+    def splits(self) -> str:
+        """One row per part that is also decided where each seed draws its own images, with both verdicts."""
+        said = [
+            (judged.study, part)
+            for judged in self.verdicts.studies
+            for sentence in judged.sentences
+            for part in sentence.parts
+        ]
+        drawn = [(study, part) for study, part in said if study.overlap]
+        if not drawn:
+            return "No study that draws its images is published yet."
+        given = {_stated(study, part): part for study, part in said if not study.overlap}
+        heads = ["claimed", "on the given images", "verdict", "on drawn images", "verdict"]
+        rows = [[str(part.claim), *decided(given.get(_stated(study, part))), *decided(part)] for study, part in drawn]
+        return table(heads, rows)
 
     def counts(self) -> str:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
@@ -216,6 +233,7 @@ def parts(
         "arms": findings.arms,
         "answer": findings.answer,
         "claims": findings.claims,
+        "splits": findings.splits,
         "counts": findings.counts,
         "printed": findings.printed,
         "caveats": lambda: "\n".join(f"- {caveat}" for caveat in CAVEATS),
@@ -262,6 +280,12 @@ def _is_comment(sentence: Sentence, arm: str) -> bool:
     """Whether a sentence says something of an arm's test results."""
     about = {(part.claim.arm, part.claim.measure) for part in sentence.parts}
     return any((arm, measure) in about for measure in ("test_accuracy", "test_loss"))
+
+
+def _stated(study: Study, part: Part) -> tuple[Any, ...]:
+    """What a part claims of which configs, whichever images they are trained and tested on."""
+    configs = [replace(study.arms[arm], split=RunConfig().split).sha256() for arm in part.claim.arms]
+    return type(part.claim), part.claim.measure, part.margins, *configs
 
 
 def _compares_with(sentence: Sentence, arm: str) -> bool:

@@ -139,7 +139,12 @@ def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str
     assert told["caveats"] == list(CAVEATS)
     assert len(told["post"]["test_results"]["values"]) == told["post"]["test_results"]["compared"] == 18
     assert len(told["post"]["epoch_results"]["values"]) == told["post"]["epoch_results"]["compared"] == 2 * 97
-    assert told["post"]["epoch_results"]["by_chance"] == pytest.approx(9.7)
+    test_results = told["post"]["test_results"]
+    assert 0 < test_results["by_chance"] < test_results["by_chance_strictly"]  # rounded to whole percents
+    notes = [claim.note for study in STUDIES for claim in study.claims if claim.note]
+    sentences = [sentence for study in told["studies"] for sentence in study["sentences"]]
+    assert {part["note"] for sentence in sentences for part in sentence["parts"]} >= {*notes[:1], ""}
+    assert [note for note in notes if not any(note in sentence["notes"] for sentence in sentences)] == []
 
 
 @pytest.mark.parametrize("width", [80, 150])

@@ -13,10 +13,10 @@ from fashion_cnn.config import CNN
 from fashion_cnn.reports.page import (
     StudyView,
     arm_table,
-    difference,
     moment,
     number,
     post_comparison,
+    typeset,
 )
 from fashion_cnn.study import Study
 
@@ -69,20 +69,20 @@ def compared(*studies: StudyView, printed: pd.DataFrame | None = None) -> pd.Dat
 
 
 def test_the_post_is_compared_by_its_last_epoch_and_its_mean_seconds() -> None:
-    runs = [run(seed=seed, accuracy=value, epochs_trained=5.0) for seed, value in enumerate((0.90, 0.92))]
+    runs = [run(seed=seed, accuracy=value, epochs_trained=5.0) for seed, value in enumerate((0.90, 0.92) * 3)]
     table = compared(records(*runs)).set_index("measure")
     assert table["printed"].to_dict() == {
         **{"test_accuracy": 0.88, "test_loss": 0.35, "accuracy": 0.9, "loss": 0.25},
         **{"epochs_trained": 2, "seconds_per_epoch": 15.5},
     }
     assert table.loc["test_accuracy", "mean"] == pytest.approx(0.91)
-    assert table.loc["test_accuracy", "sd"] == pytest.approx(0.02 / math.sqrt(2))
+    assert table.loc["test_accuracy", "sd"] == pytest.approx(0.01 * math.sqrt(6 / 5))
     assert table.loc["test_accuracy", "inside"] is True
     assert table.loc["test_loss", "inside"] is False
     assert table.loc["loss", "mean"] == 0.5  # of the second epoch
     assert table.loc["seconds_per_epoch", "mean"] == 20
     assert table.loc["seconds_per_epoch", "inside"] is None
-    assert set(table["n"]) == {2}
+    assert set(table["n"]) == {6}
 
 
 def test_runs_of_any_study_and_arm_with_the_posts_config_count_but_a_seed_only_once() -> None:
@@ -149,11 +149,9 @@ def test_a_number_is_written_so(value: float, kind: str, signed: bool, text: str
     assert number(value, kind, signed) == text
 
 
-def test_a_difference_has_its_sign_and_its_measures_decimals() -> None:
-    assert difference(0.01234, 4) == "+0.0123"
-    assert difference(-12.34, 1) == "\N{MINUS SIGN}12.3"
-    assert difference(1.0, 2, signed=False) == "1.00"
-    assert difference(None, 2) == "\N{EN DASH}"
+def test_the_numbers_of_a_claim_have_minus_signs_and_a_dash_where_there_are_none() -> None:
+    assert typeset("-0.0123 to +0.0034") == "\N{MINUS SIGN}0.0123 to +0.0034"
+    assert typeset("") == "\N{EN DASH}"
 
 
 def test_a_moment_is_written_in_utc() -> None:

@@ -59,7 +59,7 @@ def test_a_seed_that_never_reaches_the_target_counts_as_longer_than_all_others()
     frame = cost_frame(4)
     said = words(figures.accuracy_by_cost(frame, target=0.9))
     reached = frame.groupby("arm")["seconds_to_target"].first()
-    assert "CPU seconds to 90% test accuracy" in said
+    assert "CPU seconds to a test accuracy of 0.9" in said
     assert "not half; 3 of 4 never" in said  # 0 filters
     assert said.count("none of 4") == int(np.isinf(reached).sum())
     frame.loc[frame["seed"] == "3", "seconds_to_target"] = np.inf
