@@ -2,6 +2,7 @@
 # A Debian or Ubuntu machine with Python 3.11 to 3.13, make and pip is enough.
 
 SEEDS   ?= 1
+FIRST_SEED ?= 0
 STUDIES ?= baseline_study epochs_study filter_study depth_study callback_study
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
@@ -27,8 +28,8 @@ setup: $(INSTALLED) data ## set up: virtual environment in .venv, locked package
 
 extras: $(INSTALLED) $(EXTRAS) ## also install what a Ray cluster and a tracking server need
 
-studies: setup ## train and record the post's five studies (SEEDS=10; SMOKE=1 for a trial in seconds; ARGS="...")
-	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
+studies: setup ## train and record the post's five studies (STUDIES=all SEEDS=20 FIRST_SEED=10; SMOKE=1: a trial)
+	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) --first-seed $(FIRST_SEED) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
 test: setup style ## set up, check the style and run the tests (ARGS="-k ..." to select some)
 	@$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)

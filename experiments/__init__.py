@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
 POST_RESULTS = Path(__file__).parent / "post_results.csv"  # what the post printed
 RESULTS = Path(__file__).parent / "results"  # what is published
-SCRIPTS = ("baseline_study", "epochs_study", "filter_study", "depth_study", "callback_study", "order_study")
+SCRIPTS = (
+    "baseline_study",
+    "epochs_study",
+    "filter_study",
+    "depth_study",
+    "callback_study",
+    "data_study",
+    "split_study",
+    "order_study",
+)
 
 
 def __getattr__(name: str) -> Any:

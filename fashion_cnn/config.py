@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 IMAGE_SIZE = 28  # pixels a side, of Fashion-MNIST
 KERNEL_SIZE = 3
 POOL_SIZE = 2
+TRAINING_IMAGES = 60_000  # of Fashion-MNIST
 MAX_SEED = 2**32 - 1
 
 # A stopping rule says where a run ends; it changes no state of the trajectory before that.
@@ -34,16 +35,16 @@ class Cut(NamedTuple):
     """`epochs` (all were trained) or `callback` (the training loss fell below `callback_loss`)."""
 
 
-def _setting(default: Any, *, help: str, later: bool = False, **metadata: Any) -> Any:
+def _setting(default: Any, *, help: str, since: int = 1, **metadata: Any) -> Any:
     """A field of a config.
 
     Args:
         default: its value where none is given.
         help: for the command line; changes no identity.
-        later: whether it was added when runs had been recorded without it.
+        since: the format of records that brought it in; above 1, runs had been recorded without it before.
         **metadata: `choices`, or `low` and `high`, both included.
     """
-    return field(default=default, metadata={"help": help, "later": later, **metadata})
+    return field(default=default, metadata={"help": help, "since": since, **metadata})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,22 @@ class RunConfig:
         choices=("fresh", "frozen"),
     )
     threads: int = _setting(1, help="threads of one run (another number gives other bits)", low=1, high=1024)
+    training_images: int = _setting(
+        TRAINING_IMAGES,
+        help="training images that the seed draws, of 60,000; a smaller data set gives the same share of its own",
+        since=2,
+        low=1,
+        high=TRAINING_IMAGES,
+    )
+    augmentation: str = _setting(
+        "none", help="mirror: each image and its mirror image, every epoch", since=2, choices=("none", "mirror")
+    )
+    split: str = _setting(
+        "given",
+        help="given: the data set's own training and test images; drawn: the seed draws both anew from all of them",
+        since=2,
+        choices=("given", "drawn"),
+    )
 
     def __post_init__(self) -> None:
         """Bring numbers to one form, empty what the dense network does not have, and check each field."""
@@ -109,7 +126,7 @@ class RunConfig:
         return {
             name: value
             for name, value in sorted(asdict(self).items())
-            if not FIELDS[name].metadata["later"] or value != FIELDS[name].default
+            if FIELDS[name].metadata["since"] == 1 or value != FIELDS[name].default
         }
 
     def params(self) -> dict[str, str]:

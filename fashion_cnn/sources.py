@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 PACKAGE: Final = Path(__file__).resolve().parent
-NUMBER_MODULES: Final = ("config", "data", "evaluation", "models", "state", "step", "training")
+NUMBER_MODULES: Final = ("config", "data", "evaluation", "models", "sample", "state", "step", "training")
 _SILENT: Final = frozenset({"annotation", "returns", "type_comment", "type_params", "ctx", "kind"})
 """Fields of a syntax tree that change no number, or that some versions of Python do not have."""
 

@@ -19,24 +19,31 @@ import keras
 import tensorflow as tf
 
 
-def compiled_epoch(model: Any, pixels: Any, labels: Any, batch_size: int) -> Any:
-    """The function (order, int32, (n,)) -> (sum of losses, number right), traced and warmed up on no images.
+def compiled_epoch(model: Any, pixels: Any, labels: Any, batch_size: int, *, mirrored: bool = False) -> Any:
+    """The function (order, int32, (m,)) -> (sum of losses, number right), traced and warmed up on no images.
+
+    The order has places of images, 0 to n - 1; where they are mirrored, a place of n or more is the mirror image of the
+    one n before.
 
     Args:
         model: a compiled Keras model whose last layer is a softmax and whose optimizer is Adam, built.
         pixels: (n, 28, 28, 1), float32 in 0..1.
         labels: (n,), int32.
         batch_size: images a step; the last step of an epoch may have fewer.
+        mirrored: whether the order has 2 n places.
     """
     variables = model.trainable_variables
+    images = len(pixels)
     update = adam_update(model.optimizer, variables)
 
     def step(order: Any, start: Any) -> tuple[Any, Any]:
         """Train one batch: the sum of its images' losses, and how many of them were answered rightly."""
         chosen = order[start : tf.minimum(start + batch_size, tf.size(order))]
-        truth = tf.gather(labels, chosen)
+        places = chosen % images if mirrored else chosen
+        truth, values = tf.gather(labels, places), tf.gather(pixels, places)
+        values = with_mirror_images(values, chosen >= images) if mirrored else values
         with tf.GradientTape() as tape:
-            logits = training_logits(model.layers, tf.gather(pixels, chosen))
+            logits = training_logits(model.layers, values)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits))
         update(tape.gradient(loss, [variable.value for variable in variables]))
         answers = tf.argmax(logits, axis=1, output_type=tf.int32)
@@ -56,6 +63,19 @@ def compiled_epoch(model: Any, pixels: Any, labels: Any, batch_size: int) -> Any
 
     epoch(tf.zeros((0,), tf.int32))
     return epoch
+
+
+def with_mirror_images(values: Any, where: Any) -> Any:
+    """The images of a batch, those of them mirrored that are to be: left and right exchanged.
+
+    Args:
+        values: (n, height, width, channels).
+        where: (n,), bool.
+
+    Returns:
+        As `values`.
+    """
+    return tf.where(where[:, tf.newaxis, tf.newaxis, tf.newaxis], tf.reverse(values, axis=[2]), values)
 
 
 def training_logits(layers: Sequence[Any], values: Any) -> Any:

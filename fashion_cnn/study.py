@@ -11,6 +11,7 @@ from fashion_cnn.claims import Claim
 from fashion_cnn.config import RunConfig, nearest
 
 AD_HOC = "ad_hoc"  # the study of single runs that belong to none
+ALL = "all"  # on a command line, all studies
 LONGEST_NAME = 120
 
 
@@ -28,8 +29,10 @@ class Study:
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name):
-            raise StudyError(f"{self.name!r} cannot be a study's name: use small letters, digits and _")
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", self.name) or self.name == ALL:
+            raise StudyError(
+                f"{self.name!r} cannot be a study's name: use small letters, digits and _, and not {ALL!r}"
+            )
         if not self.arms:
             raise StudyError(f"{self.name} has no arms")
         for arm in self.arms:
@@ -53,8 +56,10 @@ class Study:
 
 
 def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study]:
-    """The named studies in their own order; all where none is named. A StudyError names the nearest one."""
+    """The named studies in their own order; all where none or `ALL` is named. A StudyError names the nearest one."""
     known = [study.name for study in studies]
+    if ALL in names:
+        return list(studies)
     for name in names:
         if name not in known:
             raise StudyError(f"there is no study {name!r}{nearest(name, known)}; there are: {', '.join(known)}")

@@ -2,8 +2,8 @@
 
 State e is a pure function of state e-1, the data and (seed, e): the order of epoch e is drawn from
 `numpy.random.default_rng([seed, e])`, the initial weights from (seed, layer index), and no global generator is
-asked for anything. TensorFlow promises the same bits for the same hardware and software only, with its ops made
-deterministic and the same number of threads.
+asked for anything. Which images those are that it is given, `sample` says. TensorFlow promises the same bits for the
+same hardware and software only, with its ops made deterministic and the same number of threads.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def epoch_order(seed: int, epoch: int, images: int, order: str) -> NDArray[np.in
     Args:
         seed: of the run.
         epoch: counted from 1.
-        images: how many there are.
+        images: how many it goes through.
         order: `fresh`, or `frozen` for epoch 1's in every epoch.
 
     Returns:
@@ -141,9 +141,9 @@ class Trainer:
         """Build the network at state 0 and compile the epoch, so that no epoch's time holds that.
 
         Args:
-            config: its stopping rule plays no part.
+            config: its stopping rule plays no part, nor does what it says of which images: see `images`.
             seed: of the run.
-            images: (n, 28, 28) or (n, 28, 28, 1), integers in 0..255 or floats in 0..1.
+            images: all that are trained on; (n, 28, 28) or (n, 28, 28, 1), integers in 0..255 or floats in 0..1.
             labels: (n,), whole numbers in 0..9.
             model: a compiled sequential model to train in place of a new one, with a softmax at its end.
 
@@ -157,9 +157,13 @@ class Trainer:
         self.config, self.seed, self.epoch = config, seed, 0
         self.model = build(config, seed) if model is None else model
         self.model.optimizer.build(self.model.trainable_variables)
-        self._images = len(pixels)
+        mirrored = config.augmentation == "mirror"
+        self.epoch_images = 2 * len(pixels) if mirrored else len(pixels)
+        """How many images an epoch goes through, mirror images included."""
         start = time.perf_counter()
-        self._train = compiled_epoch(self.model, tf.constant(pixels), tf.constant(labels, tf.int32), config.batch_size)
+        self._train = compiled_epoch(
+            self.model, tf.constant(pixels), tf.constant(labels, tf.int32), config.batch_size, mirrored=mirrored
+        )
         self._predict = tf.function(
             lambda batch: self.model(batch, training=False),
             input_signature=[tf.TensorSpec((None, 28, 28, 1), tf.float32)],
@@ -175,12 +179,12 @@ class Trainer:
         Raises:
             TrainingError: the training loss is not a finite number any more.
         """
-        order = tf.constant(epoch_order(self.seed, self.epoch + 1, self._images, self.config.order))
+        order = tf.constant(epoch_order(self.seed, self.epoch + 1, self.epoch_images, self.config.order))
         start, cpu_start = time.perf_counter(), time.process_time()
         loss, correct = (float(total) for total in self._train(order))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         self.epoch += 1
-        loss, accuracy = loss / self._images, correct / self._images
+        loss, accuracy = loss / self.epoch_images, correct / self.epoch_images
         if not math.isfinite(loss):
             raise TrainingError(f"the training loss became {loss} in epoch {self.epoch}")
         return Epoch(self.epoch, loss, accuracy, seconds, cpu_seconds)

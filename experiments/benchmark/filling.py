@@ -22,6 +22,7 @@ from fashion_cnn.evidence.record import (
     network_texts,
     texts,
 )
+from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
@@ -127,6 +128,7 @@ class Filler:
 def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, Any]]:
     """Made-up epochs up to the one at which the config's stopping rule ends them."""
     epochs: list[dict[str, Any]] = []
+    trained = epoch_images(config)
     while config.cut([epoch["loss"] for epoch in epochs]) is None:
         number, noise = len(epochs) + 1, 0.01 * random.random(len(EPOCH_METRICS))
         right = IMAGES * len(CLASS_NAMES) * (0.9 - 0.1 / number + noise[3])
@@ -135,12 +137,12 @@ def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, An
             {
                 "epoch": number,
                 "loss": float(0.1 + 0.4 / number + noise[0]),
-                "accuracy": float(0.95 - 0.1 / number + noise[1]),
+                "accuracy": round(trained * (0.95 - 0.1 / number + noise[1])) / trained,
                 "test_loss": float(0.3 + 0.2 / number + noise[2]),
                 "test_accuracy": round(right) / (IMAGES * len(CLASS_NAMES)),
                 "epoch_seconds": seconds,
                 "epoch_cpu_seconds": 0.9 * seconds,
-                "images_per_second": 60_000 / seconds,
+                "images_per_second": trained / seconds,
                 "weights_sha256": _sha256(f"{number} {noise.tobytes().hex()}".encode()),
                 "ended_at": 0,
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import heapq
 import statistics
 import subprocess
@@ -25,7 +26,6 @@ from fashion_cnn.timing import Timer
 POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
-OURS = "order_study"  # the study that is not in the post
 
 
 def measure_epoch(task: Task, options: argparse.Namespace) -> Figures:
@@ -78,11 +78,13 @@ def epoch_operations(config: RunConfig, images: int) -> int:
 
 def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
     """An epoch of each distinct network, both ways, and what all runs of one seed take by that."""
-    from experiments import STUDIES
+    from experiments import POST_RESULTS, STUDIES
     from fashion_cnn.running.executor import default_workers
 
     workers, networks = default_workers(threads=1), []
-    for planned in plan(select_runs([study for study in STUDIES if study.name != OURS])).trajectories:
+    with open(POST_RESULTS, encoding="utf-8", newline="") as file:
+        the_posts = {row["study"] for row in csv.DictReader(file)}
+    for planned in plan(select_runs([study for study in STUDIES if study.name in the_posts])).trajectories:
         settings = {name: value for name, value in changes(planned.config).items() if name not in STOPPING_RULE}
         name = ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
         cuts, of_network = [run_epochs(run) for run in planned.runs], replace(task, settings=planned.config.canonical())

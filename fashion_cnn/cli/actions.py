@@ -56,7 +56,7 @@ def count(text: str) -> int:
 
 
 SHARED: dict[str, dict[str, Any]] = {
-    "study": {"nargs": "*", "metavar": "STUDY", "help": "of {studies} (default: all)"},
+    "study": {"nargs": "*", "metavar": "STUDY", "help": "of {studies}; or all (default: all)"},
     "--data-dir": {"metavar": "DIR", "help": "folder of Fashion-MNIST's four files"},
     "--debug": {"action": "store_true", "help": "show the traceback of an error"},
     "--json": {"action": "store_true", "help": "print JSON"},

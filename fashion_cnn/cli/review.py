@@ -208,15 +208,18 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.cli import tables
     from fashion_cnn.reports.publish import problems, read, update, write_readme
-    from fashion_cnn.reports.published import ResultsError, verdicts_over
+    from fashion_cnn.reports.published import ResultsError, unpublished, verdicts_over
 
     if options.replace and not options.update:
         raise ResultsError("--replace is part of an update: give --update, too")
     studies, published, post = project.studies, project.published, project.post
     if options.check:
-        wrong = problems(studies, published, post, REPOSITORY)
-        answer(options, {"problems": wrong}, "\n".join(wrong) or f"{published.name}: all of it holds")
-        return FAILED if wrong else DONE
+        if wrong := problems(studies, published, post, REPOSITORY):
+            answer(options, {"problems": wrong}, "\n".join(wrong))
+            return FAILED
+        lacking = unpublished(studies, read(published))
+        answer(options, {"problems": [], "note": lacking}, f"{published.name}: all of it holds. {lacking}".rstrip(" ."))
+        return DONE
     if options.update:
         merged = update(open_store(options), studies, published, post, replace=options.replace)
         write_readme(studies, published, post, REPOSITORY)
@@ -225,5 +228,8 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
         answer(options, value, "\n".join(lines))
         return DONE
-    tables.show_verdicts(verdicts_over(studies, read(published), post.read_bytes()), as_json=options.json)
+    records = read(published)
+    tables.show_verdicts(verdicts_over(studies, records, post.read_bytes()), as_json=options.json)
+    if not options.json and (lacking := unpublished(studies, records)):
+        print(lacking)
     return DONE

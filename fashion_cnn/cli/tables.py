@@ -37,16 +37,18 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
 
     out = console()
     seconds = [planned.work * seconds_per_work for planned in plan.trajectories]
-    trajectories = table("Trajectories, longest first", ("runs cut from it",), ("seed", "epochs", "about"))
+    trajectories = table("Trajectories, longest first", ("runs cut from it",), ("seed", "epochs", "steps", "about"))
     for planned, estimate in zip(plan.trajectories, seconds, strict=True):
         runs = "\n".join(f"{run.study.name}: {run.arm}" for run in planned.runs)
-        trajectories.add_row(runs, str(planned.seed), str(planned.epochs), duration(estimate))
+        numbers = str(planned.seed), str(planned.epochs), f"{planned.steps:,}"
+        trajectories.add_row(runs, *numbers, duration(estimate))
     out.print(trajectories)
     wall = max(sum(seconds) / workers, max(seconds, default=0.0))
     source = "from epochs measured on this machine" if measured else "nothing is measured here yet: a guess"
     todo = f"{len(plan.runs)} runs to record from {len(plan.trajectories)} trajectories"
     out.print(f"{todo}; {len(plan.recorded)} are recorded already.")
-    disk = f"{len(plan.runs) * BYTES_PER_RUN / 2**20:.0f} MiB of disk"
+    states = sum(planned.state_bytes for planned in plan.trajectories)
+    disk = f"{(len(plan.runs) * BYTES_PER_RUN + states) / 2**20:,.0f} MiB of disk"
     out.print(f"About {duration(wall)} on {workers} workers ({source}) and {disk}.")
     stopping = [expected_epochs(run.config) for run in plan.runs if run.config.callback_loss is not None]
     if stopping:

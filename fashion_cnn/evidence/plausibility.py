@@ -25,6 +25,7 @@ from fashion_cnn.evidence.record import (
     Record,
     absent,
 )
+from fashion_cnn.sample import epoch_images
 
 WORST_LOSS: Final = -math.log(CLIPPED)
 """Of an image: that of a sure mistake, whose probability is clipped before the logarithm."""
@@ -47,7 +48,7 @@ class Parsed:
     table: Any
     """`per_class.json`, None where it is missing."""
     trained: int | None
-    """How many images an epoch trained on; None where that cannot be known."""
+    """How many images an epoch went through, mirror images included; None where that cannot be known."""
     tested: int | None
     """How many images the run was tested on; None where that cannot be known."""
     drawn: bool
@@ -63,19 +64,16 @@ def parsed(record: Record) -> Parsed:
     if isinstance(told, list) and len(told) == 2:
         trained, tested = (count if type(count) is int and count > 0 else None for count in told)
     elif told is None and record.row.get("data_sha256") == FASHION_MNIST_SHA256:
-        # What a config may say of the images came later: see config.RunConfig.
-        mirrored = 2 if getattr(config, "augmentation", None) == "mirror" else 1
-        trained = int(getattr(config, "training_images", FASHION_MNIST.train)) * mirrored
-        tested = FASHION_MNIST.test
+        trained, tested = FASHION_MNIST.train, FASHION_MNIST.test
     return Parsed(
         row=record.row,
         epochs=record.epochs,
         states=record.states(),
         measured=measured if isinstance(measured, dict) else {},
         table=record.json(PER_CLASS),
-        trained=trained,
+        trained=None if config is None or trained is None else epoch_images(config, trained),
         tested=tested,
-        drawn=getattr(config, "split", "given") != "given",
+        drawn=config is not None and config.split == "drawn",
     )
 
 

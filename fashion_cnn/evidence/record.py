@@ -20,7 +20,10 @@ from fashion_cnn.environment import ARITHMETICS
 
 RECORD_FORMAT: Final = 2
 """Of what is recorded now. A record that names none is of format 1: so were all before there was a second."""
-SINCE: Final = {"record_format": 2, "arithmetic": 2, "other_load": 2}
+SINCE: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("record_format", "arithmetic", "other_load"), 2),
+    **{name: setting.metadata["since"] for name, setting in FIELDS.items() if setting.metadata["since"] > 1},
+}
 """The format that brought in a param, metric or tag, and its column in tables; what is not here has always been."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fashion_cnn.claims import ALPHA
 from fashion_cnn.config import RunConfig
 from fashion_cnn.intervals import mean_interval
+from fashion_cnn.sample import epoch_images, epoch_steps
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def compared_sizes(study: Study, runs: pd.DataFrame) -> pd.DataFrame:
     for words, arms in _comparisons(study):
         for arm in arms:
             config = study.arms[arm]
-            about = {"comparison": words, "arm": arm, "images": shown(config), "mirrored": _mirrored(config)}
+            about = {"comparison": words, "arm": arm, "images": epoch_images(config), "mirrored": _mirrored(config)}
             scores = runs.loc[runs["arm"] == arm, ["seed", "test_accuracy", "test_loss"]].to_dict("records")
             rows += [{**about, **score} for score in scores]
     columns = ["comparison", "arm", "seed", "images", "mirrored", "test_accuracy", "test_loss"]
@@ -79,11 +80,6 @@ def _gain(values: pd.Series[float]) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def shown(config: RunConfig) -> int:
-    """How many images an epoch shows, mirror images included."""
-    return config.training_images * (2 if _mirrored(config) else 1)
-
-
 def _mirrored(config: RunConfig) -> bool:
     return config.augmentation == "mirror"
 
@@ -95,7 +91,7 @@ def _comparisons(study: Study) -> Iterator[tuple[str, Sequence[str]]]:
     for arm, config in study.arms.items():
         rest = {name: value for name, value in config.canonical().items() if name not in _VARIED}
         epochs.setdefault(tuple(sorted(rest.items(), key=str)), []).append(arm)
-        seen = {**rest, "epochs": config.epochs * shown(config)}
+        seen = {**rest, "epochs": config.epochs * epoch_images(config)}
         steps.setdefault(tuple(sorted(seen.items(), key=str)), []).append(arm)
     for groups in (epochs, steps):
         for arms in groups.values():
@@ -106,4 +102,4 @@ def _comparisons(study: Study) -> Iterator[tuple[str, Sequence[str]]]:
 def _in_words(config: RunConfig, by_epochs: bool) -> str:
     if by_epochs:
         return f"Equal epochs ({config.epochs} each)"
-    return f"Equal steps (about {round(config.epochs * shown(config) / config.batch_size):,} each)"
+    return f"Equal steps (about {config.epochs * epoch_steps(config):,} each)"

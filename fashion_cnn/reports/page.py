@@ -31,6 +31,7 @@ from fashion_cnn.evidence.sizes import compared_sizes, doublings
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
 from fashion_cnn.intervals import half_width
 from fashion_cnn.reports.claimed import claimed
+from fashion_cnn.sample import epoch_steps
 from fashion_cnn.study import Study
 
 _FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g", "p": ".4f"}
@@ -99,6 +100,12 @@ def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
         row |= {f"epochs_{name}": epochs.agg(name) for name in ("mean", "min", "max")}
         rows.append({**row, "cpu_seconds": part["fit_cpu_seconds"].mean(), "wall_seconds": part["fit_seconds"].mean()})
     return pd.DataFrame(rows)
+
+
+def study_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """The `arm_table` of a study; besides, `steps` are the training steps that the mean epochs have."""
+    table = arm_table(runs, list(study.arms))
+    return table.assign(steps=table["epochs_mean"] * [epoch_steps(config) for config in study.arms.values()])
 
 
 def _spread(values: pd.Series) -> dict[str, float]:
@@ -245,7 +252,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "left_out": left_out,
         "basis": chosen[list(BASIS)].iloc[0].to_dict() if len(chosen) else {},
         "machines": chosen["node"].nunique(),
-        "arms": arm_table(chosen, arms),
+        "arms": study_table(chosen, study),
         "sentences": [sentence for each in decided.studies for sentence in each.sentences] if decided else [],
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": post,

@@ -264,9 +264,21 @@ def _record(row: Mapping[str, Any], states: Sequence[Mapping[str, Any]], told: M
     return Record(record.row, record.epochs, artifacts, whole=False)
 
 
+def split_by_published(studies: Sequence[Study], records: Sequence[Record]) -> tuple[list[Study], list[Study]]:
+    """Those of some studies that have published records, and those that have none yet."""
+    there = {record.row["study"] for record in records}
+    return [study for study in studies if study.name in there], [study for study in studies if study.name not in there]
+
+
+def unpublished(studies: Sequence[Study], records: Sequence[Record]) -> str:
+    """Which of the studies are not published yet, as a sentence; nothing where all are."""
+    names = ", ".join(study.name for study in split_by_published(studies, records)[1])
+    return f"Not published yet: {names}." if names else ""
+
+
 def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: bytes) -> Verdicts:
-    """What published records say of the studies' claims, and of the post's numbers (CSV)."""
-    return verdicts_of(studies, *frames(records), post)
+    """What published records say of the claims of the studies that have some, and of the post's numbers (CSV)."""
+    return verdicts_of(split_by_published(studies, records)[0], *frames(records), post)
 
 
 def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:

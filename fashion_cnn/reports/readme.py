@@ -20,8 +20,8 @@ from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses, without_busy_times
 from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
-from fashion_cnn.reports.page import arm_table, moment, post_comparison
-from fashion_cnn.reports.published import verdicts_over
+from fashion_cnn.reports.page import moment, post_comparison, study_table
+from fashion_cnn.reports.published import split_by_published, unpublished, verdicts_over
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -60,8 +60,11 @@ class _Findings:
     """What the published records say; each public method is a part."""
 
     studies: Sequence[Study]
+    """Those that are published."""
     records: Sequence[Record]
     verdicts: Verdicts
+    unpublished: str
+    """Which are not, as a sentence, or nothing."""
 
     @cached_property
     def chosen(self) -> dict[str, pd.DataFrame]:
@@ -87,9 +90,10 @@ class _Findings:
         for study in self.studies:
             for row in self._arm_rows(study):
                 epochs = plain(row["epochs_mean"], 0 if row["epochs_min"] == row["epochs_max"] else 1)
-                cost = [epochs, plain(row["cpu_seconds"], 0)]
+                cost = [epochs, plain(row["steps"], 0), plain(row["cpu_seconds"], 0)]
                 rows.append([study.name, row["arm"], str(row["n"]), *_scores(row), *cost])
-        return table(["study", "arm", "n", *_SCORES, "epochs", "CPU s"], named_once(rows), numbers=range(2, 9))
+        heads = ["study", "arm", "n", *_SCORES, "epochs", "steps", "CPU s"]
+        return table(heads, named_once(rows), numbers=range(2, 10))
 
     def answer(self) -> str:
         """One row for each arm whose test results the post prints and comments on: the comment and what became of it.
@@ -207,12 +211,13 @@ class _Findings:
             f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {made} on {' and '.join(processors)} with "
             f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(codes)}."
             + (f" {others} more runs of another environment are published and not counted." if others else "")
+            + (f" {self.unpublished}" if self.unpublished else "")
         )
 
     def _arm_rows(self, study: Study) -> list[dict[str, Any]]:
-        """The rows of `arm_table` of a study; `printed` has the post's numbers by measure, where it has some."""
+        """The rows of `study_table` of a study; `printed` has the post's numbers by measure, where it has some."""
         printed = post_comparison(study, self.verdicts)
-        rows: list[dict[str, Any]] = arm_table(self.chosen[study.name], list(study.arms)).to_dict("records")
+        rows: list[dict[str, Any]] = study_table(self.chosen[study.name], study).to_dict("records")
         return [
             {**row, "printed": printed[printed["arm"] == row["arm"]].set_index("measure")["printed"].to_dict()}
             for row in rows
@@ -227,7 +232,8 @@ def parts(
     At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
     values of what `experiments.benchmark` wrote, and may be empty.
     """
-    findings = _Findings(studies, records, verdicts_over(studies, records, post))
+    there, lacking = split_by_published(studies, records)[0], unpublished(studies, records)
+    findings = _Findings(there, records, verdicts_over(studies, records, post), lacking)
     speed, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
     return {
         "arms": findings.arms,

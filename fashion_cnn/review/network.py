@@ -95,7 +95,7 @@ def _loaded(content: bytes, weights_sha256: str) -> keras.Model:
         except Exception as error:  # Keras and h5py raise anything
             raise LoadingError(f"Keras cannot load it ({type(error).__name__})") from error
     weights = {
-        f"{layer.name}/{variable.name}": np.array(variable) for layer in network.layers for variable in layer.weights
+        f"{layer.name}/{variable.name}": np.array(variable) for layer in network.layers for variable in layer.variables
     }
     digest = arrays_sha256(weights)
     if digest != weights_sha256:

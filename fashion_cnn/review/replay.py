@@ -24,7 +24,7 @@ from fashion_cnn.review.comparison import QUANTITIES, Comparison, Epoch, results
 from fashion_cnn.review.recorded import launch
 from fashion_cnn.running.executor import Ended, LocalExecutor, default_workers
 from fashion_cnn.running.loop import WorkerLoop
-from fashion_cnn.running.plan import epoch_work, expected_epochs
+from fashion_cnn.running.plan import epoch_work, expected_epochs, whole_epoch
 from fashion_cnn.running.progress import TrainingProgress, trajectory_name
 from fashion_cnn.signals import stoppable
 from fashion_cnn.store.tracking import Store
@@ -184,7 +184,7 @@ def _grouped(cases: Sequence[Case]) -> list[_Training]:
 
 def _train(trainings: Sequence[_Training], workers: int | None, data: Path, aside: Path) -> None:
     """Have everything trained, first on the CPU, then what needs a GPU."""
-    bars = TrainingProgress(sum(training.expected for training in trainings))
+    bars = TrainingProgress(sum(training.expected * whole_epoch(training.cases[0].config) for training in trainings))
 
     def begin(loop: WorkerLoop[_Training], training: _Training) -> bool:
         output = aside / f"worker-{trainings.index(training)}.log"

@@ -6,6 +6,7 @@ import io
 import json
 import resource
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,25 @@ from fashion_cnn.events import CutDone
 if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
 
-SHOWN_IMAGES = (0, 23, 28)  # the first three ankle boots among the test images, as the post shows
+SHOWN_IMAGES = (0, 23, 28)  # the first three ankle boots among the given test images, as the post shows
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The images that feature maps are of: the same for all runs, whatever a run is trained on and tested on."""
+
+    places: Sequence[int]
+    """Among the given test images."""
+    images: NDArray[np.uint8]
+    """(n, 28, 28)."""
+    class_name: str
+    """Of the first; the others of Fashion-MNIST are of the same."""
+
+
+def shown_images(given: Dataset) -> Shown:
+    """Those of `SHOWN_IMAGES` that there are; `given` are the images before a run's own are drawn."""
+    places = [place for place in SHOWN_IMAGES if place < len(given.test_images)]
+    return Shown(places, given.test_images[places], CLASS_NAMES[given.test_labels[places[0]]])
 
 
 def cuts_of(rules: Sequence[RunConfig], history: Sequence[Mapping[str, float]]) -> list[Cut | None]:
@@ -31,6 +50,7 @@ def cuts_of(rules: Sequence[RunConfig], history: Sequence[Mapping[str, float]]) 
 def cut_done(
     trainer: Trainer,
     data: Dataset,
+    shown: Shown,
     evaluation: Evaluation,
     rules: Sequence[RunConfig],
     history: Sequence[Mapping[str, float]],
@@ -40,21 +60,21 @@ def cut_done(
 
     Args:
         trainer: at that state.
-        data: to answer and to show.
+        data: the run's own, that it was tested on.
+        shown: what feature maps are of.
         evaluation: of the state.
         rules: the runs' configs.
         history: the metrics of each epoch up to that state.
         drawing_error: why feature maps could not be drawn, or nothing.
     """
-    shown = [index for index in SHOWN_IMAGES if index < len(data.test_images)]
-    activations = trainer.activations(data.test_images[shown])
+    activations = trainer.activations(shown.images)
     files = {
         "model.keras": trainer.native_model(),
         "per_class.json": json.dumps(per_class(evaluation.probabilities, data.test_labels)).encode(),
     }
     if activations:
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=np.array(shown), **activations)  # type: ignore[arg-type]  # of numpy's stub
+        np.savez_compressed(buffer, images=np.array(shown.places), **activations)  # type: ignore[arg-type]  # of numpy's stub
         files["activations.npz"] = buffer.getvalue()
     # A picture is not worth a run: what cannot be drawn is reported and left out.
     try:
@@ -73,12 +93,12 @@ def cut_done(
     )
 
 
-def draw_layers(trainer: Trainer, data: Dataset) -> tuple[dict[str, bytes], str]:
-    """A sheet of all channels for each layer and the first test image, as PNG, and why there is none."""
+def draw_layers(trainer: Trainer, shown: Shown) -> tuple[dict[str, bytes], str]:
+    """A sheet of all channels for each layer and the first image shown, as PNG, and why there is none."""
     try:
         from fashion_cnn import figures
 
-        activations = trainer.activations(data.test_images[:1])
+        activations = trainer.activations(shown.images[:1])
         scale = figures.layer_scale([activations])
         sheets = {
             layer: figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1])
@@ -93,7 +113,7 @@ def _figures(
     data: Dataset,
     evaluation: Evaluation,
     activations: Mapping[str, NDArray[np.float32]],
-    shown: Sequence[int],
+    shown: Shown,
     stops: Mapping[Cut, str],
     history: Sequence[Mapping[str, float]],
 ) -> dict[str, bytes]:
@@ -104,10 +124,10 @@ def _figures(
 
     drawn = {}
     if activations:
-        images, boot = data.test_images[list(shown)], CLASS_NAMES[data.test_labels[shown[0]]]
-        drawn["feature_maps.png"] = figures.feature_maps(images, activations, class_name=boot, indices=shown)
+        boot, places = shown.class_name, shown.places
+        drawn["feature_maps.png"] = figures.feature_maps(shown.images, activations, class_name=boot, indices=places)
         first = {layer: values[0] for layer, values in activations.items()}
-        drawn["all_channels.png"] = figures.all_channels(first, title=f"Every channel: {boot}, test image {shown[0]}")
+        drawn["all_channels.png"] = figures.all_channels(first, title=f"Every channel: {boot}, test image {places[0]}")
     frame = pd.DataFrame(history).assign(epoch=range(1, len(history) + 1))
     for cut, words in stops.items():
         drawn[f"learning_curves.{cut.reason}.png"] = figures.learning_curves(frame, stop=(cut.epoch, words))

@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from fashion_cnn.config import RunConfig
 from fashion_cnn.events import EpochDone, Event, Job
 from fashion_cnn.running.executor import POLL, Ended, Executor
+from fashion_cnn.running.plan import whole_epoch
 from fashion_cnn.running.progress import TrainingProgress
 
 Waiting = TypeVar("Waiting")
@@ -39,7 +41,8 @@ class WorkerLoop(Generic[Work]):
         """
         worker = self._executor.start(job, output, environment_sha256)
         self._active[worker] = work
-        self._bars.begin(worker, name, epochs, job.state.epoch if job.state else 0)
+        done, part = job.state.epoch if job.state else 0, whole_epoch(RunConfig.from_mapping(job.settings))
+        self._bars.begin(worker, name, epochs, done, part)
 
     def cancel(self, work: Work) -> None:
         """End the worker of this work, if it has one; its `Ended` still arrives."""

@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fashion_cnn.architecture import multiply_adds
-from fashion_cnn.config import RunConfig, check_seed, hash_of, nearest
+from fashion_cnn.architecture import multiply_adds, parameter_count
+from fashion_cnn.config import TRAINING_IMAGES, RunConfig, check_seed, hash_of, nearest
+from fashion_cnn.sample import epoch_images, epoch_steps
 from fashion_cnn.study import AD_HOC, Study, StudyError, changes
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 SMOKE_EPOCHS = 2
 SMOKE_IMAGES = (512, 256)  # training and test images of a smoke run
 CALLBACK_EPOCHS = 10  # for estimates only: how long a run is expected to be that stops at a loss (the post's took 7)
-TRAINING_IMAGES = 60_000
 RunKey = tuple[str, str, int, str]  # study, arm, seed, config_sha256
 
 
@@ -60,6 +60,21 @@ class PlannedTrajectory:
     def epochs(self) -> int:
         """How many epochs it is expected to need."""
         return max(expected_epochs(run.config) for run in self.runs)
+
+    @property
+    def steps(self) -> int:
+        """How many training steps these are."""
+        return self.epochs * epoch_steps(self.config)
+
+    @property
+    def whole_epochs(self) -> float:
+        """How many epochs of all training images these are: what a bar shows, because an epoch of fewer is shorter."""
+        return self.epochs * whole_epoch(self.config)
+
+    @property
+    def state_bytes(self) -> int:
+        """What the weights after each epoch take on the disk, until they are cleaned away: float32."""
+        return 4 * self.epochs * parameter_count(self.config)
 
     @property
     def work(self) -> float:
@@ -141,12 +156,16 @@ def expected_epochs(config: RunConfig) -> int:
     return config.epochs if config.callback_loss is None else min(config.epochs, CALLBACK_EPOCHS)
 
 
+def whole_epoch(config: RunConfig) -> float:
+    """How many epochs of all training images an epoch is, by its images: less than 1 with fewer, 2 with mirror ones."""
+    return epoch_images(config) / TRAINING_IMAGES
+
+
 def epoch_work(config: RunConfig) -> float:
     """An epoch's work in units of a million training steps' arithmetic; comparable between configs only."""
     # A step is taken to cost as much as 12 million multiply-adds before it computes anything: rough, for ordering and
     # estimates only, which can be off by a factor of two and more for the smallest networks.
-    steps = TRAINING_IMAGES / config.batch_size
-    return (TRAINING_IMAGES * multiply_adds(config) + steps * 12_000_000) / 1e9
+    return (epoch_images(config) * multiply_adds(config) + epoch_steps(config) * 12_000_000) / 1e9
 
 
 def rerun_command(run: Run, *, smoke: bool) -> str:

@@ -22,10 +22,10 @@ from fashion_cnn.terminal import console
 
 
 class TrainingProgress:
-    """A bar per worker and one for all, in epochs. Use it as a context manager."""
+    """A bar per worker, in its epochs, and one for all, in epochs of all images. Use it as a context manager."""
 
-    def __init__(self, epochs: int) -> None:
-        """Bars for so many epochs in all."""
+    def __init__(self, epochs: float) -> None:
+        """Bars for so many epochs in all, each counted as the part of the training images that it goes through."""
         self._console = console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -41,6 +41,7 @@ class TrainingProgress:
         )
         self._all = self._bars.add_task("all", total=epochs, note="")
         self._tasks: dict[Any, TaskID] = {}
+        self._parts: dict[Any, float] = {}
 
     def __enter__(self) -> TrainingProgress:
         """Show the bars."""
@@ -51,10 +52,11 @@ class TrainingProgress:
         """Leave the bars as they are."""
         self._bars.stop()
 
-    def begin(self, key: object, name: str, epochs: int, done: int) -> None:
-        """A worker takes on a trajectory that has `done` of so many epochs."""
+    def begin(self, key: object, name: str, epochs: int, done: int, part: float = 1.0) -> None:
+        """A worker takes on a trajectory that has `done` of so many epochs, each of this part of the images."""
+        self._parts[key] = part
         self._tasks[key] = self._bars.add_task(name, total=epochs, completed=done, note="starting")
-        self._bars.advance(self._all, done)
+        self._bars.advance(self._all, part * done)
         if not self._console.is_terminal:
             self.tell(f"{name}: starting" + (f" after epoch {done}" if done else ""))
 
@@ -62,16 +64,16 @@ class TrainingProgress:
         """A worker trained an epoch."""
         note = f"test {metrics['test_accuracy']:.4f}"  # short, for all to fit into 80 columns
         self._bars.update(self._tasks[key], advance=1, note=note)
-        self._bars.advance(self._all)
+        self._bars.advance(self._all, self._parts[key])
 
     def end(self, key: object) -> None:
         """A worker ended; its bar goes."""
-        task = self._tasks.pop(key)
+        task, part = self._tasks.pop(key), self._parts.pop(key)
         if not self._bars.disable:
             of = next(bar for bar in self._bars.tasks if bar.id == task)
             # A run that stops at a loss takes more or fewer epochs than were expected.
             total = next(bar for bar in self._bars.tasks if bar.id == self._all).total or 0
-            self._bars.update(self._all, total=total + of.completed - (of.total or 0))
+            self._bars.update(self._all, total=total + part * (of.completed - (of.total or 0)))
         self._bars.remove_task(task)
 
     def tell(self, line: str) -> None:

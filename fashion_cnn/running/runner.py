@@ -49,7 +49,7 @@ def run(session: Session, todo: Plan) -> CallResult:
     started = time.monotonic()
     session.store.check_rights({run.study.name: run.study.question for run in todo.runs})
     recorder = Recorder(session.store)
-    with recorder, TrainingProgress(sum(planned.epochs for planned in todo.trajectories)) as bars:
+    with recorder, TrainingProgress(sum(planned.whole_epochs for planned in todo.trajectories)) as bars:
         ended = Execution(session, todo, recorder, bars, checkout(), packages()).run()
     made = ended.results()
     return CallResult(

@@ -26,8 +26,9 @@ from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import fingerprint, fingerprint_sha256, machine
 from fashion_cnn.events import Drawn, EpochDone, Event, Failed, Identity, Job, Problems, Started, is_drawn
 from fashion_cnn.known_answers import answers
-from fashion_cnn.running.cut import cut_done, cuts_of, draw_layers
+from fashion_cnn.running.cut import Shown, cut_done, cuts_of, draw_layers, shown_images
 from fashion_cnn.running.load import other_load, usage
+from fashion_cnn.sample import sampled
 from fashion_cnn.sources import code_sha256
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ def work(job: Job) -> Iterator[Event]:
         DataError, TrainingError: the job cannot be done; `serve` turns these into a `Failed`.
     """
     config = RunConfig.from_mapping(job.settings)
-    data = load(job.data_dir)
+    given = load(job.data_dir)
     if job.images is not None:
-        data = data.first(*job.images)
+        given = given.first(*job.images)
+    data, shown = sampled(given, config, job.seed), shown_images(given)
+    del given  # which may be a second copy of all images
     # TensorFlow takes seconds to import: not before the data are known to be good.
     from fashion_cnn import training
 
@@ -60,7 +63,7 @@ def work(job: Job) -> Iterator[Event]:
         environment_sha256=fingerprint_sha256(fingerprint(config.threads, job.device, job.arithmetic)),
     )
     untrained = partial(training.Trainer, config, job.seed, data.train_images, data.train_labels)
-    extension = _Extension(job, data, identity, untrained)
+    extension = _Extension(job, data, shown, identity, untrained)
     yield extension.started()
     yield from extension.past_cuts()
     yield from extension.epochs()
@@ -69,8 +72,10 @@ def work(job: Job) -> Iterator[Event]:
 class _Extension:
     """A trajectory on its way from a job's state to the last cut that the job asks for."""
 
-    def __init__(self, job: Job, data: Dataset, identity: Identity, untrained: Callable[[], Trainer]) -> None:
-        self._job, self._data, self._identity, self._untrained = job, data, identity, untrained
+    def __init__(
+        self, job: Job, data: Dataset, shown: Shown, identity: Identity, untrained: Callable[[], Trainer]
+    ) -> None:
+        self._job, self._data, self._shown, self._identity, self._untrained = job, data, shown, identity, untrained
         self._rules = [RunConfig.from_mapping(rule) for rule in job.rules]
         self._done = set(job.done_cuts)
         self._history = list(job.history)
@@ -135,7 +140,7 @@ class _Extension:
             "test_accuracy": evaluation.accuracy,
             "epoch_seconds": epoch.seconds,
             "epoch_cpu_seconds": epoch.cpu_seconds,
-            "images_per_second": len(self._data.train_images) / epoch.seconds,
+            "images_per_second": self._trainer.epoch_images / epoch.seconds,
         }
         ended_at = time.time_ns() // 1_000_000
         return EpochDone(state, state.weights_sha256(), metrics, ended_at, self._identity, load), evaluation
@@ -145,7 +150,7 @@ class _Extension:
 
     def _draw(self) -> Iterator[Event]:
         if is_drawn(self._trainer.epoch):
-            sheets, error = draw_layers(self._trainer, self._data)
+            sheets, error = draw_layers(self._trainer, self._shown)
             self._drawing_error = self._drawing_error or error
             if sheets:
                 yield Drawn(self._trainer.epoch, sheets)
@@ -153,10 +158,11 @@ class _Extension:
     def _cut(self, evaluation: Evaluation, error: str) -> Iterator[Event]:
         epoch = self._trainer.epoch
         self._done.add(epoch)
-        sheets, fault = draw_layers(self._trainer, self._data)
+        sheets, fault = draw_layers(self._trainer, self._shown)
         if sheets:
             yield Drawn(epoch, sheets)
-        yield cut_done(self._trainer, self._data, evaluation, self._rules, self._history[:epoch], error or fault)
+        history = self._history[:epoch]
+        yield cut_done(self._trainer, self._data, self._shown, evaluation, self._rules, history, error or fault)
 
 
 def _summary(model: Any) -> str:

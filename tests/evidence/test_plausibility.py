@@ -166,6 +166,28 @@ def test_the_images_of_a_smoke_run_are_its_own() -> None:
     assert all((breach.field, breach.epoch) != ("accuracy", 3) for breach in implausible(few[2]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "trained"),
+    [({"training_images": 7_500}, 7_500), ({"augmentation": "mirror"}, 120_000), ({"split": "drawn"}, 60_000)],
+    ids=["fewer", "mirrored", "drawn"],
+)
+def test_an_accuracy_is_a_share_of_the_images_that_an_epoch_goes_through(changes: dict[str, Any], trained: int) -> None:
+    study = Study("images_study", "How many?", {"other": replace(CNN, epochs=3, **changes)})
+    whole = record(study, "other")
+    assert [*implausible(whole), *contradictions(whole), *missing(whole)] == []
+    (breach,) = implausible(forged(whole, 0, accuracy=0.5 + 1 / 240_000))
+    assert breach.other == f"training gives a share of {trained} training images"
+    assert [*implausible(forged(whole, 0, accuracy=0.5 + 1 / trained))] == []
+
+
+def test_a_drawn_test_set_has_classes_of_other_sizes_and_a_given_one_has_not() -> None:
+    study = Study("images_study", "Which?", {"drawn": replace(CNN, epochs=3, split="drawn")})
+    for whole, breaches in ((record(study, "drawn"), 0), (WHOLE, 2)):
+        table = json.loads(whole.artifacts[PER_CLASS])
+        moved_class(table["data"])
+        assert len([*implausible(rehashed(whole, per_class=table))]) == breaches
+
+
 def test_shares_of_a_data_set_of_unknown_size_are_only_held_against_0_and_1() -> None:
     made_up = with_row(WHOLE, data_sha256="d" * 64)
     assert [*implausible(forged(made_up, accuracy=0.123456789))] == []

@@ -19,7 +19,8 @@ from tests.support.tampering import with_row
 
 STUDY = Study("baseline_study", "Which network?", {"cnn": replace(CNN, epochs=2)})
 OLD, NEW = record(STUDY, "cnn", 0, format=1), record(STUDY, "cnn", 1)
-ASKED_LATER = {"row.record_format", "row.arithmetic", "machine.processor"}
+LATER = {name for name, setting in FIELDS.items() if setting.metadata["since"] > 1}  # of a config
+ASKED_LATER = {"row.record_format", "row.arithmetic", "machine.processor", *(f"row.{name}" for name in LATER)}
 
 
 def without_param(whole: Record, name: str) -> Record:
@@ -32,7 +33,7 @@ def test_what_is_recorded_now_is_of_the_present_format() -> None:
 
 
 def test_an_old_record_is_complete_and_consistent_by_its_own_format() -> None:
-    assert not {"record_format", "arithmetic"} & set(OLD.row)
+    assert not {"record_format", "arithmetic", *LATER} & set(OLD.row)
     assert missing(OLD) == [] and contradictions(OLD) == []
 
 
@@ -68,7 +69,7 @@ def test_a_newer_format_is_refused_in_one_line_and_not_judged() -> None:
 def _order_came_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if `order` had been added to the config in the present format."""
     later = copy.copy(FIELDS["order"])
-    later.metadata = MappingProxyType({**later.metadata, "later": True})
+    later.metadata = MappingProxyType({**later.metadata, "since": RECORD_FORMAT})
     monkeypatch.setitem(FIELDS, "order", later)
     monkeypatch.setitem(SINCE, "order", RECORD_FORMAT)
     rules = [replace(rule, since=RECORD_FORMAT) if rule.field == "row.order" else rule for rule in RULES]
@@ -97,8 +98,9 @@ class TestAFieldThatWasAddedLater:
         assert "order" in columns_of([old.row, NEW.row])
 
 
-def test_each_field_that_was_added_later_names_its_format() -> None:
-    assert {name for name, setting in FIELDS.items() if setting.metadata["later"]} <= set(SINCE)
+def test_each_field_that_was_added_later_has_its_format_in_the_list() -> None:
+    assert {name: SINCE[name] for name in LATER} == {name: FIELDS[name].metadata["since"] for name in LATER}
+    assert {"training_images", "augmentation", "split"} <= LATER
 
 
 class TestTables:

@@ -21,7 +21,7 @@ from tests.support.watch import GIVES_UP, ending, epochs, kill, processes, wait_
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(3600), pytest.mark.fault("days")]
 
-SEEDS = int(os.environ.get("SOAK_SEEDS") or 10)  # of 20 runs each
+SEEDS = int(os.environ.get("SOAK_SEEDS") or 10)  # of all runs each
 PROCESSES = 4
 PAUSE = 10.0  # seconds from kill to kill, on average
 GROWTH = 32.0  # MiB that a worker may grow by in 200 epochs; a kept copy of its state each epoch would be 126

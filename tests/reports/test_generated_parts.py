@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from fashion_cnn.claims import Equivalent, Higher
+from fashion_cnn.config import CNN
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.study import Study
 from tests.support.published import EPOCHS, POST, SEEDS, STUDY, records
 
 
@@ -31,6 +33,22 @@ def test_the_table_of_arms_has_a_row_an_arm_with_n_and_intervals(made: dict[str,
     lines = made["arms"]().splitlines()
     assert len(lines) == 2 + 4 and lines[2].startswith("| `baseline_study` | dense | 7 | 0.87 | 0.")
     assert all(re.search(r"0\.\d{4} \(0\.\d{4} to 0\.\d{4}\)", line) for line in lines[2:])
+
+
+def test_a_study_that_is_not_published_yet_is_named_and_stands_in_no_table(
+    made: dict[str, Callable[[], str]], files: dict[str, bytes]
+) -> None:
+    more = (*STUDY, Study("later_study", "And later?", {"cnn": CNN}))
+    with_it = summary.parts(more, results.published_records(files), POST, {})
+    assert with_it["basis"]() == f"{made['basis']()} Not published yet: later_study."
+    assert all(with_it[name]() == made[name]() for name in ("arms", "claims", "answer", "counts", "surprises", "cost"))
+    assert list(results.file_problems(files, more, POST)) == list(results.file_problems(files, STUDY, POST)) == []
+
+
+def test_the_table_of_arms_has_the_steps_of_the_epochs(made: dict[str, Callable[[], str]]) -> None:
+    lines = made["arms"]().splitlines()
+    assert lines[0].endswith("| epochs | steps | CPU s |")
+    assert " | 2 | 3,750 | " in lines[2] and " | 10 | 18,750 | " in lines[-1]
 
 
 def test_the_answer_has_a_row_for_each_arm_that_the_post_prints_and_comments_on(

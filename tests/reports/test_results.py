@@ -372,7 +372,9 @@ def test_update_publishes_what_the_store_holds_and_check_holds_then(tmp_path: Pa
     assert merged.added == 4
     assert publishing.problems(STUDIES, lab.published, POST_RESULTS, _pages(tmp_path / "pages", lab)) == []
     assert publishing.update(store, STUDIES, lab.published, POST_RESULTS).added == 0
-    assert "baseline_study" in lab.call("results")
+    printed = lab.call("results")
+    assert "baseline_study" in printed
+    assert f"Not published yet: {', '.join(study.name for study in STUDIES if study != BASELINE)}.\n" in printed
     (lab.published / "figures" / "baseline_study" / "scores.svg").write_text("<svg/>")
     assert "scores.svg was changed after it was published" in lab.call("results", "--check", status=1)
 

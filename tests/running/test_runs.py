@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,16 @@ import pytest
 from PIL import Image
 
 from experiments import STUDIES
+from fashion_cnn.config import CNN
+from fashion_cnn.data import load
 from fashion_cnn.environment import machine
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.running.plan import plan, select_runs
+from fashion_cnn.sample import sample_places
 from fashion_cnn.store.entries import Sent
 from tests.support.command import Lab
 
+RUNS = sum(len(study.arms) for study in STUDIES)
 ARTIFACTS = {
     "config.json",
     "environment.json",
@@ -39,9 +46,9 @@ def studies(tmp_path_factory: pytest.TempPathFactory, data: Path) -> tuple[Lab, 
 
 
 class TestTheStudies:
-    def test_twenty_runs_are_recorded_and_finished(self, studies: tuple[Lab, str]) -> None:
+    def test_a_run_of_each_arm_is_recorded_and_finished(self, studies: tuple[Lab, str]) -> None:
         runs = studies[0].runs()
-        assert len(runs) == sum(len(study.arms) for study in STUDIES) == 20
+        assert len(runs) == RUNS
         assert set(runs["status"]) == {"FINISHED"}
 
     def test_each_study_is_an_experiment_that_opens_in_the_model_training_view(self, studies: tuple[Lab, str]) -> None:
@@ -49,6 +56,48 @@ class TestTheStudies:
         for study in STUDIES:
             assert experiments[study.name].tags["mlflow.experimentKind"] == "custom_model_development"
             assert experiments[study.name].tags["mlflow.note.content"] == study.question
+
+    def test_arms_of_other_images_differ_and_keep_the_identity_of_the_data(self, studies: tuple[Lab, str]) -> None:
+        runs = studies[0].runs("data_study", "split_study", "epochs_study").set_index(["study", "arm"])
+        assert runs["data_sha256"].nunique() == 1
+        numbers = [f"{images} images" for images in ("7,500", "15,000", "30,000", "60,000")]
+        arms = [("data_study", arm) for arm in (*numbers, "60,000 images and their mirror images")]
+        of_images = runs.loc[[*arms, ("split_study", "10 epochs"), ("epochs_study", "5 epochs")]]
+        assert of_images["weights_sha256"].nunique() == of_images["loss"].nunique() == len(arms) + 1
+        assert runs.loc[("data_study", "60,000 images"), "weights_sha256"] == of_images.iloc[-1]["weights_sha256"]
+        assert of_images["test_loss"].nunique() == len(arms) + 1
+
+    def test_images_per_second_are_those_that_an_epoch_goes_through(self, studies: tuple[Lab, str]) -> None:
+        for row in studies[0].runs("data_study").to_dict("records"):
+            mirrored = 2 if row["augmentation"] == "mirror" else 1
+            images = 330 * int(row["training_images"]) // 60_000 * mirrored  # of the made-up set
+            epochs = studies[0].json_artifact(row["run_id"], "trajectory.json")["epochs"]
+            assert epochs[-1]["images_per_second"] * epochs[-1]["epoch_seconds"] == pytest.approx(images)
+
+    def test_feature_maps_are_of_the_same_images_whatever_a_run_is_trained_and_tested_on(
+        self, studies: tuple[Lab, str]
+    ) -> None:
+        def untrained(changes: Mapping[str, Any]) -> dict[str, bytes]:
+            """The sheets of the default network before its first epoch."""
+            settings = {**CNN.training_settings(), **changes}
+            (found,) = (one for one in studies[0].trajectories() if one.header.settings == settings)
+            return {path.name: path.read_bytes() for path in found.sheets()[0]}
+
+        given = untrained({})
+        assert len(given) == len(LAYERS)
+        assert untrained({"split": "drawn"}) == untrained({"augmentation": "mirror"}) == given
+
+    def test_a_drawn_split_is_tested_on_its_own_images(self, studies: tuple[Lab, str], data: Path) -> None:
+        lab, made_up = studies[0], load(data)
+        for row in lab.runs("split_study").to_dict("records"):
+            config = Record(row, [], {}).config()
+            assert config is not None
+            _, tested = sample_places(config, 0, len(made_up.train_labels), len(made_up.test_labels))
+            labels = np.concatenate([made_up.train_labels, made_up.test_labels])[tested]
+            table = lab.json_artifact(row["run_id"], "per_class.json")
+            images = [answers[table["columns"].index("images")] for answers in table["data"]]
+            assert images == np.bincount(labels, minlength=10).tolist()
+            assert images != np.bincount(made_up.test_labels, minlength=10).tolist()
 
     def test_params_give_the_config_back(self, studies: tuple[Lab, str]) -> None:
         for row in studies[0].runs().to_dict("records"):
@@ -148,8 +197,6 @@ class TestTheStudies:
     ) -> None:
         import mlflow
 
-        from fashion_cnn.data import load
-
         lab, _ = studies
         row = lab.runs("baseline_study").iloc[0]
         outputs = lab.store().client.get_run(row["run_id"]).outputs
@@ -164,7 +211,7 @@ class TestTheStudies:
         lab, _ = studies
         before = lab.runs()
         printed = lab.call("run", "--smoke")
-        assert "20 runs were recorded already" in printed
+        assert f"{RUNS} runs were recorded already" in printed
         pd.testing.assert_frame_equal(before, lab.runs())
 
     def test_smoke_runs_decide_no_claim(self, studies: tuple[Lab, str]) -> None:
@@ -199,7 +246,7 @@ class TestTheStudies:
         for trajectory in lab.trajectories():
             for record in trajectory.runs():
                 trajectory.save_sent(record, Sent(run_id=trajectory.sent(record).run_id))
-        assert "20 runs sent" in lab.call("sync")
+        assert f"{RUNS} runs sent" in lab.call("sync")
         changing = ["heartbeat"]
         pd.testing.assert_frame_equal(before.drop(columns=changing), lab.runs().drop(columns=changing))
         pd.testing.assert_frame_equal(epochs, lab.store().epochs(ids))
@@ -249,5 +296,6 @@ class TestWhatIsRecordedAlready:
     def test_a_dry_run_records_nothing(self, tmp_path: Path, data: Path) -> None:
         lab = Lab(tmp_path, data)
         printed = lab.call("run", "--dry-run")
-        assert "20 runs to record from 9 trajectories; 0 are recorded already." in printed
+        trajectories = len(plan(select_runs(STUDIES)).trajectories)
+        assert f"{RUNS} runs to record from {trajectories} trajectories; 0 are recorded already." in printed
         assert lab.runs().empty and not lab.trajectories()

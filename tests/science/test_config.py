@@ -44,6 +44,9 @@ def configs(draw: st.DrawFn) -> RunConfig:
         "learning_rate": draw(st.floats(1e-12, 1e3)),
         "order": draw(st.sampled_from(["fresh", "frozen"])),
         "threads": draw(st.integers(1, 1024)),
+        "training_images": draw(st.integers(1, 60_000)),
+        "augmentation": draw(st.sampled_from(["none", "mirror"])),
+        "split": draw(st.sampled_from(["given", "drawn"])),
     }
     if draw(st.booleans()):
         return RunConfig(model="dense", **rest)
@@ -101,6 +104,12 @@ def test_a_config_cannot_be_changed() -> None:
         ("learning_rate", None, "a number from 1e-12 to 1,000.0"),
         ("order", "random", "fresh or frozen"),
         ("threads", 0, "a whole number from 1 to 1,024"),
+        ("training_images", 0, "a whole number from 1 to 60,000"),
+        ("training_images", 60_001, "a whole number from 1 to 60,000"),
+        ("training_images", 7_500.0, "a whole number from 1 to 60,000"),
+        ("augmentation", None, "none or mirror"),
+        ("augmentation", "flip", "none or mirror"),
+        ("split", "random", "given or drawn"),
     ],
 )
 def test_a_value_that_is_not_allowed_is_named_with_what_is(name: str, value: Any, allowed_values: str) -> None:
@@ -167,28 +176,31 @@ def test_the_canonical_form_and_the_params_tell_the_whole_config(config: RunConf
     assert RunConfig(**{name: parse(name, text) for name, text in config.params().items()}) == config
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("model", "dense"),
-        ("filters", 16),
-        ("additional_convolutions", 0),
-        ("padding", "same"),
-        ("dense_units", 64),
-        ("epochs", 5),
-        ("callback_loss", 0.19),
-        ("batch_size", 64),
-        ("learning_rate", 0.01),
-        ("order", "frozen"),
-        ("threads", 2),
-    ],
-)
-def test_the_hash_changes_with_every_setting(name: str, value: Any) -> None:
-    assert RunConfig(**{name: value}).sha256() != CNN.sha256()
+def another(name: str) -> Any:
+    """A value of a field that is not its default."""
+    setting = FIELDS[name]
+    if "choices" in setting.metadata:
+        return next(choice for choice in setting.metadata["choices"] if choice != setting.default)
+    return setting.metadata["low"] if setting.metadata["low"] != setting.default else setting.metadata["low"] + 1
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_the_hash_changes_with_every_setting(name: str) -> None:
+    assert RunConfig(**{name: another(name)}).sha256() != CNN.sha256()
+
+
+@pytest.mark.parametrize("name", [name for name, setting in FIELDS.items() if setting.metadata["since"] > 1])
+def test_a_field_that_was_added_later_stands_in_the_canonical_form_where_it_is_not_the_default(name: str) -> None:
+    assert name not in CNN.canonical() and name not in CNN.training_settings()
+    config = RunConfig(**{name: another(name)})
+    assert config.canonical() == {**CNN.canonical(), name: another(name)}
+    assert config.training_settings()[name] == another(name)
 
 
 def test_the_params_are_the_contract_s_names_with_none_for_what_is_not() -> None:
-    assert DENSE.params() == {
+    params = DENSE.params()
+    assert list(params) == list(FIELDS)
+    assert {name: text for name, text in params.items() if FIELDS[name].metadata["since"] == 1} == {
         "model": "dense",
         "filters": "none",
         "additional_convolutions": "none",

@@ -14,7 +14,8 @@ from experiments import STUDIES
 from fashion_cnn import known_answers
 from fashion_cnn.config import RunConfig
 from fashion_cnn.environment import KERNELS, Choice, EnvironmentFault, choose
-from fashion_cnn.known_answers import PROBLEMS, QUICK, differing, emulate, known, settled, versions
+from fashion_cnn.known_answers import PROBLEMS, QUICK, TRAINED, differing, emulate, known, settled, versions
+from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import code_sha256
 
 
@@ -30,6 +31,18 @@ def test_each_network_of_the_studies_is_among_them() -> None:
 
     wanted = {network(config) for study in STUDIES for config in study.arms.values()}
     assert wanted <= {network(config) for config in PROBLEMS.values()}
+
+
+def test_each_way_to_choose_images_and_each_size_of_a_last_step_is_among_them() -> None:
+    """A kernel may be another for another number of images."""
+
+    def images(config: RunConfig) -> tuple[Any, ...]:
+        return config.augmentation, config.split
+
+    configs = [config for study in STUDIES for config in study.arms.values()]
+    assert {images(config) for config in configs} <= {images(config) for config in PROBLEMS.values()}
+    last = {epoch_images(config) % config.batch_size for config in configs}
+    assert last - {0} <= {epoch_images(config, TRAINED) % config.batch_size for config in PROBLEMS.values()}
 
 
 @pytest.mark.slow

@@ -15,7 +15,12 @@ from tests.conftest import weights_sha256
 
 pytestmark = pytest.mark.usefixtures("engine")
 
-ARMS = [pytest.param(config, id=f"{study.name}-{arm}") for study in STUDIES for arm, config in study.arms.items()]
+NETWORKS = ("model", "filters", "additional_convolutions", "padding", "dense_units")
+ARMS = {  # one for each network of the studies
+    tuple(getattr(config, name) for name in NETWORKS): pytest.param(config, id=f"{study.name}-{arm}")
+    for study in STUDIES
+    for arm, config in study.arms.items()
+}.values()
 # Side of what the last pooling gives, by padding and additional convolutions: from the post's layer by layer tour.
 LAST_SIDE = {
     ("valid", 0): 13, ("valid", 1): 5, ("valid", 2): 1,

@@ -124,6 +124,31 @@ def test_the_updates_go_to_the_variables_that_a_state_holds(made_up_data: Datase
     assert moved == {name for name in after.optimizer if name != "adam/learning_rate"}
 
 
+def test_a_mirror_image_is_the_image_with_left_and_right_exchanged(made_up_data: Dataset) -> None:
+    from fashion_cnn.step import with_mirror_images
+    from fashion_cnn.training import as_pixels
+
+    pixels, where = as_pixels(made_up_data.train_images[:5]), np.array([False, True, True, False, True])
+    mirrored = np.flip(made_up_data.train_images[:5], axis=2)  # of (n, height, width)
+    wanted = np.where(where[:, None, None, None], as_pixels(mirrored), pixels)
+    assert np.array_equal(with_mirror_images(pixels, where), wanted)
+    assert not np.array_equal(mirrored, made_up_data.train_images[:5])
+
+
+def test_an_epoch_by_index_is_that_of_images_that_stand_beside_their_mirror_images(made_up_data: Dataset) -> None:
+    from fashion_cnn.training import Trainer
+
+    images, labels = made_up_data.train_images[:45], made_up_data.train_labels[:45]
+    config = replace(CNN, filters=4, batch_size=32)  # two full steps and one of 26
+    by_index = Trainer(replace(config, augmentation="mirror"), 3, images, labels)
+    copied = Trainer(config, 3, np.concatenate([images, np.flip(images, axis=2)]), np.concatenate([labels, labels]))
+    assert by_index.epoch_images == copied.epoch_images == 90
+    for _ in range(2):
+        ours, theirs = by_index.train_epoch(), copied.train_epoch()
+        assert (ours.loss, ours.accuracy) == (theirs.loss, theirs.accuracy)
+    assert by_index.state().sha256() == copied.state().sha256()
+
+
 class TestAStateHoldsEveryVariable:
     def test_a_dropout_layers_generator_is_part_of_it_and_training_resumes_bit_for_bit(
         self, made_up_data: Dataset

@@ -9,8 +9,9 @@ import pytest
 from experiments import STUDIES
 from fashion_cnn.architecture import multiply_adds
 from fashion_cnn.claims import Higher
-from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.running.plan import Run, expected_epochs, plan, rerun_command, select_runs
+from fashion_cnn.config import CNN, DENSE, FIELDS
+from fashion_cnn.running.plan import Run, epoch_work, expected_epochs, plan, rerun_command, select_runs
+from fashion_cnn.sample import epoch_steps
 from fashion_cnn.study import AD_HOC, Study, StudyError, select_studies
 
 ARMS = {
@@ -25,6 +26,18 @@ ARMS = {
         "3 additional convolutions, same padding",
     ],
     "callback_study": ["stop at loss 0.19", "10 epochs"],
+    "data_study": [
+        "7,500 images",
+        "15,000 images",
+        "30,000 images",
+        "60,000 images",
+        "60,000 images and their mirror images",
+        "7,500 images, equal steps",
+        "15,000 images, equal steps",
+        "30,000 images, equal steps",
+        "60,000 images and their mirror images, equal steps",
+    ],
+    "split_study": ["dense", "5 epochs", "10 epochs", "0 additional convolutions"],
     "order_study": [
         "fresh order, 10 epochs",
         "frozen order, 10 epochs",
@@ -34,13 +47,50 @@ ARMS = {
 }
 
 
+RUNS = sum(len(study.arms) for study in STUDIES)
+TRAJECTORIES = len(
+    {
+        tuple(getattr(config, name) for name in FIELDS if name not in ("epochs", "callback_loss"))
+        for study in STUDIES
+        for config in study.arms.values()
+    }
+)
+STEPS = 18_750  # of ten epochs of 60,000 images in batches of 32
+
+
 def test_the_studies_have_the_arms_of_the_contract() -> None:
-    assert {study.name: list(study.arms) for study in STUDIES} == ARMS
+    """A study that was added has arms of its own."""
+    assert {study.name: list(study.arms) for study in STUDIES if study.name in ARMS} == ARMS
 
 
-def test_the_studies_of_one_seed_are_nine_trajectories() -> None:
+def test_the_studies_of_one_seed_are_as_many_trajectories_as_configs_without_their_stopping_rules() -> None:
     todo = plan(select_runs(STUDIES))
-    assert len(todo.runs) == 20 and len(todo.trajectories) == 9
+    assert (len(todo.runs), len(todo.trajectories)) == (RUNS, TRAJECTORIES)
+    assert len({run.key() for run in todo.runs}) == RUNS > TRAJECTORIES
+
+
+def test_the_arms_of_equal_steps_have_as_many_as_all_images_in_ten_epochs() -> None:
+    (study,) = select_studies(STUDIES, ["data_study"])
+    steps = {arm: config.epochs * epoch_steps(config) for arm, config in study.arms.items()}
+    assert steps["60,000 images"] == STEPS
+    # The last step of an epoch is not full with fewer images, which makes it a few more.
+    equal = {arm: count for arm, count in steps.items() if arm.endswith("equal steps")}
+    assert len(equal) == 4 and all(STEPS <= count <= STEPS * 1.003 for count in equal.values())
+    assert {config.epochs for arm, config in study.arms.items() if arm not in equal} == {10}
+
+
+def test_both_arms_of_a_number_of_images_are_one_trajectory() -> None:
+    (study,) = select_studies(STUDIES, ["data_study"])
+    planned = plan(select_runs([study])).trajectories
+    assert sorted(each.epochs for each in planned) == [10, 10, 20, 40, 80]
+    assert sorted(each.whole_epochs for each in planned) == [10, 10, 10, 10, 20]
+
+
+def test_an_epoch_of_fewer_images_is_less_work_and_one_with_mirror_images_twice_as_much() -> None:
+    whole = epoch_work(CNN)
+    assert epoch_work(replace(CNN, augmentation="mirror")) == pytest.approx(2 * whole)
+    assert epoch_work(replace(CNN, training_images=7_500)) == pytest.approx(whole / 8, rel=0.002)
+    assert epoch_work(replace(CNN, split="drawn")) == whole
 
 
 def test_the_longest_trajectory_comes_first() -> None:
@@ -48,29 +98,31 @@ def test_the_longest_trajectory_comes_first() -> None:
     assert work == sorted(work, reverse=True)
 
 
-def test_the_default_network_is_trained_once_for_eleven_runs_and_with_a_frozen_order_once_for_two() -> None:
-    shared = [planned for planned in plan(select_runs(STUDIES)).trajectories if len(planned.runs) > 1]
-    assert sorted(len(planned.runs) for planned in shared) == [2, 11]
-    assert {planned.epochs for planned in shared} == {20}
+def test_the_default_network_is_trained_once_for_the_runs_of_most_studies() -> None:
+    (shared,) = (each for each in plan(select_runs(STUDIES)).trajectories if each.config == replace(CNN, epochs=20))
+    assert len({run.study.name for run in shared.runs}) >= 7
+    assert len(shared.runs) == sum(
+        replace(config, epochs=10, callback_loss=None) == CNN for study in STUDIES for config in study.arms.values()
+    )
 
 
 def test_seeds_share_nothing() -> None:
-    assert len(plan(select_runs(STUDIES, seeds=range(3))).trajectories) == 27
+    assert len(plan(select_runs(STUDIES, seeds=range(3))).trajectories) == 3 * TRAJECTORIES
 
 
 def test_without_reuse_each_run_is_trained_alone() -> None:
-    assert len(plan(select_runs(STUDIES), reuse=False).trajectories) == 20
+    assert len(plan(select_runs(STUDIES), reuse=False).trajectories) == RUNS
 
 
 def test_what_is_recorded_is_left_out_and_told() -> None:
     runs = select_runs(STUDIES)
     todo = plan(runs, {runs[0].key(), runs[5].key()})
-    assert len(todo.runs) == 18 and todo.recorded == (runs[0], runs[5])
+    assert len(todo.runs) == RUNS - 2 and todo.recorded == (runs[0], runs[5])
 
 
 def test_without_reuse_what_is_recorded_is_made_again() -> None:
     runs = select_runs(STUDIES)
-    assert len(plan(runs, {run.key() for run in runs}, reuse=False).runs) == 20
+    assert len(plan(runs, {run.key() for run in runs}, reuse=False).runs) == RUNS
 
 
 def test_nothing_to_do_is_an_empty_plan() -> None:
@@ -83,7 +135,8 @@ def test_a_smoke_run_is_at_most_two_epochs() -> None:
 
 def test_arms_can_be_chosen_by_name() -> None:
     runs = select_runs(STUDIES, arms=["10 epochs"])
-    assert [run.study.name for run in runs] == ["epochs_study", "callback_study"]
+    assert [run.study.name for run in runs] == [study.name for study in STUDIES if "10 epochs" in study.arms]
+    assert {run.arm for run in runs} == {"10 epochs"}
 
 
 def test_an_unknown_arm_is_told_the_nearest() -> None:
@@ -97,14 +150,14 @@ def test_an_unknown_study_is_told_the_nearest() -> None:
 
 
 def test_no_name_selects_all_studies_in_order() -> None:
-    assert select_studies(STUDIES, []) == list(STUDIES)
+    assert select_studies(STUDIES, []) == select_studies(STUDIES, ["all"]) == list(STUDIES)
     assert [study.name for study in select_studies(STUDIES, ["filter_study", "baseline_study"])] == [
         "baseline_study",
         "filter_study",
     ]
 
 
-@pytest.mark.parametrize("name", ["", "Upper", "with space", "../up", "a" * 61, "ümlaut", "a\nb"])
+@pytest.mark.parametrize("name", ["", "all", "Upper", "with space", "../up", "a" * 61, "ümlaut", "a\nb"])
 def test_a_name_that_cannot_be_a_studys_is_refused(name: str) -> None:
     with pytest.raises(StudyError, match="cannot be a study's name"):
         Study(name, "?", {"a": CNN})

@@ -19,6 +19,7 @@ from fashion_cnn.callbacks import BATCH_HOOKS, StopAtLoss, train
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.data import Dataset
 from fashion_cnn.models import build
+from fashion_cnn.sample import sampled
 from fashion_cnn.state import State
 from fashion_cnn.training import Epoch, Trainer, TrainingError, as_pixels, epoch_order, set_up_process
 
@@ -198,6 +199,29 @@ def test_a_state_continues_in_a_new_trainer_to_the_same_bits(trained: Trained, m
     assert trainer.state().sha256() == trained.states[3].sha256()
     assert trainer.state().weights_sha256() == trained.states[3].weights_sha256()
     assert numbers(epochs) == numbers(trained.epochs[1:])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"training_images": 12_000}, {"augmentation": "mirror"}, {"split": "drawn", "training_images": 30_000}],
+    ids=["fewer", "mirrored", "drawn"],
+)
+def test_a_state_of_other_images_continues_in_a_new_trainer_to_the_same_bits(
+    changes: dict[str, Any], made_up_data: Dataset
+) -> None:
+    config = replace(SMALL_DENSE, **changes)
+
+    def trainer() -> Trainer:
+        return trainer_of(sampled(made_up_data, config, SEED), config)
+
+    whole, first, resumed = trainer(), trainer(), trainer()
+    straight = list(train(whole, 2))
+    list(train(first, 1))
+    resumed.restore(first.state())
+    assert numbers(list(train(resumed, 2))) == numbers(straight[1:])
+    assert resumed.state().sha256() == whole.state().sha256()
+    plain = trainer_of(made_up_data, SMALL_DENSE)
+    assert numbers([plain.train_epoch()]) != numbers(straight[:1])
 
 
 def test_a_shorter_training_is_the_beginning_of_a_longer_one(trained: Trained, made_up_data: Dataset) -> None:

@@ -16,7 +16,8 @@ import numpy as np
 
 from fashion_cnn.config import FIELDS, RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
-from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record, since
+from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import files_sha256
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
@@ -113,7 +114,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         **hashes,
         **({} if old else {"record_format": "2", "arithmetic": "portable"}),
         **{"weights_sha256": weights[-1], "artifacts_sha256": hashlib.sha256(artifacts["hashes.json"]).hexdigest()},
-        **config.params(),
+        **{name: text for name, text in config.params().items() if not (old and since(name) > 1)},
         "parameters": str(PARAMETERS[config.model]),
         **{name: epochs[-1][name] for name in EPOCH_METRICS},
         **measured,
@@ -125,7 +126,7 @@ def put(store: Store, record: Record, question: str, **tags: str) -> str:
     """Bring a record into a store, with more tags or other ones; returns the run's id there."""
     from mlflow.entities import Metric, Param, RunTag
 
-    params = {name: str(record.row[name]) for name in (*FIELDS, "seed", "parameters")}
+    params = {name: str(record.row[name]) for name in (*FIELDS, "seed", "parameters") if name in record.row}
     plain = {name: str(record.row[name]) for name in record.row if name.endswith("_sha256")}
     plain |= {name: record.row[name] for name in ("study", "arm", "seed", "smoke", "reuse", "node", "workers")}
     plain |= {name: record.row[name] for name in ("stop_reason", "git_commit", "git_dirty")}
@@ -155,6 +156,7 @@ def put(store: Store, record: Record, question: str, **tags: str) -> str:
 def _epochs(config: RunConfig, random: np.random.Generator, lift: int) -> list[dict[str, Any]]:
     epochs: list[dict[str, Any]] = []
     size = 0.0 if config.filters is None else math.log2(config.filters / 16) + (config.additional_convolutions or 0) - 1
+    images = epoch_images(config)
     while config.cut([values["loss"] for values in epochs]) is None:
         epoch = len(epochs) + 1
         right = 8_000 + round(200 * size) + 50 * epoch + int(random.integers(100)) + lift
@@ -163,12 +165,12 @@ def _epochs(config: RunConfig, random: np.random.Generator, lift: int) -> list[d
             {
                 "epoch": epoch,
                 "loss": 0.6 / epoch + 0.01 * float(random.random()),
-                "accuracy": (48_000 + 300 * epoch + int(random.integers(100))) / 60_000,
+                "accuracy": round(images * (48_000 + 300 * epoch + int(random.integers(100))) / 60_000) / images,
                 "test_loss": 0.5 / epoch + 0.2 - 0.01 * size + 0.01 * float(random.random()),
                 "test_accuracy": right / (IMAGES * len(CLASS_NAMES)),
                 "epoch_seconds": seconds,
                 "epoch_cpu_seconds": 0.9 * seconds,
-                "images_per_second": 60_000 / seconds,
+                "images_per_second": images / seconds,
             }
         )
     return epochs
