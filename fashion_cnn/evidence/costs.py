@@ -46,12 +46,13 @@ def costs(
     runs = runs.assign(arm=runs["config_sha256"].map(names))
     reached = seconds_to(epochs, target)
     seconds = runs["run_id"].map(reached).fillna(math.inf)
-    return runs[columns].assign(seconds_to_target=seconds.astype(float)).reset_index(drop=True)
+    numbers = dict.fromkeys(["test_accuracy", "fit_cpu_seconds", "seconds_to_target"], float)
+    return runs[columns].assign(seconds_to_target=seconds).astype(numbers).reset_index(drop=True)
 
 
 def seconds_to(epochs: pd.DataFrame, target: float) -> dict[str, float]:
     """By run id the CPU seconds of its epochs until the test accuracy was at least the target; `epochs` as `costs`."""
-    ordered = epochs.sort_values(["run_id", "epoch"])
+    ordered = epochs.sort_values(["run_id", "epoch"]).astype({"test_accuracy": float, "epoch_cpu_seconds": float})
     spent = ordered.groupby("run_id")["epoch_cpu_seconds"].cumsum()
     there = ordered.assign(spent=spent)[ordered["test_accuracy"] >= target]
     return {str(run_id): float(seconds) for run_id, seconds in there.groupby("run_id")["spent"].first().items()}

@@ -242,6 +242,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     parts = claimed([sentence for each in decided.studies for sentence in each.sentences]) if decided else ()
+    found = len(parts) and bool(parts["estimate"].notna().any())
     post = None if decided is None else post_comparison(study, decided)
     sizes = compared_sizes(study, chosen)
     return {
@@ -260,7 +261,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "scores": partial(figures.scores_by_arm, chosen, arms, printed=post),
         "curves": partial(figures.curves_by_arm, curves, arms),
         "seconds": partial(figures.seconds_by_arm, chosen, arms),
-        "differences": partial(figures.differences, parts) if len(parts) else None,
+        "differences": partial(figures.differences, parts) if found else None,
         "sizes": partial(figures.scores_by_images, sizes, note=doublings(sizes)) if len(sizes) else None,
         "class_name": view.class_name,
         "maps": list(maps),

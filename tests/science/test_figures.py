@@ -64,7 +64,7 @@ def test_a_figure_fits_a_page_its_file_is_small_and_nothing_is_clipped(name: str
     assert 4 <= width <= 10
     assert len(png) < 170_000  # made-up images are noise, so this is more than real ones take
     drawn = figure.get_tightbbox()
-    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) >= 0
+    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) >= -1e-9
 
 
 def test_a_png_has_the_size_asked_for_and_tells_neither_date_nor_software() -> None:
