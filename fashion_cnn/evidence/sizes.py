@@ -69,6 +69,7 @@ def doublings(compared: pd.DataFrame) -> str:
             last = f", the last, from {sizes[-2]:,}, with {_gain(table[sizes[-1]] - table[sizes[-2]])}"
         said.append(f"{each}{last} ({len(table)} seeds).")
     if said:
+        said.append("In brackets: the 95 % interval over seeds.")
         said.append(f"More than {largest:,} images were not measured: what twice as many would bring is not known.")
     return " ".join(said)
 

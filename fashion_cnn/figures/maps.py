@@ -24,19 +24,23 @@ _FOOT: Final = 0.34  # inches: a horizontal colour bar with its labels
 _CAPTION: Final = (
     "A channel of the same number shows unrelated features in two differently seeded networks, for chance decides "
     "which channel learns what: to compare networks, look at the strongest channel or at all of them. The strongest "
-    "is the channel whose maps vary most from place to place. Each column's colours run from 0 to its highest value."
+    "is the channel that is brightest in comparison with its maps' corners, the background. Each column's colours run "
+    "from 0 to its highest value."
 )
 
 
 def strongest_channel(activation: NDArray[np.float32]) -> int:
-    """The channel of (..., height, width, channels) whose maps vary most from place to place (variance).
+    """The channel of (..., height, width, channels) whose mean is highest above that of its maps' corners.
 
-    The highest mean would often be a background that is lit evenly. Of equals, as where a map is a single place, the
+    The corners stand for the background, so that this channel shows the object: the highest mean alone would often be a
+    background that is lit evenly, the largest variance an edge. Of equals, as where a map is a single place, the
     channel with the highest mean, and of equals the lowest.
     """
     maps = activation.astype(np.float64)
     maps = maps.reshape(-1, *maps.shape[-3:])
-    order = np.lexsort((-maps.mean(axis=(0, 1, 2)), -maps.var(axis=(1, 2)).mean(axis=0)))
+    means = maps.mean(axis=(0, 1, 2))
+    corners = maps[:, (0, 0, -1, -1), (0, -1, 0, -1)].mean(axis=(0, 1))
+    order = np.lexsort((-means, -np.round(means - corners, 9)))
     return int(order[0])
 
 

@@ -59,18 +59,19 @@ def test_both_blocks_say_that_channels_of_the_same_number_are_unrelated() -> Non
     assert "unrelated features in two differently seeded networks" in said
 
 
-def test_the_strongest_channel_is_the_one_that_varies_most_within_its_maps_and_named() -> None:
+def test_the_strongest_channel_shows_the_object_not_the_background_and_is_named() -> None:
     maps = made_up_maps()
-    maps["pooling_1"][..., 6] *= 2
-    maps["pooling_1"][..., 3] += 9  # an evenly lit background
-    maps["pooling_1"][0, ..., 4] = 50  # differs between images, not within one
+    maps["pooling_1"][:, 2:-2, 2:-2, 6] += 4
+    maps["pooling_1"][..., 3] += 9  # lit evenly
+    maps["pooling_1"][:, :3, :, 4] = 50  # lit around the object
+    maps["pooling_1"][:, 6, :, 5] = 20  # an edge: it varies most
     assert figures.strongest_channel(maps["pooling_1"]) == 6
     figure = feature_maps(activations=maps, channels=("strongest",))
     assert "pooling_1 13×13×8 channel 6" in words(figure)  # noqa: RUF001
     assert any(np.array_equal(image.get_array(), maps["pooling_1"][0, ..., 6]) for image in pictures(figure).values())
 
 
-def test_of_channels_that_vary_alike_the_brightest_is_taken_and_of_these_the_lowest() -> None:
+def test_of_channels_that_are_alike_there_the_brightest_is_taken_and_of_these_the_lowest() -> None:
     assert figures.strongest_channel(np.ones((3, 5, 5, 4), np.float32)) == 0
     assert figures.strongest_channel(np.array([[[[1, 3, 3]]], [[[1, 2, 2]]]], np.float32)) == 1
 
