@@ -71,23 +71,27 @@ def _report(project: Project, options: argparse.Namespace) -> int:
 
     from fashion_cnn.data import CLASS_NAMES
     from fashion_cnn.reports.gather import data_set, recorded, study_views
-    from fashion_cnn.reports.page import Exploratory, render_report, study_figures
+    from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
 
     chosen = select_studies(project.studies, options.study)
     data, store = data_set(options.data_dir), open_store(options)
     stored = recorded(store, project.studies)
     look = None if data is None else Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
     views = study_views(store, chosen, data, stored)
+    verdicts = stored.verdicts(project.studies, project.post)
     page = render_report(
         views,
-        verdicts=stored.verdicts(project.studies, project.post),
+        verdicts=verdicts,
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=look,
     )
     write_output(Path(options.output), page.encode())
-    for view in views if options.figures else ():
-        for name, figure in study_figures(view).items():
-            path = Path(options.figures, view.study.name, name)
+    if options.figures:
+        drawn = cost_figure(views)
+        for view in views:
+            drawn |= {f"{view.study.name}/{name}": figure for name, figure in study_figures(view, verdicts).items()}
+        for name, figure in drawn.items():
+            path = Path(options.figures, name)
             write_output(path, figure, option="--figures")
             print(f"{path}: {len(figure) / 2**10:.0f} KiB")
     print(f"{options.output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")

@@ -11,16 +11,21 @@ test images; labels are (n,), whole numbers, places in `class_names`; frames are
 not fit together, an unknown layer, channel or image) is a FigureError that names what there is.
 """
 
+from fashion_cnn.figures.arms import curves_by_arm as curves_by_arm
+from fashion_cnn.figures.arms import scores_by_arm as scores_by_arm
+from fashion_cnn.figures.arms import seconds_by_arm as seconds_by_arm
 from fashion_cnn.figures.charts import MOST_MISTAKES as MOST_MISTAKES
 from fashion_cnn.figures.charts import class_counts as class_counts
 from fashion_cnn.figures.charts import confusion_matrix as confusion_matrix
-from fashion_cnn.figures.charts import curves_by_arm as curves_by_arm
 from fashion_cnn.figures.charts import learning_curves as learning_curves
 from fashion_cnn.figures.charts import mistakes as mistakes
 from fashion_cnn.figures.charts import pixel_intensities as pixel_intensities
 from fashion_cnn.figures.charts import samples_by_class as samples_by_class
-from fashion_cnn.figures.charts import scores_by_arm as scores_by_arm
-from fashion_cnn.figures.charts import seconds_by_arm as seconds_by_arm
+from fashion_cnn.figures.findings import VERDICTS as VERDICTS
+from fashion_cnn.figures.findings import accuracy_by_cost as accuracy_by_cost
+from fashion_cnn.figures.findings import differences as differences
+from fashion_cnn.figures.findings import on_frontier as on_frontier
+from fashion_cnn.figures.findings import scores_by_images as scores_by_images
 from fashion_cnn.figures.maps import Activations as Activations
 from fashion_cnn.figures.maps import all_channels as all_channels
 from fashion_cnn.figures.maps import arms_feature_maps as arms_feature_maps

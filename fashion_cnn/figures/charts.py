@@ -1,27 +1,29 @@
-"""The charts: of the data set; of one run (curves, confusion matrix, surest mistakes); of a study's arms over seeds."""
+"""The charts of the data set, and of one run: its curves, its confusion matrix, its surest mistakes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import matplotlib
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from fashion_cnn.figures import style
 from fashion_cnn.figures.style import COLOURS, DASHES, STYLE, FigureError, Labels, Pixels, styled, wrap
-from fashion_cnn.intervals import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_MISTAKES: Final = 12
+_MISTAKES: Final = (
+    "Above each: the true class → what the network answered, the probability that it gave its answer, and the image's "
+    "place in the test set."
+)
 
 
 @styled
@@ -36,9 +38,9 @@ def samples_by_class(images: Pixels, labels: Labels, class_names: Sequence[str],
     tile, names = 0.62, 0.9
     size = (per_class * tile, len(class_names) * tile)
     figure, top = style.canvas("The first images of each class", names + size[0] + 0.1, size[1])
-    axes = style.add_picture(figure, (names, top, *size), sheet, "gray_r", (0, 255)).axes
-    axes.set_yticks((np.arange(len(class_names)) + 0.5) * len(sheet) / len(class_names), class_names)
-    axes.tick_params(length=0)
+    style.add_picture(figure, (names, top, *size), sheet, "gray_r", (0, 255))
+    for place, name in enumerate(class_names):
+        style.add_text(figure, names - 0.08, top + (place + 0.5) * tile, name, ha="right", va="center")
     return figure
 
 
@@ -153,106 +155,18 @@ def mistakes(
     wrong = wrong[np.argsort(-confidences[wrong], kind="stable")][:MOST_MISTAKES]
     columns, cell, gap, header = 6, 1.2, 0.15, 0.56
     row_height = header + cell
-    figure, top = style.canvas(title, columns * (cell + gap), max(math.ceil(len(wrong) / columns) * row_height, 0.3))
+    height = max(math.ceil(len(wrong) / columns) * row_height, 0.3)
+    figure, top = style.canvas(title, columns * (cell + gap), height + 0.3)
     if not len(wrong):
         style.add_text(figure, 0.1, top + 0.05, f"No mistakes among {len(images)} test images.")
+        return figure
     for number, index in enumerate(wrong):
         row, column = divmod(number, columns)
-        box = (gap / 2 + column * (cell + gap), top + header + row * row_height, cell, cell)
-        names = f"{class_names[truths[index]]} →\n{class_names[answers[index]]}"
-        axes = style.add_picture(figure, box, images[index], "gray_r", (0, 255)).axes
-        axes.set_title(f"{names}\n{confidences[index]:.1%}, image {index}", size=7.5, pad=3)
+        left, above = gap / 2 + column * (cell + gap), top + header + row * row_height
+        style.add_picture(figure, (left, above, cell, cell), images[index], "gray_r", (0, 255))
+        words = (
+            f"{class_names[truths[index]]} →\n{class_names[answers[index]]}\n{confidences[index]:.1%}, image {index}"
+        )
+        style.add_text(figure, left + cell / 2, above - 0.04, words, ha="center", va="bottom", size=7.5)
+    style.add_text(figure, 0.1, top + height + 0.1, _MISTAKES, size=7.5, color="0.25")
     return figure
-
-
-def scores_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
-    """Test accuracy and test loss by arm: each seed a point, the mean and its 95 % interval (Student's t).
-
-    The runs need `arm`, `seed`, `test_accuracy`, `test_loss`; one that lacks a number is left out. An arm without runs
-    keeps its place.
-    """
-    return _dots(runs, arms, {"test_accuracy": "test accuracy", "test_loss": "test loss"}, title)
-
-
-def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
-    """CPU seconds of training by arm, per epoch and in all, as `scores_by_arm`.
-
-    The runs need `arm`, `seed`, `fit_cpu_seconds`, `epochs_trained`.
-    """
-    runs = style.complete_rows(runs, ("arm", "seed", "fit_cpu_seconds", "epochs_trained"), "runs")
-    runs = runs.assign(seconds=runs["fit_cpu_seconds"] / runs["epochs_trained"])
-    measures = {"seconds": "CPU seconds of training, an epoch", "fit_cpu_seconds": "CPU seconds of training, in all"}
-    return _dots(runs, arms, measures, title, from_zero=True)
-
-
-@styled
-def _dots(
-    runs: pd.DataFrame, arms: Sequence[str], measures: Mapping[str, str], title: str, from_zero: bool = False
-) -> Figure:
-    runs = style.complete_rows(runs, ("arm", "seed", *measures), "runs", arms)
-    seeds = sorted(runs["seed"].astype(int).unique())
-    # A seed stands at the same height in every arm, so that arms can be compared seed by seed.
-    offsets = dict(zip(seeds, np.linspace(0, 0.34, len(seeds)), strict=True))
-    parts = {arm: runs[runs["arm"] == arm] for arm in arms}
-    figure = style.chart(title, 8.5, 1.2 + 0.52 * len(arms))
-    panels = figure.subplots(1, len(measures), sharey=True)
-    for axes, (measure, label) in zip(panels, measures.items(), strict=True):
-        for place, part in enumerate(parts.values()):
-            look = style.marker_style(place)
-            heights = [place + offsets[int(seed)] for seed in part["seed"]]
-            axes.plot(part[measure], heights, **look, linestyle="none", alpha=0.7, markersize=4.5)
-            if len(part) > 1:
-                values = part[measure].to_numpy()
-                half = half_width(float(values.std(ddof=1)), len(values))
-                axes.errorbar(values.mean(), place - 0.2, xerr=half, **look, markersize=7, capsize=4, mec="black")
-        axes.set(xlabel=label, ylim=(len(arms) - 0.45, -0.5))
-        axes.xaxis.set_major_locator(style.tick_locator())
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="y", visible=False)
-        if from_zero:
-            axes.set_xlim(left=0)
-    panels[0].set_yticks(range(len(arms)), [f"{wrap(arm, 2.2)}\n(n = {len(part)})" for arm, part in parts.items()])
-    several = "; large: their mean and its 95 % interval (t)" if any(len(part) > 1 for part in parts.values()) else ""
-    figure.supxlabel(f"small: one seed each{several}", size=8, color="0.25")
-    return figure
-
-
-def curves_by_arm(epochs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
-    """Loss and accuracy by epoch and arm, test and training: the mean over seeds in a band from lowest to highest.
-
-    Arms that end earlier are drawn thinner and on top, so that arms which are prefixes of one training stay visible;
-    one without runs stays in the legend. The epochs need `arm`, `seed`, `epoch` (from 1) and the four measures.
-    """
-    import seaborn  # here, for it takes a second, which workers spare; and outside the style, which it would keep
-
-    measures = {"test_loss": "test loss", "loss": "training loss"}
-    measures |= {"test_accuracy": "test accuracy", "accuracy": "training accuracy"}
-    epochs = style.complete_rows(epochs, ("arm", "seed", "epoch", *measures), "epochs", arms)
-    ends = epochs.groupby("arm")["epoch"].max()
-    handles = []
-    with matplotlib.rc_context(STYLE):
-        figure = style.chart(title, 8.0, 5.6)
-        panels = figure.subplots(2, 2, sharex=True, sharey="row").ravel()
-        for axes, label in zip(panels, measures.values(), strict=True):
-            axes.set(title=label.capitalize(), xlabel="epoch", xlim=(0.5, ends.max() + 0.5))
-            axes.xaxis.set_major_locator(style.tick_locator(integer=True))
-        for place, arm in enumerate(arms):
-            part, end, look = epochs[epochs["arm"] == arm], ends.get(arm), style.marker_style(place)
-            peers = [other for other in arms if ends.get(other) == end]
-            width = 1.4 + 1.5 * len({other for other in ends if end and other < end})
-            dashes = DASHES[peers.index(arm) % len(DASHES)]
-            line = {"color": look["color"], "linewidth": width, "linestyle": dashes}
-            name = f"{wrap(arm, 2.6)} (n = {part['seed'].nunique()})"
-            handles.append(Line2D([], [], label=name, mec="white", **line, marker=look["marker"]))
-            if part.empty:
-                continue
-            line |= {"zorder": 2 + 1 / width, "err_kws": {"alpha": 0.15, "linewidth": 0}, "legend": False}
-            for axes, measure in zip(panels, measures, strict=True):
-                seaborn.lineplot(part, x="epoch", y=measure, errorbar=("pi", 100), ax=axes, **line)
-                axes.plot(end, part.loc[part["epoch"] == end, measure].mean(), mec="white", zorder=4, **look)
-        for axes in panels:
-            axes.set_ylabel("")
-            axes.label_outer()
-        note = "line: mean of the seeds that reached an epoch; band: lowest to highest; mark: an arm's last epoch"
-        style.add_legend(figure, handles, note)
-        return figure

@@ -19,16 +19,29 @@ Activations: TypeAlias = Mapping[str, NDArray[np.float32]]
 Channel: TypeAlias = int | Literal["strongest"]
 _MAP_COLOURS: Final = "inferno"  # the post's
 _PAGE: Final = 10.0  # inches: the widest
+_BAR: Final = 0.09  # inches: how thick a colour bar is
+_FOOT: Final = 0.34  # inches: a horizontal colour bar with its labels
 _CAPTION: Final = (
     "A channel of the same number shows unrelated features in two differently seeded networks, for chance decides "
-    "which channel learns what: to compare networks, look at the strongest channel or at all of them. Each column's "
-    "colours run from 0 to its highest value."
+    "which channel learns what: to compare networks, look at the strongest channel or at all of them. The strongest "
+    "is the channel that is brightest in comparison with its maps' corners, the background. Each column's colours run "
+    "from 0 to its highest value."
 )
 
 
 def strongest_channel(activation: NDArray[np.float32]) -> int:
-    """The channel of (..., channels) with the highest mean over images and places; of equals the lowest."""
-    return int(activation.reshape(-1, activation.shape[-1]).mean(axis=0, dtype=np.float64).argmax())
+    """The channel of (..., height, width, channels) whose mean is highest above that of its maps' corners.
+
+    The corners stand for the background, so that this channel shows the object: the highest mean alone would often be a
+    background that is lit evenly, the largest variance an edge. Of equals, as where a map is a single place, the
+    channel with the highest mean, and of equals the lowest.
+    """
+    maps = activation.astype(np.float64)
+    maps = maps.reshape(-1, *maps.shape[-3:])
+    means = maps.mean(axis=(0, 1, 2))
+    corners = maps[:, (0, 0, -1, -1), (0, -1, 0, -1)].mean(axis=(0, 1))
+    order = np.lexsort((-means, -np.round(means - corners, 9)))
+    return int(order[0])
 
 
 def channel_maps(activations: Activations, layer: str, channel: Channel = 1) -> tuple[int, NDArray[np.float32]]:
@@ -58,29 +71,35 @@ def feature_maps(
 ) -> Figure:  # fmt: skip
     """The post's figure: what each layer makes of images of one class. Images are rows; the input, layers columns.
 
-    There is a block for each of the `channels`: a number (the post's is 1), or "strongest": each layer's channel of
-    the highest mean over these images. A line below says why both.
+    There is a block for each of the `channels`: a number (the post's is 1), or "strongest": each layer's
+    `strongest_channel` over these images. A line below says why both.
     """
     _check_maps(activations, images, indices)
     labels, gap, header, columns = 0.95, 0.08, 0.68, len(activations) + 1
     cell = min(1.2, (_PAGE - labels) / columns - gap)
-    width, block = labels + columns * (cell + gap), header + len(images) * (cell + gap)
+    width, block = labels + columns * (cell + gap), header + len(images) * (cell + gap) + _FOOT
     caption = textwrap.fill(_CAPTION, round(width * 17))
     figure, top = style.canvas(title, width, len(channels) * block + 0.05 + 0.15 * (caption.count("\n") + 1))
+    heading = {"ha": "center", "va": "bottom", "size": 8}
     for channel in channels:
-        chosen = [(layer, *channel_maps(activations, layer, channel)) for layer in activations]
         name = "Each layer's strongest channel" if channel == "strongest" else f"Channel {channel} of each layer"
         style.add_text(figure, 0.1, top + 0.1, name, weight="bold", va="center")
-        for row, (image, index) in enumerate(zip(images, indices, strict=True)):
-            height = top + header + row * (cell + gap)
-            axes = style.add_picture(figure, (labels, height, cell, cell), image, "gray", (0, 255)).axes
-            axes.set_ylabel(f"{wrap(class_name, 1)}\ntest image\n{index}", rotation=0, ha="right", va="center")
-            axes.set_title(f"input\n{_shape(image)}" if row == 0 else "", size=8)
-            for column, (layer, number, maps) in enumerate(chosen, start=1):
-                box = (labels + column * (cell + gap), height, cell, cell)
-                axes = style.add_picture(figure, box, maps[row], _MAP_COLOURS, _limits(maps)).axes
-                words = f"{layer}\n{_shape(activations[layer][row])}\nchannel {number}{'' if maps.any() else ': all 0'}"
-                axes.set_title(words if row == 0 else "", size=8)
+        first = top + header
+        tops = [first + row * (cell + gap) for row in range(len(images))]
+        style.add_text(figure, labels + cell / 2, first - 0.05, f"input\n{_shape(images[0])}", **heading)
+        for height, image, index in zip(tops, images, indices, strict=True):
+            style.add_picture(figure, (labels, height, cell, cell), image, "gray", (0, 255))
+            words = f"{wrap(class_name, 1)}\ntest image\n{index}"
+            style.add_text(figure, labels - 0.08, height + cell / 2, words, ha="right", va="center", ma="center")
+        for column, layer in enumerate(activations, start=1):
+            number, maps = channel_maps(activations, layer, channel)
+            left, limits = labels + column * (cell + gap), _limits(maps)
+            words = f"{layer}\n{_shape(activations[layer][0])}\nchannel {number}{'' if maps.any() else ': all 0'}"
+            style.add_text(figure, left + cell / 2, first - 0.05, words, **heading)
+            for height, shown in zip(tops, maps, strict=True):
+                style.add_picture(figure, (left, height, cell, cell), shown, _MAP_COLOURS, limits)
+            bar = (left, tops[-1] + cell + 0.05, cell, _BAR)
+            style.add_colour_bar(figure, bar, _MAP_COLOURS, limits, "horizontal")
         top += block
     style.add_text(figure, 0.1, top + 0.03, caption, size=7.5, color="0.25")
     return figure
@@ -107,13 +126,14 @@ def all_channels(activations: Activations, *, title: str = "", scale: Mapping[st
         shown = min(columns, channels)
         sheet = style.tile_sheet(np.moveaxis(maps, -1, 0), shown, np.nan)
         box = (labels, top, shown * tile, heights[layer])
-        drawn = style.add_picture(figure, box, sheet, _MAP_COLOURS, scale[layer])
-        drawn.axes.set_title(f"{layer}  {_shape(maps)}", loc="left", size=8.5, weight="bold", pad=3)
-        firsts = np.arange(0, channels, columns)
-        places = (firsts / columns + 0.5) * len(sheet) / len(firsts)
-        drawn.axes.set_yticks(places, [f"{first}-{min(first + columns, channels) - 1}" for first in firsts])
-        drawn.axes.tick_params(length=0, labelsize=7)
-        style.add_colour_bar(figure, (width - bar + 0.08, top, 0.1, heights[layer]), drawn, scale[layer], "vertical")
+        style.add_picture(figure, box, sheet, _MAP_COLOURS, scale[layer])
+        style.add_text(figure, labels, top - 0.05, f"{layer}  {_shape(maps)}", va="bottom", weight="bold")
+        for first in range(0, channels, columns):
+            middle = top + (first / columns + 0.5) * tile
+            words = f"{first}-{min(first + columns, channels) - 1}"
+            style.add_text(figure, labels - 0.06, middle, words, ha="right", va="center", size=7)
+        beside = (width - bar + 0.08, top, 0.1, heights[layer])
+        style.add_colour_bar(figure, beside, _MAP_COLOURS, scale[layer], "vertical")
         top += heights[layer]
     return figure
 
@@ -136,13 +156,14 @@ def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, e
 @styled
 def arms_feature_maps(
     activations: Mapping[str, Activations], images: Pixels, *, indices: Sequence[int], image: int, class_name: str,
-    title: str = "",
+    title: str = "", notes: Mapping[str, str] | None = None,
 ) -> Figure:  # fmt: skip
     """How the networks of several arms see one image: arms as rows, each layer's strongest channel in a column.
 
-    `activations` are by arm, of all images; the strongest channel has the highest mean over all of them. `image` is the
-    index of the one to show, of the class `class_name`. A layer has one colour scale over the arms. Arms without maps
-    (dense) are left out; where an arm lacks a layer that another has, nothing is drawn.
+    `activations` are by arm, of all images; the strongest channel is that over all of them. `image` is the index of the
+    one to show, of the class `class_name`. A layer has one colour scale over the arms. Arms without maps (dense) are
+    left out; where an arm lacks a layer that another has, nothing is drawn. `notes` stand below the arms' names: which
+    run it is.
     """
     arms = {arm: maps for arm, maps in activations.items() if maps}
     if image not in indices:
@@ -153,25 +174,27 @@ def arms_feature_maps(
     chosen = {arm: {layer: channel_maps(maps, layer, "strongest") for layer in maps} for arm, maps in arms.items()}
     shown = {arm: {layer: maps[place] for layer, (_, maps) in layers.items()} for arm, layers in chosen.items()}
     scale = layer_scale(list(shown.values()))
-    labels, gap, header, foot = 1.5, 0.12, 0.95, 0.32
+    labels, gap, header = 1.5, 0.12, 0.95
     cell = min(1.15, (_PAGE - labels) / len(scale) - gap)
     width, row_height = labels + len(scale) * (cell + gap), cell + 0.36
-    figure, top = style.canvas(title, width, header + len(arms) * row_height + foot)
+    figure, top = style.canvas(title, width, header + len(arms) * row_height + _FOOT)
     style.add_picture(figure, (0.1, top + 0.05, 0.75, 0.75), images[place], "gray", (0, 255))
     style.add_text(figure, 0.92, top + 0.4, f"{wrap(class_name, 1)}\ntest image {image}", va="center")
     top += header
     for row, arm in enumerate(arms):
-        style.add_text(figure, 0.1, top + row * row_height + cell / 2, wrap(arm, labels), va="center")
+        words = "\n".join(part for part in (wrap(arm, labels), (notes or {}).get(arm, "")) if part)
+        style.add_text(figure, 0.1, top + row * row_height + cell / 2, words, va="center")
     for column, (layer, limits) in enumerate(scale.items()):
         left = labels + column * (cell + gap)
         style.add_text(figure, left + cell / 2, top - 0.06, layer, ha="center", va="bottom")
         for row, (arm, maps) in enumerate(shown.items()):
             if layer in maps:
-                box = (left, top + row * row_height, cell, cell)
-                drawn = style.add_picture(figure, box, maps[layer], _MAP_COLOURS, limits)
+                above = top + row * row_height
+                style.add_picture(figure, (left, above, cell, cell), maps[layer], _MAP_COLOURS, limits)
                 words = f"{_shape(arms[arm][layer][place])}\nchannel {chosen[arm][layer][0]}"
-                drawn.axes.set_xlabel(words, size=7, labelpad=2)
-        style.add_colour_bar(figure, (left, top + len(arms) * row_height, cell, 0.09), drawn, limits, "horizontal")
+                style.add_text(figure, left + cell / 2, above + cell + 0.03, words, ha="center", size=7)
+        below = (left, top + len(arms) * row_height, cell, _BAR)
+        style.add_colour_bar(figure, below, _MAP_COLOURS, limits, "horizontal")
     return figure
 
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ STYLE: Final[dict[Any, Any]] = {
     "svg.hashsalt": "fashion-cnn",  # else the ids in the file are drawn anew each time
 }  # fmt: skip
 GAP: Final = 2  # pixels between the tiles of a sheet
+BAR: Final = "colour bar"  # the label of a picture that is one
+_BAR_STEPS: Final = 64
 _TILE: Final = 52  # pixels that a tile's side has at least
 styled = matplotlib.rc_context(STYLE)  # a decorator: the style holds during a call, the user's again after it
 
@@ -85,6 +87,13 @@ def tick_locator(integer: bool = False) -> MaxNLocator:
     return MaxNLocator("auto" if integer else 5, integer=integer, steps=[1, 2, 5, 10], min_n_ticks=1)
 
 
+def show_round_seconds(axes: Axes) -> None:
+    """On a log axis of seconds, ticks at 1, 2 and 5 times powers of ten, written out."""
+    axes.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def wrap(text: str, inches: float) -> str:
     """Text broken into lines of at most about so many inches."""
     return textwrap.fill(text, max(round(inches * 12), 8))
@@ -109,45 +118,51 @@ def chart(title: str, width: float, height: float) -> Figure:
 def canvas(title: str, width: float, height: float) -> tuple[Figure, float]:
     """A figure with so many inches below its title, and how far below its top they begin.
 
-    For pictures placed by hand: with dozens of them that is faster than matplotlib's layout.
+    For pictures placed by hand, in inches from the upper left corner: all are drawn in one axes, which takes a fifth
+    of the time that an axes for each would.
     """
     title = wrap(title, width)
     top = 0.12 + 0.18 * (title.count("\n") + 1 if title else 0)
     figure = Figure((width, top + height + 0.1))
+    sheet = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(figure.get_figheight(), 0))
+    sheet.set_axis_off()
     if title:
-        figure.suptitle(title, x=0.1 / width, y=1 - 0.08 / figure.get_figheight(), ha="left", va="top")
+        add_text(figure, 0.1, 0.08, title, size=STYLE["figure.titlesize"])
     return figure, top
 
 
-def _axes(figure: Figure, box: Box) -> Axes:
+def axes_in(figure: Figure, box: Box) -> Axes:
+    """New axes whose frame is a box; ticks and labels stand around it."""
     (left, top, width, height), (across, down) = box, figure.get_size_inches()
     return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
 
 def add_text(figure: Figure, left: float, top: float, text: str, **look: Any) -> None:
-    """Write text whose upper left corner lies so many inches from the figure's left and top."""
-    width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - top / height, text, **{"va": "top", **look})
+    """Write text on a canvas; by default its upper left corner lies so many inches from the canvas' left and top."""
+    figure.axes[0].text(left, top, text, **{"va": "top", **look})
 
 
 def add_picture(figure: Figure, box: Box, pixels: NDArray[Any], colours: str, limits: Limits) -> AxesImage:
-    """Show pixels, (height, width) or (height, width, 3), in a box without ticks or frame; limits end the colours."""
-    axes = _axes(figure, box)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_visible(False)
-    axes.grid(False)
-    return axes.imshow(pixels, cmap=colours, norm=colour_norm(*limits), extent=(0, *pixels.shape[1::-1], 0))
+    """Show pixels, (height, width) or (height, width, 3), in a box of a canvas; limits end the colours."""
+    left, top, width, height = box
+    extent = (left, left + width, top + height, top)
+    return figure.axes[0].imshow(pixels, cmap=colours, norm=colour_norm(*limits), extent=extent, aspect="auto")
 
 
-def add_colour_bar(figure: Figure, box: Box, drawn: AxesImage, limits: Limits, way: str) -> None:
-    """Draw the colours of a picture in a box, labelled with its limits; `way` is `vertical` or `horizontal`."""
-    ticks = sorted(set(limits))
-    bar = figure.colorbar(drawn, _axes(figure, box), orientation=way, ticks=ticks)
-    bar.set_ticklabels([f"{tick:.2g}" for tick in ticks], size=7)
-    if way == "horizontal":  # else they meet those of the neighbours
-        labels = bar.ax.get_xticklabels()
-        labels[0].set_horizontalalignment("left")
-        labels[-1].set_horizontalalignment("right" if len(labels) > 1 else "left")
+def add_colour_bar(figure: Figure, box: Box, colours: str, limits: Limits, way: str) -> None:
+    """Draw the colours between limits in a box of a canvas, labelled with them; `way`: `vertical` or `horizontal`."""
+    (left, top, width, height), (low, high) = box, limits
+    steps = np.linspace(low, high, _BAR_STEPS)
+    across = way == "horizontal"
+    add_picture(figure, box, steps[np.newaxis] if across else steps[::-1, np.newaxis], colours, limits).set_label(BAR)
+    for limit in sorted(set(limits)):
+        last = limit == high > low
+        words = f"{limit:.2g}"
+        if across:  # within the bar's ends: else the labels meet those of the neighbours
+            end, side = (left + width, "right") if last else (left, "left")
+            add_text(figure, end, top + height + 0.03, words, size=7, ha=side)
+        else:
+            add_text(figure, left + width + 0.05, top if last else top + height, words, size=7, va="center")
 
 
 def colour_norm(low: float, high: float) -> Normalize:

@@ -61,12 +61,14 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
     of_study = frames.runs[frames.runs["study"] == study.name]
     chosen, _ = select(of_study, study, frames.incomplete)
     activations: dict[str, dict[str, Any]] = {}
+    shown_of: dict[str, str] = {}
     indices: list[int] = []
     for row in chosen.sort_values("seed", key=lambda seeds: seeds.astype(int)).to_dict("records"):
         if data is not None and row["arm"] not in activations and row["model"] == "cnn":
             maps = _activations(store.artifact(row["run_id"], "activations.npz"))
             indices = [int(index) for index in maps.pop("images", ())] or indices
             activations[row["arm"]] = maps
+            shown_of[row["arm"]] = f"seed {row['seed']}, epoch {row['epochs_trained']:.0f}"
     shown = data if indices else None
     return StudyView(
         study=study,
@@ -75,6 +77,7 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
         incomplete=_of_runs(frames.incomplete, of_study),
         answers=frames.answers,
         activations=activations,
+        shown=shown_of,
         images=None if shown is None else shown.test_images[indices],
         indices=indices,
         class_name="" if shown is None else CLASS_NAMES[shown.test_labels[indices[0]]],

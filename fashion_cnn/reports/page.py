@@ -25,11 +25,14 @@ from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
+from fashion_cnn.evidence.costs import TARGET, costs
 from fashion_cnn.evidence.images import MEASURE, ONLY_THESE, Answers, flips, is_limited, over_images
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
+from fashion_cnn.evidence.sizes import compared_sizes, doublings
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
 from fashion_cnn.intervals import half_width
+from fashion_cnn.reports.claimed import claimed
 from fashion_cnn.sample import epoch_steps
 from fashion_cnn.study import Study
 
@@ -58,6 +61,8 @@ class StudyView:
     """By run id what is missing or contradictory in a record that is no evidence therefore."""
     activations: Mapping[str, figures.Activations] = field(default_factory=dict)
     """By arm, of its lowest seed's run, of the `images`; an arm may be missing or have none."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """By arm which run these are of: its seed and epoch, in words."""
     images: NDArray[np.uint8] | None = None  # (n, 28, 28): what the activations are of; None without any
     indices: Sequence[int] = ()  # the images' places among the test images
     class_name: str = ""  # the images' class
@@ -168,28 +173,50 @@ def render_report(
     )  # fmt: skip
     environment.filters |= {"number": number, "moment": moment, "typeset": typeset}
     environment.globals |= {"figures": figures, "picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.globals["target"] = f"{TARGET:.0%}".replace("%", " %")
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
     sections = [_section(view, verdicts) for view in views]
+    spent = _costs(views)
+    cost = partial(figures.accuracy_by_cost, spent, target=TARGET) if len(spent) else None
     tests = None if verdicts is None else misses(verdicts.of([view.study for view in views]).test_results)
     return environment.get_template("report.html.j2").render(
-        made_at=made_at, sections=sections, tests=tests, data=exploratory
+        made_at=made_at, sections=sections, tests=tests, cost=cost, data=exploratory
     )
 
 
-def study_figures(view: StudyView) -> dict[str, bytes]:
+def study_figures(view: StudyView, verdicts: Verdicts | None = None) -> dict[str, bytes]:
     """The figures of a study as files, by name; what cannot be drawn (no runs, no maps) is left out.
 
-    `scores.svg`, `curves.svg`, `seconds.svg` and, for each image that there are activations of,
+    `scores.svg`, `curves.svg`, `seconds.svg`; `differences.svg` with `verdicts` on its claims; `images.svg` where it
+    compares numbers of images; and, for each image that there are activations of,
     `feature_maps_<its place among the test images>.png`.
     """
-    section, title = _section(view, None), view.study.name
+    section, title = _section(view, verdicts), view.study.name
     drawn: dict[str, bytes] = {}
-    for name in ("scores", "curves", "seconds"):
-        with suppress(figures.FigureError):
-            drawn[f"{name}.svg"] = figures.svg(section[name](title=title)).encode()
+    for name in ("scores", "curves", "seconds", "differences", "sizes"):
+        if section[name] is not None:
+            with suppress(figures.FigureError):
+                file = "images" if name == "sizes" else name
+                drawn[f"{file}.svg"] = figures.svg(section[name](title=title)).encode()
     for index, draw in section["images"]:
         drawn[f"feature_maps_{index}.png"] = figures.png(draw(class_name=view.class_name, title=title), _DPI)
     return drawn
+
+
+def cost_figure(views: Sequence[StudyView]) -> dict[str, bytes]:
+    """`cost.svg`, accuracy against cost over the arms of some studies; nothing where there are no runs."""
+    with suppress(figures.FigureError):
+        return {"cost.svg": figures.svg(figures.accuracy_by_cost(_costs(views), target=TARGET)).encode()}
+    return {}
+
+
+def _costs(views: Sequence[StudyView]) -> pd.DataFrame:
+    """See `costs.costs`; of no views, no rows."""
+    if not views:
+        return pd.DataFrame()
+    chosen = {view.study.name: select(view.runs, view.study, view.incomplete)[0] for view in views}
+    epochs = pd.concat([view.epochs for view in views]).drop_duplicates(["run_id", "epoch"])
+    return costs([view.study for view in views], chosen, epochs)
 
 
 def number(value: float, kind: str, signed: bool = False) -> str:
@@ -226,6 +253,10 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
     compared = over_images(sentences, chosen, view.answers)
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
+    parts = claimed(sentences)
+    found = len(parts) and bool(parts["estimate"].notna().any())
+    post = None if decided is None else post_comparison(study, decided)
+    sizes = compared_sizes(study, chosen)
     return {
         "study": study,
         "runs": runs,
@@ -241,15 +272,20 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "flips": flips(arms, chosen, view.answers),
         "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
-        "post": None if decided is None else post_comparison(study, decided),
+        "post": post,
         "epochs": None if decided is None else misses(decided.epoch_results),
-        "scores": partial(figures.scores_by_arm, chosen, arms),
+        "scores": partial(figures.scores_by_arm, chosen, arms, printed=post),
         "curves": partial(figures.curves_by_arm, curves, arms),
         "seconds": partial(figures.seconds_by_arm, chosen, arms),
+        "differences": partial(figures.differences, parts) if found else None,
+        "sizes": partial(figures.scores_by_images, sizes, note=doublings(sizes)) if len(sizes) else None,
         "class_name": view.class_name,
         "maps": list(maps),
         "images": [
-            (index, partial(figures.arms_feature_maps, maps, images, indices=view.indices, image=index))
+            (
+                index,
+                partial(figures.arms_feature_maps, maps, images, indices=view.indices, image=index, notes=view.shown),
+            )
             for index in view.indices
             if images is not None and maps
         ],

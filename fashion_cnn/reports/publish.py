@@ -11,18 +11,20 @@ from typing import Any
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import Selection, select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
-from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.gather import data_set, selections, study_views
-from fashion_cnn.reports.page import StudyView, study_figures
+from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
 from fashion_cnn.store.files import write_bytes
+from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
-SHOWN = {MAPS: "figures/feature_maps.png", results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
+FEATURE_MAPS = "figures/feature_maps.png"  # of a run
+SHOWN = {MAPS: FEATURE_MAPS, results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
 ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
@@ -111,8 +113,9 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, 
     if not merged.records:
         raise ResultsError("the store has no complete record of these studies, and nothing is published yet")
     files = results.record_tables(merged.records)
-    files[CLAIMS] = to_json(claims_values(results.verdicts_over(studies, merged.records, post.read_bytes())))
-    files |= _figures(store, studies, merged.records, before)
+    verdicts = results.verdicts_over(studies, merged.records, post.read_bytes())
+    files[CLAIMS] = to_json(claims_values(verdicts))
+    files |= _figures(store, studies, merged.records, verdicts, before)
     files |= _shown(store, merged.records, {str(record.row["run_id"]) for record in recorded}, before)
     files[MANIFEST] = results.manifest(files)
     for name, content in files.items():
@@ -129,14 +132,15 @@ def update(store: Store, studies: Sequence[Study], folder: Path, post: Path, *, 
 
 
 def _figures(
-    store: Store, studies: Sequence[Study], records: Sequence[Record], before: Mapping[str, bytes]
+    store: Store, studies: Sequence[Study], records: Sequence[Record], verdicts: Verdicts, before: Mapping[str, bytes]
 ) -> dict[str, bytes]:
     """Each study's figures; those of activations that the store does not have stay as they were."""
     runs, epochs = frames(records)
-    files: dict[str, bytes] = {}
-    for view in study_views(store, studies, data_set(None)):
-        published = StudyView.of(view.study, runs, epochs)
-        drawn = study_figures(replace(view, runs=published.runs, epochs=published.epochs, incomplete={}))
+    views = [StudyView.of(study, runs, epochs) for study in studies]
+    files = {FIGURES + name: content for name, content in cost_figure(views).items()}
+    for view, published in zip(study_views(store, studies, data_set(None)), views, strict=True):
+        view = replace(view, runs=published.runs, epochs=published.epochs, incomplete={})
+        drawn = study_figures(view, verdicts)
         prefix = f"{FIGURES}{view.study.name}/"
         if not any(name.endswith(".png") for name in drawn):
             files |= {name: content for name, content in before.items() if name.startswith(prefix) and "maps" in name}
@@ -164,9 +168,17 @@ def _shown(
 
 
 def shown_files(files: Mapping[str, bytes], record: Record) -> dict[str, bytes]:
-    """Which of a run's feature maps and activations are published, by the run's path."""
-    names = {artifact: results.file_of(folder, record.row) for folder, artifact in SHOWN.items()}
-    return {artifact: files[name] for artifact, name in names.items() if name in files}
+    """Which of a run's feature maps and activations are published, by the run's path.
+
+    Runs that end alike share a picture: each has it under its own heading.
+    """
+    row = record.row
+    names = {artifact: results.file_of(folder, row) for folder, artifact in SHOWN.items()}
+    shown = {artifact: files[name] for artifact, name in names.items() if name in files}
+    if FEATURE_MAPS in shown:
+        words = figure_heading(row["study"], row["name"], int(row["epochs_trained"]), row["run_id"])
+        shown[FEATURE_MAPS] = headed(shown[FEATURE_MAPS], words)
+    return shown
 
 
 def import_runs(

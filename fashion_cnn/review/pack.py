@@ -52,7 +52,8 @@ def make_bundle(selections: Sequence[Selection], *, lock: bytes, post: bytes, pu
     made_at = f"from the records of a bundle, the newest of {page.moment(newest)} UTC"
     figures: dict[str, bytes] = {}
     for view in views:
-        figures |= {f"figures/{view.study.name}/{name}": each for name, each in page.study_figures(view).items()}
+        drawn = page.study_figures(view, verdicts)
+        figures |= {f"figures/{view.study.name}/{name}": each for name, each in drawn.items()}
     files = {
         **bundle.record_files(records),
         STUDIES: to_json({study.name: bundle.study_values(study) for study in studies}),

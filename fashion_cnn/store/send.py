@@ -26,6 +26,7 @@ from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_mo
 from fashion_cnn.store.connection import Connection, heartbeat, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
+from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.trajectories import CutFiles, Trajectory
 
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
@@ -221,10 +222,12 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
     table = json.loads(cut.files[PER_CLASS].read_bytes())
     artifacts |= record.network_texts(table, started.model_summary, run.code_diff, run.traceback)
     curves = f"learning_curves.{run.stop_reason}.png"
-    plain = (PREDICTIONS, "activations.npz")
-    paths = {**dict(zip(plain, plain, strict=True)), curves: "figures/learning_curves.png"}
-    paths |= {name: f"figures/{name}" for name in FIGURES}
-    artifacts |= {path: cut.files[name].read_bytes() for name, path in paths.items() if name in cut.files}
+    artifacts |= {name: cut.files[name].read_bytes() for name in (PREDICTIONS, "activations.npz") if name in cut.files}
+    words = figure_heading(run.study, f"{run.arm} · seed {run.seed}", cut.epoch, sending.run_id, run.smoke)
+    paths = {curves: "figures/learning_curves.png"} | {name: f"figures/{name}" for name in FIGURES}
+    artifacts |= {
+        path: headed(cut.files[name].read_bytes(), words) for name, path in paths.items() if name in cut.files
+    }
     artifacts[HASHES] = record.hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
     return artifacts
 

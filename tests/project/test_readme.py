@@ -17,7 +17,7 @@ from tests.support.documents import GENERATED, shell_lines, slugs, tree_of
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md")))
 TEXTS = {page.relative_to(REPOSITORY).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 README, SERVER_PAGE = TEXTS["README.md"], TEXTS["docs/server.md"]
-TREE = tree_of(README)
+TREE = tree_of(TEXTS["docs/design.md"])
 QUESTIONS = ("a new metric", "a new artifact", "a new kind of claim", "a new executor", "a new column of the report")
 A_RUNS_NUMBER = re.compile(r"(?<![\d.])0\.(?:\d{4,}|[89]\d\b)|\b\d\d(?:\.\d+)? ?%")
 NOT_A_RUNS = {"90 %", "95 %"}  # of intervals

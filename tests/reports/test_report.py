@@ -216,7 +216,7 @@ def test_it_can_be_navigated_without_seeing_it(full: str) -> None:
 
 def test_each_picture_has_a_text_and_a_caption(full: str) -> None:
     page = Page(full)
-    assert len(page.all("svg")) == 3 * 2 + 2
+    assert len(page.all("svg")) == 3 * 2 + 1 + 1 + 2  # of studies, the differences of one, cost, data
     assert len(page.all("img")) == 2 + 1
     assert all(image["alt"] for image in page.all("img"))
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))

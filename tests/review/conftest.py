@@ -23,4 +23,4 @@ def small() -> bytes:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes the time of packing, where a test does not look at it."""
     monkeypatch.setattr(page, "render_report", lambda *_, **__: "")
-    monkeypatch.setattr(page, "study_figures", lambda _: {})
+    monkeypatch.setattr(page, "study_figures", lambda *_: {})

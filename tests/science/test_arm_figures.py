@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 from matplotlib.axes import Axes
@@ -106,13 +108,48 @@ def test_curves_by_arm_are_the_mean_over_seeds_in_a_band_from_lowest_to_highest(
         assert (heights.min(), heights.max()) == (pytest.approx(low), pytest.approx(high))
 
 
-def test_an_arm_that_is_the_start_of_another_is_drawn_thinner_on_top_and_its_end_marked() -> None:
-    axes = figures.curves_by_arm(epoch_frame(), ARMS).axes[0]
-    short, long, other = (next(line for line in axes.lines if line.get_color() == colour) for colour in COLOURS[:3])
-    assert short.get_linewidth() < long.get_linewidth() == other.get_linewidth()
-    assert short.get_zorder() > long.get_zorder()
-    assert long.get_linestyle() != other.get_linestyle()
-    assert [line[0, 0] for line in lines(axes, markeredgecolor="white") if len(line) == 1] == [5, 10, 10]
+def test_arms_that_share_their_epochs_alternate_along_one_line_of_one_width() -> None:
+    frame = epoch_frame(ends=(5, 10, 10))
+    longer = frame[frame["arm"] == ARMS[1]]
+    start = longer[longer["epoch"] <= 5].assign(arm=ARMS[0])
+    axes = figures.curves_by_arm(pd.concat([start, longer, frame[frame["arm"] == ARMS[2]]]), ARMS).axes[0]
+    short, both, rest, other = (line for line in axes.lines if line.get_linewidth() == 1.6)
+    assert [line.get_color() for line in (short, both, rest, other)] == [COLOURS[place] for place in (0, 1, 1, 2)]
+    shared, longer_shared, alone = (np.asarray(line.get_xydata()) for line in (short, both, rest))
+    assert np.array_equal(shared, longer_shared) and shared[-1, 0] == 5
+    assert alone[[0, -1], 0].tolist() == [5, 10]
+    assert [line.get_linestyle() for line in (short, both, rest, other)] == ["--", "--", "-", "-"]
+    (first, drawn), (second, again) = (line._unscaled_dash_pattern for line in (short, both))  # type: ignore[attr-defined]
+    assert drawn == again and abs(first - second) == drawn[0] == sum(drawn) / 2
+    assert len(axes.collections) == 3  # bands: one of what both share, and those of each alone
+
+
+def test_marks_at_the_ends_do_not_overlap_and_keep_their_height() -> None:
+    frame = epoch_frame(ends=(10, 10, 10)).assign(test_loss=0.3)
+    figure = figures.curves_by_arm(frame, ARMS)
+    axes = figure.axes[0]
+    figures.png(figure)
+    marks = [line[0] for line in lines(axes, markeredgecolor="white") if len(line) == 1]
+    places = [axes.transData.transform(mark) for mark in marks]
+    assert [height for _, height in marks] == pytest.approx([0.3] * 3)
+    gaps = [np.hypot(*(first - second)) for first, second in itertools.combinations(places, 2)]
+    assert min(gaps) >= 6.5 * figure.dpi / 72
+
+
+def test_each_panel_of_curves_has_its_own_limits() -> None:
+    axes = figures.curves_by_arm(epoch_frame().assign(accuracy=0.5), ARMS).axes
+    assert len({panel.get_ylim() for panel in axes}) == 4
+
+
+def test_the_printed_number_is_marked_with_as_much_as_its_digits_tell() -> None:
+    printed = pd.DataFrame({"arm": [ARMS[1]], "measure": ["test_accuracy"], "printed": [0.91], "give": [0.005]})
+    figure = figures.scores_by_arm(run_frame(), ARMS, printed=printed)
+    (mark,) = lines(figure.axes[0], marker="*")
+    assert mark.tolist() == [[0.91, pytest.approx(0.62)]]
+    ends = [[0.905, 0.915]]
+    assert [bar for _, bar in bars(figure.axes[0])[-1:]] == [pytest.approx(end) for end in ends]
+    assert not lines(figure.axes[1], marker="*")
+    assert "star: the post's one run" in words(figure)
 
 
 def test_seeds_that_stop_at_different_epochs_are_averaged_where_they_are() -> None:

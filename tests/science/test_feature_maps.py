@@ -8,9 +8,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from fashion_cnn import figures
 from fashion_cnn.figures import FigureError
+from fashion_cnn.figures.style import BAR
 from tests.support.drawn import (
     IMAGES,
     INDICES,
@@ -22,6 +24,10 @@ from tests.support.drawn import (
     pictures,
     words,
 )
+
+
+def colour_bars(figure: Figure) -> int:
+    return sum(image.get_label() == BAR for image in figure.axes[0].images)
 
 
 def test_feature_maps_are_images_by_layers_with_the_input_first_in_grey() -> None:
@@ -53,17 +59,21 @@ def test_both_blocks_say_that_channels_of_the_same_number_are_unrelated() -> Non
     assert "unrelated features in two differently seeded networks" in said
 
 
-def test_the_strongest_channel_is_that_of_the_highest_mean_and_named() -> None:
+def test_the_strongest_channel_shows_the_object_not_the_background_and_is_named() -> None:
     maps = made_up_maps()
-    maps["pooling_1"][..., 6] += 1
+    maps["pooling_1"][:, 2:-2, 2:-2, 6] += 4
+    maps["pooling_1"][..., 3] += 9  # lit evenly
+    maps["pooling_1"][:, :3, :, 4] = 50  # lit around the object
+    maps["pooling_1"][:, 6, :, 5] = 20  # an edge: it varies most
     assert figures.strongest_channel(maps["pooling_1"]) == 6
     figure = feature_maps(activations=maps, channels=("strongest",))
     assert "pooling_1 13×13×8 channel 6" in words(figure)  # noqa: RUF001
     assert any(np.array_equal(image.get_array(), maps["pooling_1"][0, ..., 6]) for image in pictures(figure).values())
 
 
-def test_of_equally_strong_channels_the_lowest_is_taken() -> None:
+def test_of_channels_that_are_alike_there_the_brightest_is_taken_and_of_these_the_lowest() -> None:
     assert figures.strongest_channel(np.ones((3, 5, 5, 4), np.float32)) == 0
+    assert figures.strongest_channel(np.array([[[[1, 3, 3]]], [[[1, 2, 2]]]], np.float32)) == 1
 
 
 def test_a_column_has_one_scale_from_zero_to_its_highest_value() -> None:
@@ -155,7 +165,22 @@ def test_arms_share_one_scale_a_layer_and_a_colour_bar() -> None:
     for layer, (limits,) in zip(SHAPES, (found[left] for left in sorted(found)), strict=True):
         strongest = figures.strongest_channel(arms["loud"][layer])
         assert limits == (0.0, float(arms["loud"][layer][1, ..., strongest].max()))
-    assert sum(1 for axes in figure.axes if not axes.images) == len(SHAPES)
+    assert colour_bars(figure) == len(SHAPES)
+
+
+def test_each_column_of_feature_maps_has_its_colour_bar_with_its_ends() -> None:
+    maps = made_up_maps()
+    figure = feature_maps(activations=maps)
+    assert colour_bars(figure) == 2 * len(maps)
+    assert f"{maps['convolution_1'][..., 1].max():.2g}" in words(figure).split(" | ")
+
+
+def test_below_an_arm_s_name_stands_which_run_it_is() -> None:
+    maps = {"cnn": made_up_maps(2)}
+    figure = figures.arms_feature_maps(
+        maps, IMAGES, indices=INDICES, image=23, class_name="Ankle boot", notes={"cnn": "seed 4, epoch 10"}
+    )
+    assert "cnn seed 4, epoch 10" in words(figure)
 
 
 def test_arms_without_a_layer_leave_it_blank_and_dense_arms_are_left_out() -> None:

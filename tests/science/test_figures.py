@@ -64,7 +64,7 @@ def test_a_figure_fits_a_page_its_file_is_small_and_nothing_is_clipped(name: str
     assert 4 <= width <= 10
     assert len(png) < 170_000  # made-up images are noise, so this is more than real ones take
     drawn = figure.get_tightbbox()
-    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) >= 0
+    assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) >= -1e-9
 
 
 def test_a_png_has_the_size_asked_for_and_tells_neither_date_nor_software() -> None:
@@ -105,14 +105,14 @@ def test_the_palette_is_seaborn_s_for_the_colour_blind() -> None:
 def test_samples_are_the_first_of_each_class_in_its_row_and_blank_where_there_are_too_few() -> None:
     labels = LABELS.copy()
     labels[labels == 4] = 5
-    axes = figures.samples_by_class(SAMPLES, labels, NAMES, per_class=3).axes[0]
-    sheet = np.asarray(axes.images[0].get_array())
+    figure = figures.samples_by_class(SAMPLES, labels, NAMES, per_class=3)
+    sheet = np.asarray(figure.axes[0].images[0].get_array())
     side = 2 * 28
     for place in range(10):
         row = sheet[place * (side + 2) : place * (side + 2) + side : 2, :side:2]
         expected = SAMPLES[labels == place][0] if place != 4 else np.zeros((28, 28))
         assert np.array_equal(row, expected)
-    assert [text.get_text() for text in axes.get_yticklabels()] == list(NAMES)
+    assert " | ".join(NAMES) in words(figure)
 
 
 def test_class_counts_are_those_of_the_labels_even_of_a_class_without_images() -> None:

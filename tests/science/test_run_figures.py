@@ -14,6 +14,7 @@ from tests.support.drawn import (
     epoch_frame,
     lines,
     mistakes,
+    pictures,
     words,
 )
 
@@ -65,17 +66,19 @@ def test_mistakes_are_the_surest_twelve_in_order_and_of_equals_the_first() -> No
     confidences = np.full(60, 0.5)
     confidences[[20, 12]] = 0.9, 0.987
     confidences[50] = 1  # right, so not shown
-    shown = mistakes(answers, confidences).axes
+    figure = mistakes(answers, confidences)
+    shown = list(pictures(figure).values())
     indices = [12, 20, 10, 11, *range(13, 20), 21]
-    assert [np.asarray(axes.images[0].get_array()).tolist() for axes in shown] == SAMPLES[indices].tolist()
+    assert [np.asarray(image.get_array()).tolist() for image in shown] == SAMPLES[indices].tolist()
     wrong, right = NAMES[answers[12]], NAMES[LABELS[12]]
-    assert shown[0].get_title() == f"{right} →\n{wrong}\n98.7%, image 12"
+    assert f"{right} → {wrong} 98.7%, image 12" in words(figure)
+    assert "the true class → what the network answered, the probability" in words(figure)
 
 
 def test_a_network_without_mistakes_is_told() -> None:
     figure = mistakes(LABELS, np.ones(60))
     assert "No mistakes among 60 test images." in words(figure)
-    assert not figure.axes
+    assert not pictures(figure)
 
 
 def test_mistakes_that_do_not_fit_together_are_refused() -> None:

@@ -20,13 +20,13 @@ def shell_lines(text: str) -> list[str]:
     return [line.partition("#")[0] for block in blocks for line in block.splitlines()]
 
 
-def tree_of(readme: str) -> dict[str, str]:
-    """The files and folders of the README's tree: path and what it owns.
+def tree_of(page: str) -> dict[str, str]:
+    """The files and folders of a page's tree: path and what it owns.
 
     Two spaces an indentation; on a line one or more names, each a folder where it ends in a slash, then two spaces or
     more, then what they own. A folder's lines below it are indented.
     """
-    (block,) = re.findall(r"^## The tree\n.*?^```\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^## The tree\n.*?^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     owned: dict[str, str] = {}
     above: list[str] = []
     for line in block.splitlines():

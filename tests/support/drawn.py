@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
+from fashion_cnn.figures.style import BAR
 
 NAMES = tuple(f"class {letter}" for letter in "ABCDEFGHIJ")
 INDICES = (0, 23, 28)
@@ -77,6 +78,46 @@ def mistakes(answers: NDArray[Any], confidences: NDArray[Any]) -> Figure:
     return figures.mistakes(SAMPLES, LABELS, answers, confidences, NAMES)
 
 
+def claimed_parts() -> pd.DataFrame:
+    """A part of every verdict, on two axes."""
+    one, two = "Difference in test accuracy", "Difference in CPU seconds of training, as a share of the second arm's"
+    rows: list[tuple[Any, ...]] = [
+        (one, "10 epochs higher than 5 epochs", 0.006, 0.004, 0.008, 0.0, np.inf, "supported"),
+        (one, "20 epochs higher than 15 epochs", -0.004, -0.006, -0.002, 0.0, np.inf, "contradicted"),
+        (one, "15 epochs within 0.005 of 10 epochs", 0.003, -0.001, 0.007, -0.005, 0.005, "undecided"),
+        (two, "16 filters lower than 32 filters", np.nan, np.nan, np.nan, -np.inf, 0.0, "too few seeds"),
+    ]
+    names = ("measure", "claim", "estimate", "low", "high", "from", "to", "verdict")
+    frame = pd.DataFrame(rows, columns=names)
+    says = "After 15 epochs it begins to overfit: as accurate as after 10, with a somewhat higher loss"
+    return frame.assign(says=says, words="in words", neutral=0.0, share=frame["measure"] == two)
+
+
+def cost_frame(seeds: int = 4) -> pd.DataFrame:
+    """Ten arms; an arm's seeds have one value, so that it is the mean."""
+    rng = np.random.default_rng(4)
+    costs, gains = rng.integers(7, 300, 10).astype(float), np.round(0.88 + 0.04 * rng.random(10), 3)
+    rows = [
+        {"arm": f"{place} filters", "seed": str(seed), "test_accuracy": gain, "fit_cpu_seconds": cost,
+         "seconds_to_target": cost / 2 if gain > 0.9 or (place == 0 and seed == 0) else np.inf}
+        for place, (cost, gain) in enumerate(zip(costs, gains, strict=True))
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def size_frame(seeds: int = 3) -> pd.DataFrame:
+    """Five sizes in two comparisons: a doubling brings a hundredth of accuracy, or half of it."""
+    rows = [
+        {"comparison": words, "seed": str(seed), "images": images, "mirrored": images > 60_000, "test_loss": 0.3,
+         "test_accuracy": 0.9 + step * np.log2(images / 60_000) + 0.001 * seed}
+        for words, step in (("Equal epochs (10 each)", 0.01), ("Equal steps (about 18,750 each)", 0.005))
+        for images in (7_500, 15_000, 30_000, 60_000, 120_000)
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "feature_maps": feature_maps,
     "all_channels": lambda: figures.all_channels(one_image(made_up_maps()), title="a network"),
@@ -87,6 +128,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "scores_by_arm": lambda: figures.scores_by_arm(run_frame(), ARMS, title="a study"),
     "seconds_by_arm": lambda: figures.seconds_by_arm(run_frame(), ARMS),
     "curves_by_arm": lambda: figures.curves_by_arm(epoch_frame(), ARMS),
+    "differences": lambda: figures.differences(claimed_parts(), title="a study"),
+    "accuracy_by_cost": lambda: figures.accuracy_by_cost(cost_frame()),
+    "scores_by_images": lambda: figures.scores_by_images(size_frame(), note="What it says of twice the images."),
     "samples_by_class": lambda: figures.samples_by_class(SAMPLES, LABELS, NAMES),
     "class_counts": lambda: figures.class_counts(LABELS, LABELS[:20], NAMES),
     "pixel_intensities": lambda: figures.pixel_intensities(SAMPLES, LABELS, NAMES),
@@ -102,12 +146,12 @@ def words(figure: Figure) -> str:
 
 
 def pictures(figure: Figure) -> dict[tuple[float, float], Any]:
-    """The images of a figure by (column's left, row's top), rounded; a colour bar is none."""
+    """The pictures of a canvas by the inches from its left and top; a colour bar is none."""
     found = {}
-    for axes in figure.axes:
-        for image in axes.images:
-            box = axes.get_position()
-            found[round(box.x0, 3), round(1 - box.y1, 3)] = image
+    for image in figure.axes[0].images:
+        if image.get_label() != BAR:
+            left, _, _, top = image.get_extent()
+            found[round(left, 3), round(top, 3)] = image
     return found
 
 

@@ -61,11 +61,13 @@ def frame(*runs: dict[str, Any]) -> pd.DataFrame:
 
 def epochs_of(runs: pd.DataFrame, last: int = 3) -> pd.DataFrame:
     rows = [
-        {"run_id": run_id, "epoch": epoch, "loss": 1 / epoch, "accuracy": 0.8, "test_loss": 0.4, "test_accuracy": 0.8}
+        {"run_id": run_id, "epoch": epoch, "loss": 1 / epoch, "accuracy": 0.8, "test_loss": 0.4, "test_accuracy": 0.8,
+         "epoch_cpu_seconds": 9.0}
         for run_id in runs["run_id"]
         for epoch in range(1, last + 1)
-    ]
-    return pd.DataFrame(rows, columns=["run_id", "epoch", "loss", "accuracy", "test_loss", "test_accuracy"])
+    ]  # fmt: skip
+    columns = ["run_id", "epoch", "loss", "accuracy", "test_loss", "test_accuracy", "epoch_cpu_seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def records(*runs: dict[str, Any], study: Study = STUDY, **others: Any) -> StudyView:
