@@ -30,6 +30,7 @@ from fashion_cnn.evidence.images import MEASURE, ONLY_THESE, Answers, flips, is_
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.sizes import compared_sizes, doublings
+from fashion_cnn.evidence.statistics import Sentence
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
 from fashion_cnn.intervals import half_width
 from fashion_cnn.reports.claimed import claimed
@@ -251,7 +252,6 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
     sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
-    compared = over_images(sentences, chosen, view.answers)
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     parts = claimed(sentences)
     found = len(parts) and bool(parts["estimate"].notna().any())
@@ -267,10 +267,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "machines": chosen["node"].nunique(),
         "arms": study_table(chosen, study),
         "sentences": sentences,
-        "over_images": compared,
-        "only_these": {each.says: ONLY_THESE for each in sentences if is_limited(each, compared)},
-        "flips": flips(arms, chosen, view.answers),
-        "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
+        **_other_images(view, chosen, sentences),
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": post,
         "epochs": None if decided is None else misses(decided.epoch_results),
@@ -294,6 +291,17 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
             for name, what in reversed(BASIS.items())
             for value, part in runs.groupby(runs[name].fillna(""), sort=False)
         ],
+    }
+
+
+def _other_images(view: StudyView, chosen: pd.DataFrame, sentences: Sequence[Sentence]) -> dict[str, Any]:
+    """What the template shows of how far verdicts and answers depend on the test images."""
+    compared = over_images(sentences, chosen, view.answers)
+    return {
+        "over_images": compared,
+        "only_these": {each.says: ONLY_THESE for each in sentences if is_limited(each, compared)},
+        "flips": flips(list(view.study.arms), chosen, view.answers),
+        "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
     }
 
 
