@@ -39,7 +39,7 @@ def plain(value: float | None, decimals: int) -> str:
 
 def evidence(sentence: Sentence) -> str:
     """What the runs say of a sentence, part by part, or why it is not tested."""
-    return "; ".join(map(_part, sentence.parts)) if sentence.parts else " ".join(sentence.notes)
+    return "; ".join(_part(part, sentence) for part in sentence.parts) or " ".join(sentence.notes)
 
 
 def noted(sentence: Sentence) -> str:
@@ -50,7 +50,9 @@ def noted(sentence: Sentence) -> str:
 def findings(sentence: Sentence) -> str:
     """What the runs say of a sentence, part by part, in short."""
     return "; ".join(
-        _found(part) + _margin(part.claim) + ("" if part.verdict == sentence.verdict else f" ({part.verdict})")
+        _found(part, sentence)
+        + _margin(part.claim)
+        + ("" if part.verdict == sentence.verdict else f" ({part.verdict})")
         for part in sentence.parts
     )
 
@@ -60,21 +62,22 @@ def decided(part: Part | None) -> tuple[str, str]:
     return (NONE, NONE) if part is None else (_found(part), f"**{part.verdict}**")
 
 
-def _found(part: Part) -> str:
-    """The difference and the interval that decides."""
+def _found(part: Part, sentence: Sentence | None = None) -> str:
+    """The difference and the interval that decides; the arm is named where the sentence leaves it open."""
     claim = part.claim
     if part.estimate is None:
         return str(claim)
     if isinstance(claim, Stops):
         return f"{claim}: in {part.wins} of {part.n} runs"
-    whose = f" of {claim.arm}" if isinstance(claim, Between) else ""
+    measures = [other.claim.measure for other in sentence.parts] if sentence else []
+    whose = f" of {claim.arm}" if isinstance(claim, Between) or measures.count(claim.measure) > 1 else ""
     interval = f" ({typeset(part.interval_text)})" if part.interval_text else ""
     return f"{MEASURES[claim.measure]}{whose} {typeset(part.estimate_text)}{interval}"
 
 
-def _part(part: Part) -> str:
+def _part(part: Part, sentence: Sentence) -> str:
     """What a part's runs say, what was claimed of it, and its verdict where it is not supported."""
-    claim, found = part.claim, _found(part)
+    claim, found = part.claim, _found(part, sentence)
     verdict = "" if part.verdict == "supported" else f" ({'; '.join(filter(None, (part.verdict, part.needs)))})"
     if part.estimate is None:
         return f"{found}{verdict}"
