@@ -244,12 +244,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     """What the template shows of a study; figures as the functions that draw them when the template calls them."""
     study, arms, images = view.study, list(view.study.arms), view.images
     chosen, left_out = select(view.runs, study, view.incomplete)
-    decided = None if verdicts is None else verdicts.of([study])
-    runs = view.runs.assign(
-        left_out=reasons_left_out(view.runs, study, view.incomplete),
-        place=view.runs["arm"].map({arm: place for place, arm in enumerate(arms)}),
-        seed_number=pd.to_numeric(view.runs["seed"], errors="coerce"),
-    ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
+    decided, runs = None if verdicts is None else verdicts.of([study]), _in_order(view)
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
     sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
@@ -292,6 +287,15 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
             for value, part in runs.groupby(runs[name].fillna(""), sort=False)
         ],
     }
+
+
+def _in_order(view: StudyView) -> pd.DataFrame:
+    """All runs of a study with `left_out`, why a run is in no table; by arm, seed and time."""
+    return view.runs.assign(
+        left_out=reasons_left_out(view.runs, view.study, view.incomplete),
+        place=view.runs["arm"].map({arm: place for place, arm in enumerate(view.study.arms)}),
+        seed_number=pd.to_numeric(view.runs["seed"], errors="coerce"),
+    ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
 
 
 def _other_images(view: StudyView, chosen: pd.DataFrame, sentences: Sequence[Sentence]) -> dict[str, Any]:
