@@ -112,11 +112,11 @@ class TestExact:
     def test_a_run_that_came_in_a_bundle_gives_them_in_an_empty_store(
         self, lab: Lab, three: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        found = list(records_of(lab.store(), [lab.store().run(three)], whole=False))
+        # Runs of another set are trials, and those are no evidence.
+        found = [with_row(one, smoke="false") for one in records_of(lab.store(), [lab.store().run(three)], whole=False)]
         study = Study("ad_hoc", "Does it travel?", {"three": replace(CNN, filters=4, epochs=3)})
         bundle = make_bundle([Selection(study, found, [])], lock=b"numpy==2.4.6\n", post=POST_RESULTS.read_bytes())
         (tmp_path / "bundle.zip").write_bytes(bundle)
-        # The made-up set is not the one that evidence must be of.
         wanted = tuple(rule for rule in RULES if rule.field != "row.data_sha256")
         monkeypatch.setattr("fashion_cnn.review.verify.RULES", wanted)
         elsewhere = Lab(tmp_path / "elsewhere", lab.data)
