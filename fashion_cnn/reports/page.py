@@ -241,8 +241,8 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     ).sort_values(["place", "arm", "seed_number", "start_time", "run_id"])
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
-    parts = claimed([sentence for each in decided.studies for sentence in each.sentences]) if decided else ()
-    found = len(parts) and bool(parts["estimate"].notna().any())
+    parts = claimed([sentence for each in decided.studies for sentence in each.sentences] if decided else [])
+    found = len(parts) > 0 and bool(parts["estimate"].notna().any())
     post = None if decided is None else post_comparison(study, decided)
     sizes = compared_sizes(study, chosen)
     return {
