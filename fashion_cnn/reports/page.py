@@ -249,7 +249,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
     maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     parts = claimed(sentences)
-    found = len(parts) and bool(parts["estimate"].notna().any())
+    found = len(parts) > 0 and bool(parts["estimate"].notna().any())
     post = None if decided is None else post_comparison(study, decided)
     sizes = compared_sizes(study, chosen)
     return {

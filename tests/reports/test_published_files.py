@@ -128,7 +128,7 @@ def test_the_report_has_the_interval_over_seeds_and_images() -> None:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes the time of an update."""
     monkeypatch.setattr(publishing, "data_set", lambda _: None)
-    monkeypatch.setattr(publishing, "study_figures", lambda _: {})
+    monkeypatch.setattr(publishing, "study_figures", lambda *_: {})
 
 
 @pytest.fixture

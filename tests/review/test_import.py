@@ -38,7 +38,7 @@ def undrawn() -> Iterator[None]:
     """Leave out what takes the time of packing."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(page, "render_report", lambda *_, **__: "")
-        patched.setattr(page, "study_figures", lambda _: {})
+        patched.setattr(page, "study_figures", lambda *_: {})
         yield
 
 
