@@ -269,7 +269,7 @@ class TestOverImages:
         assert over_images(decide([claim], runs, 0.05), runs, {}) == []
         one = {run_id: each for run_id, each in found.items() if run_id.endswith("0")}
         assert over_images(decide([claim], runs, 0.05), runs, one) == []
-        epochs = Equivalent("epochs_trained", "one", to="other", within=1, says="As long.")
+        epochs = Equivalent("epochs_trained", "one", to="other", within=0.5, says="As long.")
         assert over_images(decide([epochs], runs, 0.05), runs, found) == []
 
     def test_flips_are_counted_over_all_pairs_of_seeds(self) -> None:

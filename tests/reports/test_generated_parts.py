@@ -56,7 +56,7 @@ def test_the_answer_has_a_row_for_each_arm_that_the_post_prints_and_comments_on(
 ) -> None:
     lines = made["answer"]().splitlines()
     assert len(lines) == 2 + 1  # this EPOCHS claims nothing
-    assert re.search(r"^\| The CNN after 5 epochs beats the dense .* \| [a-z ]+ \| ", lines[-1])
+    assert re.search(r"^\| The CNN after 5 epochs beats the dense .* \| \*\*[a-z ]+\*\* \| ", lines[-1])
     assert re.search(r"test accuracy .0\.\d{4} \(.0\.\d{4} to .0\.\d{4}\)", lines[-1])
 
 
