@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import KERNELS
@@ -42,6 +43,10 @@ for _number in (signal.SIGINT, signal.SIGHUP):  # of a shell's background jobs, 
 os.environ.update(KERNELS["portable"])  # what a worker has, before anything imports TensorFlow
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 
+
+# How long an input takes is no property of it: a busy machine stands still at times.
+settings.register_profile("ours", database=None, deadline=None)
+settings.load_profile("ours")
 
 # A word in the names of the files that take longest: begun first, they leave short ones to the end.
 LONGEST = (

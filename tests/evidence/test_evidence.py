@@ -232,7 +232,7 @@ ODD = st.recursive(
 KEYS = sorted({key for name in TEXTS if name.endswith(".json") for key in json.loads(WHOLE.artifacts[name])})
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([name for name in TEXTS if name.endswith(".json")]), st.sampled_from(KEYS), ODD)
 def test_whatever_stands_in_an_artifact_is_told_and_never_an_error(name: str, key: str, odd: Any) -> None:
     stored = json.loads(WHOLE.artifacts[name])
@@ -242,7 +242,7 @@ def test_whatever_stands_in_an_artifact_is_told_and_never_an_error(name: str, ke
         assert value == stored or contradictions(changed)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(WHOLE.row)), st.none() | st.floats() | st.text(max_size=20))
 def test_whatever_stands_in_a_row_or_an_epoch_is_never_an_error(name: str, odd: Any) -> None:
     rows = replace(WHOLE, row={**WHOLE.row, name: odd})

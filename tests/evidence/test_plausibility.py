@@ -194,7 +194,7 @@ def test_shares_of_a_data_set_of_unknown_size_are_only_held_against_0_and_1() ->
     assert {breach.field for breach in implausible(forged(made_up, accuracy=1.1))} == {"accuracy"}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 60_000), st.integers(1, 60_000))
 def test_every_share_of_images_is_one(right: int, images: int) -> None:
     smoke = rehashed(WHOLE, trajectory={"images": [images, 10_000]})
@@ -333,7 +333,7 @@ def test_records_of_which_only_the_row_is_known_are_compared_by_their_last_state
     assert fields(WHOLE, bare)["cnn · seed 1"] == ["weights_sha256", "scores"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sampled_from(sorted(WHOLE.row)), st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
 )

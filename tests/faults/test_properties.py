@@ -32,7 +32,7 @@ from tests.support.made_up import write_made_up
 
 pytestmark = pytest.mark.fault("any-input")
 
-any_input = settings(database=None, deadline=None, max_examples=150)  # a busy machine stands still at times
+any_input = settings(max_examples=150)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 NUMBERS = (

@@ -178,7 +178,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read() -> None:
     assert sorted(unpacked.files) == ["a.txt", "b/empty.txt"]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(content=st.binary(max_size=300))
 @pytest.mark.fault("any-input", note="bundles")
 def test_arbitrary_bytes_are_refused(content: bytes) -> None:
@@ -186,7 +186,7 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
         unpack(content)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(data=st.data())
 @pytest.mark.fault("any-input", note="bundles")
 def test_a_changed_zip_is_read_or_refused_but_never_worse(data: st.DataObject) -> None:

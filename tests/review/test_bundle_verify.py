@@ -391,7 +391,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.fault("any-input", note="bundles")
 def test_whatever_a_file_holds_the_answer_is_an_outcome(small: bytes, data: st.DataObject) -> None:
@@ -405,7 +405,7 @@ def test_whatever_a_file_holds_the_answer_is_an_outcome(small: bytes, data: st.D
     assert str(outcome).encode()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.fault("any-input", note="bundles")
 def test_whatever_a_value_is_made_the_answer_is_an_outcome(small: bytes, data: st.DataObject) -> None:
@@ -434,7 +434,7 @@ def test_whatever_a_value_is_made_the_answer_is_an_outcome(small: bytes, data: s
         assert str(outcome).encode()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.fault("any-input", note="bundles")
 def test_a_bundle_with_changed_bytes_never_holds(small: bytes, data: st.DataObject) -> None:

@@ -243,7 +243,7 @@ CLAIMS = [
 ]  # fmt: skip
 
 
-@settings(database=None, deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(6, 30),
     st.integers(0, 10**6),

@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fashion_cnn.config import (
@@ -169,7 +169,6 @@ def test_a_whole_number_is_as_good_as_a_float_where_floats_are_allowed() -> None
     assert RunConfig(learning_rate=1).sha256() == RunConfig(learning_rate=1.0).sha256()
 
 
-@settings(database=None, deadline=None)
 @given(configs())
 def test_the_canonical_form_and_the_params_tell_the_whole_config(config: RunConfig) -> None:
     assert RunConfig.from_mapping(config.canonical()) == config

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fashion_cnn.config import CNN, DENSE, RunConfig
@@ -105,7 +105,6 @@ def test_the_places_of_a_seed_stay_what_they_are(config: RunConfig, digest: str)
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
-@settings(database=None, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10_000))
 def test_no_two_things_are_drawn_with_one_key(seed: int, number: int) -> None:
     keys = ([seed, 0, 1], [seed, 0, 2], [seed, number], [seed, 0], [seed])

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -80,7 +80,6 @@ def untrained(shared: Trainer, trained: Trained) -> Trainer:
 # --- the order -------------------------------------------------------------------------------------------------------
 
 
-@settings(database=None, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 10_000), st.integers(1, 500), st.sampled_from(["fresh", "frozen"]))
 def test_an_order_goes_through_every_image_once(seed: int, epoch: int, images: int, order: str) -> None:
     assert sorted(epoch_order(seed, epoch, images, order)) == list(range(images))
