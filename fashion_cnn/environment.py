@@ -15,7 +15,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -149,7 +149,7 @@ def fingerprint(
     own = {"processor": processor, "vector_flags": flags} if arithmetic == "native" else {}
     return {
         "arithmetic": arithmetic,
-        **{library: _version(library) for library in LIBRARIES},
+        **{library: version(library) or "not installed" for library in LIBRARIES},
         "c_library": " ".join(platform.libc_ver()).strip() or platform.system(),
         "machine": platform.machine(),
         **own,
@@ -203,11 +203,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def version(distribution: str) -> str | None:
+    """The version of an installed distribution, None where there is none; see `packages`."""
+    return next((version for _, version in _installed(distribution)), None)
 
 
 def _processor() -> tuple[str, list[str]]:
@@ -239,6 +237,13 @@ def _gpu() -> str:
 
 
 def packages() -> list[str]:
-    """Every installed distribution as `name==version`, sorted."""
-    found = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(found)]
+    """Every installed distribution as `name==version`, sorted; what an interrupted installation left is none."""
+    return [f"{name}=={version}" for name, version in sorted(set(_installed()))]
+
+
+def _installed(wanted: str | None = None) -> Iterator[tuple[str, str]]:
+    for found in metadata.distributions(name=wanted):
+        with suppress(Exception):  # whatever lies there: a list of packages is worth no run
+            name, version = found.name, found.version
+            if name and version:
+                yield name.lower().replace("_", "-"), version
