@@ -15,12 +15,15 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from fashion_cnn import start
 
 Arithmetic = Literal["portable", "native"]
 ARITHMETICS: Final[tuple[Arithmetic, ...]] = ("portable", "native")
@@ -113,17 +116,16 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
 def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arithmetic) -> dict[str, str]:
     """The variables of a worker's process: the caller's, with arithmetic and back end fixed, and unasked GPUs hidden.
 
-    Under `native` the caller's own choice of kernels stands. The worker imports this package, wherever it is started.
+    Under `native` the caller's own choice of kernels stands.
     """
-    paths = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), variables.get("PYTHONPATH"))))
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     given = {**variables, **KERNELS["portable"]} if arithmetic == "portable" else {**KERNELS["native"], **variables}
-    own = {
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": paths,
-    }
-    return {**given, **hidden, **own}
+    return {**given, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def own_command(module: str, *words: str) -> list[str]:
+    """The command that runs a module of this very package, whatever else is importable under a name that it uses."""
+    return [sys.executable, "-P", start.__file__, module, *words]
 
 
 def fingerprint(
