@@ -16,6 +16,7 @@ import platform
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ KERNELS: Final[dict[Arithmetic, dict[str, str]]] = {
     "native": {"TF_ENABLE_ONEDNN_OPTS": "1"},
 }
 """The variables that fix an arithmetic."""
+PLAIN: Final = {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "agg", "PYTHONWARNINGS": ""}
+"""What is meant for other programs, and would stop a run here or have it compute with something else."""
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PORTABLE_FLAGS: Final = ("avx2", "fma")
 """What a processor must have for the portable arithmetic, as Linux names it."""
 VECTOR_FLAGS: Final = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
@@ -60,6 +64,29 @@ VECTOR_FLAGS: Final = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf
 
 class EnvironmentFault(RuntimeError):
     """The environment lacks what was asked for: one line that says what."""
+
+
+def settle() -> None:
+    """Have variables and files that are meant for other programs change nothing in this process: first in a command.
+
+    Raises:
+        EnvironmentFault: nothing can be done on this system, or from this folder.
+    """
+    if os.name != "posix":
+        raise EnvironmentFault("this system cannot run it; Linux can, macOS in part (README), and WSL 2 on Windows")
+    try:
+        os.getcwd()
+    except OSError:
+        raise EnvironmentFault("the current folder is gone; change to one that is there (cd)") from None
+    start.own_modules_first()
+    if os.environ.get("PYTHONWARNINGS"):  # which may have made errors of other packages' warnings
+        warnings.simplefilter("ignore")
+    os.environ.update(PLAIN)
+    if os.path.expanduser("~") == "~":  # a container's user; MLflow asks for a home when it is imported
+        os.environ["HOME"] = os.devnull
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if direct != "*":  # a proxy is asked for what is elsewhere
+        os.environ.update(dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, (direct, *LOOPBACK)))))
 
 
 @dataclass(frozen=True)
@@ -108,6 +135,8 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
         return f"the device is {device}"
     if threads != 1:
         return f"a run has {threads} threads"
+    if not flags and platform.machine() in ("x86_64", "AMD64"):
+        return "this system does not tell what its processor can do (/proc/cpuinfo)"
     if platform.machine() not in ("x86_64", "AMD64") or lacking:
         return f"this processor has no {' and no '.join(flag.upper() for flag in lacking) or 'x86-64 instructions'}"
     return f"{' and '.join(other)} chooses other kernels" if other else ""
@@ -120,7 +149,7 @@ def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arit
     """
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     given = {**variables, **KERNELS["portable"]} if arithmetic == "portable" else {**KERNELS["native"], **variables}
-    return {**given, **hidden, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return {**given, **hidden, **PLAIN, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 def own_command(module: str, *words: str) -> list[str]:
