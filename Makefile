@@ -19,6 +19,9 @@ MOVED     := $(shell [ ! -e $(PACKAGES) ] || $(PYTHON) -c \
 SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Whatever else a user's pip is told, it installs into .venv.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
 .DEFAULT_GOAL := help
 .PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies test soak thorough style check emulated replay benchmark notebooks ui report lock clean

@@ -1,5 +1,6 @@
 """The set-up files agree with each other, and name no machine and no package index."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -99,6 +100,13 @@ class TestASetUp:
         said = subprocess.run(["make", "-n", "ui"], cwd=folder, capture_output=True, text=True, check=True).stdout
         assert "fashion-cnn ui" in said
         return "-m venv --clear .venv" in said
+
+    @pytest.mark.fault("other-variables")
+    def test_installs_into_its_environment_whatever_pip_is_told(self, clone: Path) -> None:
+        told = {**os.environ, "PIP_USER": "1", "PIP_TARGET": "/nowhere", "PIP_INDEX_URL": "https://example.org"}
+        command = ["make", "--eval", "show:; @env | grep ^PIP_ | sort", "show"]
+        said = subprocess.run(command, cwd=clone, env=told, capture_output=True, text=True, check=True).stdout
+        assert {"PIP_USER=0", "PIP_INDEX_URL=https://example.org"} < set(said.split()) and "/nowhere" not in said
 
     def test_is_used_where_it_was_made(self, clone: Path, tmp_path: Path) -> None:
         (tmp_path / "linked").symlink_to(clone)
