@@ -259,6 +259,12 @@ class TestATerminalOfAnotherKind:
         text = (tmp_path / "said").read_text(encoding="ascii")
         assert "+0.0166 to +0.0266" in text and "- test accuracy: cnn higher than dense" in text
 
+    def test_an_output_that_was_closed_from_the_start_goes_nowhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("sys.stdout", None)
+        readable_outputs()
+        with sys.stdout:
+            assert not sys.stdout.isatty() and sys.stdout.write("é") == 1
+
     def test_what_it_lacks_is_said_by_what_is_near_and_odd_bytes_by_marks(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
