@@ -7,19 +7,25 @@ STUDIES ?= baseline_study epochs_study filter_study depth_study callback_study
 PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
 # Test processes: more than cores, because tests spend much of their time waiting for servers, browsers and kills.
-SIDE_BY_SIDE ?= $(shell echo $$(($$(nproc) + 1)))
+SIDE_BY_SIDE ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 BIN       := .venv/bin
 PYTHON    := $(BIN)/python
 PACKAGES  := .venv/.packages-stamp
 INSTALLED := .venv/.installed-stamp
 EXTRAS    := .venv/.extras-stamp
+# A set-up that was copied or moved runs the code that it was made for, if any; one whose Python is gone, nothing.
+MOVED     := $(shell [ ! -e $(PACKAGES) ] || $(PYTHON) -c \
+    'import os; assert f" {os.getcwd()}/.venv\n" in open(".venv/pyvenv.cfg").read()' 2>/dev/null || echo yes)
 SUDO      := $(shell [ "$$(id -u)" = 0 ] || command -v sudo)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Whatever else a user's pip is told, it installs into .venv.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup extras data studies test soak thorough style check emulated replay benchmark notebooks ui report lock clean
+.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies test soak thorough style check emulated replay benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile

@@ -13,15 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fashion_cnn.environment import KERNELS, choose
+from fashion_cnn.environment import KERNELS, EnvironmentFault, choose
 
 # TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner, a notebook here.
 CHOSEN = KERNELS[choose(None).arithmetic]
 OTHER_KERNELS = "tensorflow" in sys.modules and any(os.environ.get(name) != CHOSEN[name] for name in CHOSEN)
 if not OTHER_KERNELS:
     os.environ.update(CHOSEN)
+if "keras" not in sys.modules:  # a user's variable or keras.json may name another back end
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import keras  # noqa: E402
+
+if keras.config.backend() != "tensorflow":
+    raise EnvironmentFault(
+        f"Keras was imported with the back end {keras.config.backend()}; start again and import fashion_cnn before it"
+    )
 
 from fashion_cnn import models, training  # noqa: E402
 from fashion_cnn.callbacks import StopAtLoss, train  # noqa: E402

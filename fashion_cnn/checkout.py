@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import subprocess
 import tarfile
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fashion_cnn.sources import PACKAGE
 
 REPOSITORY = PACKAGE.parent
-# Whatever the user's own settings, a diff that `git apply` takes.
-PLAIN_DIFF = ("--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+# Whatever the user's own settings, a diff that `git apply` takes, and that applied to the commit gives the files.
+DIFF = ("diff-index", "--patch", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=none")
+APPLY = ("-c", "core.autocrlf=false", "apply", "--whitespace=nowarn", "--no-ignore-whitespace")
 
 
 @dataclass(frozen=True)
@@ -21,24 +25,32 @@ class Checkout:
     """The repository's state: which commit, and what differs from it."""
 
     commit: str
-    """Hex, or `unknown` outside a git checkout."""
+    """Hex, or `unknown` outside a git checkout of this very folder, and where git does not tell."""
     dirty: bool
     """Whether the package, the scripts or the lock differ from the commit."""
     diff: str
-    """Of tracked files among these; empty where clean."""
+    """Of tracked files among these; empty where clean. Bytes that are no UTF-8 are kept as surrogates."""
     remote: str | None = None
     """Where others find it, without credentials; None where it came from nowhere, or from a folder."""
 
 
 def checkout(repository: Path = REPOSITORY) -> Checkout:
-    """What git says of the repository; untracked files count as dirty but are not shown."""
+    """What git says of the repository; untracked files count as dirty but are not shown.
+
+    Modules count that git is told to ignore as well, and changes that its index is told not to look for.
+    """
     paths = ["fashion_cnn", "experiments", "requirements.lock", ":(exclude)experiments/results"]
-    commit = _git(repository, "rev-parse", "HEAD")
-    if commit is None:
-        return Checkout("unknown", dirty=False, diff="")
-    status = _git(repository, "status", "--porcelain", "--", *paths)
-    diff = _git(repository, "diff", "HEAD", *PLAIN_DIFF, "--", *paths) if status else ""
-    return Checkout(commit.strip(), bool(status), diff or "", _remote(repository))
+    modules = ["fashion_cnn/*.py", "experiments/*.py"]
+    with suppress(OSError), tempfile.TemporaryDirectory(prefix="fashion-cnn-") as aside:
+        index = Path(aside, "index")  # a fresh one, in which no file is marked as unchanged
+        commit = _git(repository, "rev-parse", "--verify", "HEAD")
+        if commit and _git(repository, "read-tree", "HEAD", index=index) is not None:
+            diff = _git(repository, *DIFF, "HEAD", "--", *paths, index=index)
+            others = _git(repository, "ls-files", "--others", "--exclude-standard", "--", *paths, index=index)
+            ignored = _git(repository, "ls-files", "--others", "--", *modules, index=index)
+            if diff is not None and others is not None and ignored is not None:
+                return Checkout(commit.strip(), bool(diff or others or ignored), diff, _remote(repository))
+    return Checkout("unknown", dirty=False, diff="")
 
 
 def ever_had(path: Path, content: bytes, repository: Path = REPOSITORY) -> bool:
@@ -94,14 +106,22 @@ def export(commit: str, diff: str, folder: Path, repository: Path = REPOSITORY) 
     if not diff:
         return True
     patch = folder / "code.diff"
-    patch.write_text(diff, encoding="utf-8")
-    return _git(folder, "apply", "--include=fashion_cnn/*", str(patch)) is not None
+    patch.write_bytes(diff.encode(errors="surrogateescape"))
+    return _git(folder, *APPLY, "--include=fashion_cnn/*", str(patch)) is not None
 
 
-def _git(repository: Path, *arguments: str) -> str | None:
-    # A checkout made by another user is refused by git unless it is named safe.
-    command = ["git", "-c", f"safe.directory={repository}", "-C", str(repository), *arguments]
+def _git(folder: Path, *arguments: str, index: Path | None = None) -> str | None:
+    """What git prints, asked of this folder alone, or None where it fails.
+
+    Neither a repository around the folder is asked nor one that the variables of a hook name, and whoever made the
+    checkout, which git would look at only where it has to find it.
+    """
+    place = [f"--git-dir={folder / '.git'}", f"--work-tree={folder}"]
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    variables |= {"GIT_NO_REPLACE_OBJECTS": "1", **({"GIT_INDEX_FILE": str(index)} if index else {})}
+    command = ["git", "-C", str(folder), *place, "-c", "core.fsmonitor=false", *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+        done = subprocess.run(command, capture_output=True, timeout=30, check=True, env=variables)
     except (OSError, subprocess.SubprocessError):
         return None
+    return done.stdout.decode(errors="surrogateescape")

@@ -58,9 +58,9 @@ def find(data_dir: str | os.PathLike[str] | None = None) -> Path | None:
         DataError: The folder given by `data_dir` or FASHION_MNIST_DIR is none, or lacks a file.
     """
     if data_dir is not None:
-        return _given(Path(data_dir), "the data folder")
+        return _given(Path(os.path.expanduser(data_dir)), "the data folder")
     if variable := os.environ.get("FASHION_MNIST_DIR"):
-        return _given(Path(variable), "the folder of FASHION_MNIST_DIR")
+        return _given(Path(os.path.expanduser(variable)), "the folder of FASHION_MNIST_DIR")
     for folder in (_keras_cache(), DEBIAN_FOLDER):
         if all(os.path.exists(folder / file) for file in _FILES):
             return folder
@@ -129,8 +129,9 @@ def _given(folder: Path, called: str) -> Path:
 
 
 def _keras_cache() -> Path:
-    home = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
-    return Path(home, "datasets", "fashion-mnist")
+    home = os.path.expanduser(os.environ.get("KERAS_HOME") or "~/.keras")
+    # Of a user without a home it would be in a folder `~` of the current one.
+    return Path(os.devnull if home.startswith("~") else home, "datasets", "fashion-mnist")
 
 
 def _find_or_download(data_dir: str | os.PathLike[str] | None, *, may_download: bool) -> Path:

@@ -15,12 +15,16 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from fashion_cnn import start
 
 Arithmetic = Literal["portable", "native"]
 ARITHMETICS: Final[tuple[Arithmetic, ...]] = ("portable", "native")
@@ -50,6 +54,9 @@ KERNELS: Final[dict[Arithmetic, dict[str, str]]] = {
     "native": {"TF_ENABLE_ONEDNN_OPTS": "1"},
 }
 """The variables that fix an arithmetic."""
+PLAIN: Final = {"KERAS_BACKEND": "tensorflow", "MPLBACKEND": "agg", "PYTHONWARNINGS": ""}
+"""What is meant for other programs, and would stop a run here or have it compute with something else."""
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 PORTABLE_FLAGS: Final = ("avx2", "fma")
 """What a processor must have for the portable arithmetic, as Linux names it."""
 VECTOR_FLAGS: Final = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf16|i8mm|vnni)")
@@ -57,6 +64,29 @@ VECTOR_FLAGS: Final = re.compile(r"^(sse|ssse|avx|fma|f16c|amx|asimd|neon|sve|bf
 
 class EnvironmentFault(RuntimeError):
     """The environment lacks what was asked for: one line that says what."""
+
+
+def settle() -> None:
+    """Have variables and files that are meant for other programs change nothing in this process: first in a command.
+
+    Raises:
+        EnvironmentFault: nothing can be done on this system, or from this folder.
+    """
+    if os.name != "posix":
+        raise EnvironmentFault("this system cannot run it; Linux can, macOS in part (README), and WSL 2 on Windows")
+    try:
+        os.getcwd()
+    except OSError:
+        raise EnvironmentFault("the current folder is gone; change to one that is there (cd)") from None
+    start.own_modules_first()
+    if os.environ.get("PYTHONWARNINGS"):  # which may have made errors of other packages' warnings
+        warnings.simplefilter("ignore")
+    os.environ.update(PLAIN)
+    if os.path.expanduser("~") == "~":  # a container's user; MLflow asks for a home when it is imported
+        os.environ["HOME"] = os.devnull
+    direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if direct != "*":  # a proxy is asked for what is elsewhere
+        os.environ.update(dict.fromkeys(("no_proxy", "NO_PROXY"), ",".join(filter(None, (direct, *LOOPBACK)))))
 
 
 @dataclass(frozen=True)
@@ -105,6 +135,8 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
         return f"the device is {device}"
     if threads != 1:
         return f"a run has {threads} threads"
+    if not flags and platform.machine() in ("x86_64", "AMD64"):
+        return "this system does not tell what its processor can do (/proc/cpuinfo)"
     if platform.machine() not in ("x86_64", "AMD64") or lacking:
         return f"this processor has no {' and no '.join(flag.upper() for flag in lacking) or 'x86-64 instructions'}"
     return f"{' and '.join(other)} chooses other kernels" if other else ""
@@ -113,17 +145,16 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
 def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arithmetic) -> dict[str, str]:
     """The variables of a worker's process: the caller's, with arithmetic and back end fixed, and unasked GPUs hidden.
 
-    Under `native` the caller's own choice of kernels stands. The worker imports this package, wherever it is started.
+    Under `native` the caller's own choice of kernels stands.
     """
-    paths = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), variables.get("PYTHONPATH"))))
     hidden = {"CUDA_VISIBLE_DEVICES": "-1"} if device == "cpu" else {}
     given = {**variables, **KERNELS["portable"]} if arithmetic == "portable" else {**KERNELS["native"], **variables}
-    own = {
-        "KERAS_BACKEND": "tensorflow",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": paths,
-    }
-    return {**given, **hidden, **own}
+    return {**given, **hidden, **PLAIN, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
+def own_command(module: str, *words: str) -> list[str]:
+    """The command that runs a module of this very package, whatever else is importable under a name that it uses."""
+    return [sys.executable, "-P", start.__file__, module, *words]
 
 
 def fingerprint(
@@ -149,7 +180,7 @@ def fingerprint(
     own = {"processor": processor, "vector_flags": flags} if arithmetic == "native" else {}
     return {
         "arithmetic": arithmetic,
-        **{library: _version(library) for library in LIBRARIES},
+        **{library: version(library) or "not installed" for library in LIBRARIES},
         "c_library": " ".join(platform.libc_ver()).strip() or platform.system(),
         "machine": platform.machine(),
         **own,
@@ -203,11 +234,9 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+def version(distribution: str) -> str | None:
+    """The version of an installed distribution, None where there is none; see `packages`."""
+    return next((version for _, version in _installed(distribution)), None)
 
 
 def _processor() -> tuple[str, list[str]]:
@@ -239,6 +268,13 @@ def _gpu() -> str:
 
 
 def packages() -> list[str]:
-    """Every installed distribution as `name==version`, sorted."""
-    found = {(dist.name.lower().replace("_", "-"), dist.version) for dist in metadata.distributions()}
-    return [f"{name}=={version}" for name, version in sorted(found)]
+    """Every installed distribution as `name==version`, sorted; what an interrupted installation left is none."""
+    return [f"{name}=={version}" for name, version in sorted(set(_installed()))]
+
+
+def _installed(wanted: str | None = None) -> Iterator[tuple[str, str]]:
+    for found in metadata.distributions(name=wanted):
+        with suppress(Exception):  # whatever lies there: a list of packages is worth no run
+            name, version = found.name, found.version
+            if name and version:
+                yield name.lower().replace("_", "-"), version

@@ -37,10 +37,11 @@ from fashion_cnn.environment import (
     choose,
     fingerprint,
     machine,
+    own_command,
     worker_variables,
 )
 from fashion_cnn.sample import sample_places
-from fashion_cnn.sources import PACKAGE, code_sha256
+from fashion_cnn.sources import code_sha256
 
 FILE: Final = Path(__file__).with_suffix(".json")
 SEED: Final = 2015
@@ -104,7 +105,7 @@ Solve = Callable[[Sequence[str]], Mapping[str, str]]
 
 def solve_apart(names: Sequence[str]) -> Mapping[str, str]:
     """Solve problems in a fresh process; see `Solve`."""
-    command = [sys.executable, "-P", "-m", "fashion_cnn.known_answers", *names]
+    command = own_command("fashion_cnn.known_answers", *names)
     return _computed(command, worker_variables(os.environ, "cpu", "portable"))
 
 
@@ -204,10 +205,11 @@ def emulate(processor: str, names: Sequence[str]) -> list[str]:
     emulator = shutil.which("qemu-x86_64") or shutil.which("qemu-x86_64-static")
     if emulator is None:
         raise EnvironmentFault("no emulator is installed: apt-get install qemu-user")
-    folders = [str(PACKAGE.parent), *(path for path in sys.path if path.endswith("site-packages"))]
+    folders = [path for path in sys.path if path.endswith("site-packages")]
     variables = worker_variables(os.environ, "cpu", "portable")
-    command = [emulator, "-cpu", processor, os.path.realpath(sys.executable), "-P", "-m", "fashion_cnn.known_answers"]
-    return _others(_computed([*command, *names], {**variables, "PYTHONPATH": os.pathsep.join(folders)}))
+    python, *words = own_command("fashion_cnn.known_answers", *names)
+    command = [emulator, "-cpu", processor, os.path.realpath(python), *words]
+    return _others(_computed(command, {**variables, "PYTHONPATH": os.pathsep.join(folders)}))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(signal.Signals[name] for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 OUTPUTS = (1, 2)
 
 
@@ -52,6 +51,8 @@ def stoppable(outlook: str) -> Iterator[None]:
 
 def _leave_closed_terminal() -> None:
     """Send output that has lost its terminal nowhere, for a write to it would raise."""
+    import termios  # which only the systems have that have these signals
+
     for number in OUTPUTS:
         try:
             termios.tcgetattr(number)

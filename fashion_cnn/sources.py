@@ -32,7 +32,7 @@ def code_files(package: Path | None = None) -> dict[str, str]:
         package: the folder to read them from. By default a module that this process has imported is read from where
             it was imported, the others from this package: so a worker tells what it runs.
     """
-    return {f"{name}.py": canonical_sha256(_path(name, package).read_text(encoding="utf-8")) for name in NUMBER_MODULES}
+    return {f"{name}.py": canonical_sha256(_path(name, package).read_bytes()) for name in NUMBER_MODULES}
 
 
 def _path(name: str, package: Path | None) -> Path:
@@ -49,8 +49,11 @@ def files_sha256(files: Mapping[str, Any]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def canonical_sha256(source: str) -> str:
+def canonical_sha256(source: str | bytes) -> str:
     """Hex SHA-256 of what a module says, whatever its comments, docstrings, annotations, help and error texts.
+
+    Args:
+        source: as a file has it: bytes may be of any encoding that they declare, with lines that end in any way.
 
     Raises:
         SyntaxError: it is no Python of this version.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+# Dashes, the minus sign and what else is printed that Unicode itself breaks into no ASCII.
+NEAR = str.maketrans("\u2013\u2014\u2212·\u00d7", "----x") | str.maketrans({"±": "+-", "→": "->", "≥": ">=", "≤": "<="})
 LOG_WIDTH = 150  # columns where there is no terminal to ask
 
 
@@ -45,6 +50,27 @@ def _silencing(stream: TextIO) -> Iterator[None]:
 def silence(stream: TextIO) -> None:
     """Have what is still to be written go nowhere, so that not even Python's last flush fails."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def readable_outputs() -> None:
+    """Have what an output's encoding cannot say printed as something near it: a hyphen for a dash, `e` for `é`.
+
+    An output that was closed from the start goes nowhere.
+    """
+    codecs.register_error("readable", _near)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # for good
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="readable")
+
+
+def _near(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = unicodedata.normalize("NFKD", error.object[error.start : error.end].translate(NEAR))
+    letters = (letter for letter in text if not unicodedata.combining(letter))
+    return "".join(letter if letter.isascii() else "?" for letter in letters), error.end
 
 
 def complain(line: str) -> None:

@@ -10,6 +10,7 @@ from fashion_cnn.cli import compare, review, run
 from fashion_cnn.cli.actions import Commands, Project, guarded
 from fashion_cnn.cli.run import main
 from fashion_cnn.study import Study
+from fashion_cnn.terminal import readable_outputs
 
 __all__ = ["console", "main"]
 
@@ -20,6 +21,7 @@ def console(studies: Sequence[Study], post: Path, published: Path, arguments: Se
     0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 128 + signal. `post` is the file of
     the post's printed numbers, `published` the folder of published results.
     """
+    readable_outputs()
     project = Project(studies, post, published)
     commands = Commands(project)
     for user in (run, compare, review):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fashion_cnn.config import RunConfig, nearest
+from fashion_cnn.environment import settle
 from fashion_cnn.signals import Stopped
 from fashion_cnn.study import AD_HOC, Study, select_studies
 from fashion_cnn.terminal import complain, silence
@@ -107,6 +108,7 @@ class Commands:
 def guarded(action: Callable[[], int], debug: bool) -> int:
     """Run a command; its errors become one line and an exit status."""
     try:
+        settle()
         return action()
     except BrokenPipeError:  # the reader of a pipe had enough
         silence(sys.stdout)
@@ -150,8 +152,11 @@ def write_output(path: Path, content: bytes, *, option: str = "--output") -> Non
     from fashion_cnn.store.files import write_bytes
 
     try:
+        path = path.expanduser()  # a shell leaves the ~ of --output=~/x as it is
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, content)
+    except RuntimeError:
+        raise OutputError(f"{path} lies in the home of a user who has none; name another with {option}") from None
     except OSError as error:
         why = f"{error.filename} cannot be written ({error.strerror}); name another with {option}"
         raise OutputError(why) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ def add_commands(commands: Commands) -> None:
     ui = commands.add("ui", "serve the store on this machine and print the address to open", _ui, "--tracking-uri")
     ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
     ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
+    allow_help = "also answer a browser that reaches it as HOST[:PORT], through a proxy; may be given again"
+    ui.add_argument("--allow", action="append", type=_host, default=[], metavar="HOST", help=allow_help)
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
     report_help = "write one offline HTML page of all studies"
     report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
@@ -34,6 +37,13 @@ def add_commands(commands: Commands) -> None:
     diff = commands.add("diff", diff_help, _diff, "--json", "--tracking-uri")
     for name, which in (("first", "a run's id, or its first digits, at least 6"), ("second", "another's")):
         diff.add_argument(name, metavar="RUN_ID", help=which)
+
+
+def _host(text: str) -> str:
+    """A host as browsers send it, as an argument's type; a pattern would let in more than it says."""
+    if re.fullmatch(r"[A-Za-z0-9._-]+(:[0-9]+)?", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a name or name:port, as in the browser's address")
 
 
 def _list(project: Project, options: argparse.Namespace) -> int:
@@ -63,7 +73,7 @@ def _ui(project: Project, options: argparse.Namespace) -> int:
     store = open_store(options, create=options.published)
     if options.published and (imported := import_runs(store, project.studies, project.published)):
         print(f"{imported} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
-    return serve(store, [study.name for study in chosen], options.port)
+    return serve(store, [study.name for study in chosen], options.port, options.allow)
 
 
 def _report(project: Project, options: argparse.Namespace) -> int:

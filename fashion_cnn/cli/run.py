@@ -11,11 +11,12 @@ from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_
 from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
 from fashion_cnn.study import Study, changes, select_studies
-from fashion_cnn.terminal import complain, shown
+from fashion_cnn.terminal import complain, readable_outputs, shown
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
     """The command line of an experiment script; exits with its status."""
+    readable_outputs()
     parser = Parser(description=f"{study.question} Trains and records the arms of {study.name}.")
     parser.add_shared("--debug")
     _add_run_options(parser, list(study.arms))

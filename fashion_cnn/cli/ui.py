@@ -47,8 +47,10 @@ def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str
     return views
 
 
-def serve(store: Store, studies: Sequence[str], port: int) -> int:
+def serve(store: Store, studies: Sequence[str], port: int, allowed: Sequence[str] = ()) -> int:
     """Serve until stopped; returns the exit status. Of a store behind a tracking server only addresses are printed.
+
+    Browsers that reach it under a loopback address are answered, and under the hosts that are `allowed` besides.
 
     Raises a UIError where the port is taken or the server does not start.
     """
@@ -70,7 +72,8 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
     # What the server says goes to standard error: standard output is for the addresses.
     with stoppable("the store stays as it is"):
         # In a session of its own, so that no signal reaches it but ours, below.
-        server = subprocess.Popen(_command(store, port), env=variables, stdout=sys.stderr, start_new_session=True)
+        command = _command(store, port, allowed)
+        server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
         try:
             _wait(server, base)
             _print_views(addresses(store, base, studies))
@@ -80,8 +83,10 @@ def serve(store: Store, studies: Sequence[str], port: int) -> int:
             _stop(server)
 
 
-def _command(store: Store, port: int) -> list[str]:
+def _command(store: Store, port: int, allowed: Sequence[str]) -> list[str]:
     """MLflow's server of a store on this machine."""
+    # A port that is forwarded may have another number elsewhere.
+    hosts = [f"{name}{number}" for name in (HOST, "localhost") for number in ("", ":*")]
     options = {
         "--host": HOST,
         "--port": str(port),
@@ -89,12 +94,13 @@ def _command(store: Store, port: int) -> list[str]:
         "--backend-store-uri": store.address.uri,
         "--default-artifact-root": str(store.address.artifacts),
         # By name, because MLflow's own list lets whole private ranges in.
-        "--allowed-hosts": f"{HOST}:{port},localhost:{port}",
+        "--allowed-hosts": ",".join([*hosts, *allowed]),
+        "--cors-allowed-origins": ",".join(f"{scheme}://{host}" for host in allowed for scheme in ("http", "https")),
         "--uvicorn-opts": "--log-level warning",
     }
     # Else it takes uploads into a folder of its own; artifacts are read from where the store says.
     command = [sys.executable, "-m", "mlflow", "server", "--no-serve-artifacts"]
-    return command + [word for option in options.items() for word in option]
+    return command + [word for option in options.items() if option[1] for word in option]
 
 
 def _wait(server: subprocess.Popen[bytes], base: str) -> None:

@@ -120,7 +120,7 @@ def network_texts(
         "model_summary.txt": summary.encode(),
     }
     optional = {"code.diff": code_diff, TRACEBACK: traceback}
-    return artifacts | {name: text.encode() for name, text in optional.items() if text}
+    return artifacts | {name: text.encode(errors="surrogateescape") for name, text in optional.items() if text}
 
 
 def hashes_text(artifacts: Mapping[str, bytes]) -> bytes:

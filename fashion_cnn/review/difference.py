@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,8 +177,12 @@ def _code(records: Sequence[Record]) -> tuple[list[Change] | None, str, Sequence
 
 def _sources(package: Path) -> dict[str, str]:
     """The text of each module that decides numbers, those left out that a commit does not have."""
-    paths = [package / f"{name}.py" for name in NUMBER_MODULES]
-    return {path.name: path.read_text(encoding="utf-8") for path in paths if path.exists()}
+    texts = {}
+    for path in (package / f"{name}.py" for name in NUMBER_MODULES):
+        if path.exists():
+            with tokenize.open(path) as file:  # in the encoding that it declares
+                texts[path.name] = file.read()
+    return texts
 
 
 def _unified(sources: Sequence[Mapping[str, str]], names: Sequence[str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from fashion_cnn import known_answers
 from fashion_cnn.checkout import REPOSITORY
 from fashion_cnn.data import DataError
 from fashion_cnn.download import load_dataset
-from fashion_cnn.environment import EnvironmentFault, choose, machine
+from fashion_cnn.environment import EnvironmentFault, choose, machine, version
 
 PYTHONS = ((3, 11), (3, 13))  # the first and the last that TensorFlow 2.21 has wheels for
 ROOM = 2 * 2**30  # bytes: what a seed of all studies takes, and as much again
@@ -72,10 +71,7 @@ def _packages(lock: Path) -> Check:
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
         count += 1
-        try:
-            here = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            here = "missing"
+        here = version(requirement.name) or "missing"
         if here == "missing" or not requirement.specifier.contains(here, prereleases=True):
             others.append(f"{requirement.name} is {here}, not {str(requirement.specifier).removeprefix('==')}")
     if others:

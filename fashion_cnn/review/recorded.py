@@ -39,7 +39,7 @@ def recorded_package(record: Record, folder: Path) -> Path | None:
     place = folder / f"code-{whole}"
     if not place.exists():
         place.mkdir(parents=True)
-        patch = record.artifacts.get("code.diff", b"").decode(errors="replace")
+        patch = record.artifacts.get("code.diff", b"").decode(errors="surrogateescape")
         if not export(str(record.row.get("git_commit")), patch, place):
             return None
     return place if _has_modules(place / "fashion_cnn", parts) else None
@@ -50,7 +50,7 @@ def _has_modules(package: Path, parts: Mapping[str, Any]) -> bool:
     try:
         contents = {name: (package / name).read_bytes() for name in parts}
         plain = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-        return parts in (plain, {name: canonical_sha256(content.decode()) for name, content in contents.items()})
+        return parts in (plain, {name: canonical_sha256(content) for name, content in contents.items()})
     except (OSError, ValueError, SyntaxError):
         return False
 

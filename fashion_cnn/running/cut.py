@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import resource
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, per_class
 if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
 
+MAXRSS = 2**20 if sys.platform == "darwin" else 2**10  # of the units that a system counts memory in, a MiB
 SHOWN_IMAGES = (0, 23, 28)  # the first three ankle boots among the given test images, as the post shows
 
 
@@ -90,7 +92,7 @@ def cut_done(
         epoch=trainer.epoch,
         weights_sha256=trainer.state().weights_sha256(),
         evaluate_seconds=evaluation.seconds,
-        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_memory_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MAXRSS,
         files=files,
         drawing_error=drawing_error,
     )

@@ -27,6 +27,7 @@ from fashion_cnn.environment import (
     cores,
     fingerprint,
     fingerprint_sha256,
+    own_command,
     worker_variables,
 )
 from fashion_cnn.events import Event, Failed, Job, Problems
@@ -263,7 +264,7 @@ class LocalExecutor:
                 process: Process = self._template(job.arithmetic).fork(theirs.fileno(), printed.fileno())
             except TemplateError:
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "fashion_cnn.running.worker", str(theirs.fileno())],
+                    own_command("fashion_cnn.running.worker", str(theirs.fileno())),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=printed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -83,6 +84,8 @@ class TrainingProgress:
 
 def environment_lines(executor: Executor[Any]) -> Iterator[str]:
     """Why runs are not portable; and where machines differ, which of them are alike: their runs are never mixed."""
+    if sys.platform != "linux":
+        yield "this is no Linux: each worker starts afresh, and what else kept the machine busy is not recorded"
     places = executor.places(threads=1)
     for machine, reason in executor.left_out.items():
         yield f"{machine}: left out, because {reason}"

@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Final, NoReturn
 
+from fashion_cnn.environment import own_command
+
 MESSAGE: Final = struct.Struct("!qq")  # a process id, and what became of it
 STARTED: Final = 1000  # no exit status
 REFUSED: Final = 0  # no process id
@@ -50,7 +52,7 @@ class Template:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs, self._closed_on_failure():
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fashion_cnn.running.template", str(theirs.fileno())],
+                own_command("fashion_cnn.running.template", str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -156,8 +158,10 @@ def serve_forks(control: socket.socket) -> None:
     """Fork a worker for each order, until the other end closes."""
     _end_with_parent()
     import fashion_cnn.figures  # with pandas, for what a worker draws
-    import fashion_cnn.running.worker
     import fashion_cnn.training  # noqa: F401
+    from fashion_cnn.running.worker import imported_code_sha256
+
+    imported_code_sha256()  # what is imported here is what its workers run, though the files be changed by then
 
     workers: dict[int, int] = {}  # their process ids by a descriptor that becomes readable when the process ends
     while True:

@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
 
 LOST_RUNNER = 70  # exit status
+
+
+@cache
+def imported_code_sha256() -> str:
+    """The hash of the code as it was when this was first asked: ask at once after it was imported."""
+    return code_sha256()
 
 
 def work(job: Job) -> Iterator[Event]:
@@ -59,7 +65,7 @@ def work(job: Job) -> Iterator[Event]:
     training.set_up_process(config.threads, job.device)
     identity = Identity(
         data_sha256=data.sha256,
-        code_sha256=code_sha256(),
+        code_sha256=imported_code_sha256(),
         environment_sha256=fingerprint_sha256(fingerprint(config.threads, job.device, job.arithmetic)),
     )
     untrained = partial(training.Trainer, config, job.seed, data.train_images, data.train_labels)

@@ -62,7 +62,7 @@ def resolve(uri: str | None, repository: Path) -> Address:
     if scheme == "sqlite":
         path = _sqlite_path(uri)
         return Address(f"sqlite:///{path}", (path.parent / "artifacts").as_uri(), path.parent / "trajectories")
-    trajectories = Path(os.environ.get("FASHION_CNN_TRAJECTORIES") or home / "trajectories").absolute()
+    trajectories = _absolute(os.environ.get("FASHION_CNN_TRAJECTORIES") or str(home / "trajectories"))
     if scheme in ("http", "https"):
         return Address(uri.rstrip("/"), None, trajectories)
     if scheme in DATABASES:
@@ -74,8 +74,16 @@ def resolve(uri: str | None, repository: Path) -> Address:
     )
 
 
+def _absolute(path: str) -> Path:
+    """A path from the root; its `~` is a home, as in a shell, which leaves that of an address as it is."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise StoreError(f"{path!r} lies in the home of a user who has none; write the whole path") from None
+
+
 def _sqlite_path(uri: str) -> Path:
-    path = Path(uri.partition(":///")[2]).absolute()
+    path = _absolute(uri.partition(":///")[2])
     if not uri.partition(":///")[2] or path.is_dir():
         raise StoreError(f"{uri!r} names no file; write sqlite:///PATH/mlflow.db")
     if odd := re.search(r"\?|%[0-9A-Fa-f]{2}|[^\x20-\x7e\x80-\U0010ffff]", str(path)):

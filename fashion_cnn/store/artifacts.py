@@ -8,12 +8,12 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from fashion_cnn.environment import version
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.connection import ABSENT, Connection
 from fashion_cnn.store.entries import RunEntry

@@ -90,7 +90,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
     # Variables of another server, left in the shell.
     with mock.patch.dict(os.environ, strange), (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            lab.command("ui", "baseline_study", "--port", port),
+            lab.command("ui", "baseline_study", "--port", port, "--allow", "lab.example:8443"),
             cwd=folder,
             env={**lab.variables, "PYTHONPATH": str(REPOSITORY)},
             stdout=subprocess.PIPE,
@@ -111,13 +111,14 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=5"
 CREATE = "/api/2.0/mlflow/experiments/create"
+RUNS = "/ajax-api/2.0/mlflow/runs/search"
 
 
 @pytest.mark.fault("ui-from-elsewhere")
 class TestTheUI:
     @pytest.mark.parametrize(
         "host",
-        ["evil.example", "10.evil.example", "192.168.0.1.evil.example", "localhost.evil.example", "127.0.0.1:1", ""],
+        ["evil.example", "10.evil.example", "192.168.0.1.evil.example", "localhost.evil.example", "lab.example", ""],
     )
     def test_refuses_a_foreign_host_header(self, ui: UI, host: str) -> None:
         status, said = ui.ask("GET", SEARCH, Host=host)
@@ -127,6 +128,14 @@ class TestTheUI:
         for host in (f"127.0.0.1:{ui.port}", f"localhost:{ui.port}"):
             status, said = ui.ask("GET", SEARCH, Host=host)
             assert status == 200 and "baseline_study" in said
+
+    @pytest.mark.fault("ui-by-another-name")
+    @pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "lab.example:8443"])
+    def test_answers_under_the_number_and_the_name_that_a_forwarder_and_a_proxy_give_it(
+        self, ui: UI, host: str
+    ) -> None:
+        said = [ui.ask("GET", SEARCH, Host=host), ui.ask("POST", RUNS, {}, Host=host, Origin=f"http://{host}")]
+        assert [status for status, _ in said] == [200, 200], said
 
     @pytest.mark.parametrize("origin", ["http://evil.example", "https://127.0.0.1.evil.example", "null"])
     @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])

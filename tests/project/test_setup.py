@@ -1,7 +1,10 @@
 """The set-up files agree with each other, and name no machine and no package index."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -76,6 +79,49 @@ def test_the_lock_of_the_extras_holds_only_what_the_other_lacks() -> None:
     names = [canonicalize_name(line.partition("==")[0]) for line in EXTRAS.splitlines() if line[:1].isalpha()]
     assert {"ray", "psycopg"} < set(names)
     assert all(len(locked_versions(name)) == 1 for name in names)
+
+
+@pytest.mark.fault("set-up-moved")
+class TestASetUp:
+    @pytest.fixture
+    def clone(self, tmp_path: Path) -> Path:
+        """What make takes for a clone that is set up, in a folder whose name has a space."""
+        folder = tmp_path / "a clone"
+        folder.mkdir()
+        for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+            shutil.copy(ROOT / name, folder)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", ".venv"], cwd=folder, check=True)
+        for stamp in (".packages-stamp", ".installed-stamp"):
+            (folder / ".venv" / stamp).touch()
+        return folder
+
+    @staticmethod
+    def sets_up(folder: Path) -> bool:
+        said = subprocess.run(["make", "-n", "ui"], cwd=folder, capture_output=True, text=True, check=True).stdout
+        assert "fashion-cnn ui" in said
+        return "-m venv --clear .venv" in said
+
+    @pytest.mark.fault("other-variables")
+    def test_installs_into_its_environment_whatever_pip_is_told(self, clone: Path) -> None:
+        told = {**os.environ, "PIP_USER": "1", "PIP_TARGET": "/nowhere", "PIP_INDEX_URL": "https://example.org"}
+        command = ["make", "--eval", "show:; @env | grep ^PIP_ | sort", "show"]
+        said = subprocess.run(command, cwd=clone, env=told, capture_output=True, text=True, check=True).stdout
+        assert {"PIP_USER=0", "PIP_INDEX_URL=https://example.org"} < set(said.split()) and "/nowhere" not in said
+
+    def test_is_used_where_it_was_made(self, clone: Path, tmp_path: Path) -> None:
+        (tmp_path / "linked").symlink_to(clone)
+        assert not self.sets_up(clone) and not self.sets_up(tmp_path / "linked")
+
+    def test_that_was_copied_or_moved_is_made_anew(self, clone: Path, tmp_path: Path) -> None:
+        copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
+        assert self.sets_up(copy) and not self.sets_up(clone)
+        assert self.sets_up(clone.rename(tmp_path / "clone"))
+
+    def test_whose_python_is_gone_is_made_anew(self, clone: Path) -> None:
+        for path in (clone / ".venv" / "bin").glob("python*"):
+            path.unlink()
+            path.symlink_to("/nowhere/python3")
+        assert self.sets_up(clone)
 
 
 def test_the_conda_environment_installs_the_lock() -> None:

@@ -43,6 +43,7 @@ from tests.support.made_up import write_made_up
 from tests.support.recorded import FINGERPRINT, MACHINE, record
 from tests.support.servers import descendants, is_alive
 from tests.support.tampering import rehashed, with_artifact, with_row
+from tests.support.watch import refusing
 
 TRAINING_IMAGES = "train-images-idx3-ubyte"
 
@@ -331,9 +332,7 @@ class TestWhatGoesWrong:
     def test_a_worker_that_fails_is_no_answer_about_the_record(
         self, lab: Lab, three: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "tensorflow").mkdir()
-        (tmp_path / "tensorflow" / "__init__.py").write_text("raise ImportError('out of order')\n")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", refusing(tmp_path / "fault", "tensorflow", "out of order"))
         said = lab.call("replay", three, status=1)
         assert "FAILED: ad_hoc: three · seed 0: the replay ended after 0 of 3 epochs" in said
         assert "out of order" in said and "Traceback" not in said

@@ -13,7 +13,7 @@ from fashion_cnn.events import Drawn
 from fashion_cnn.store.trajectories import Trajectory
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
-from tests.support.watch import in_every_process
+from tests.support.watch import in_every_process, refusing
 
 # In a worker: the second sheet of feature maps, which is epoch 1's, cannot be drawn.
 BLOT = """
@@ -105,9 +105,7 @@ class TestDrawing:
     def test_what_cannot_be_drawn_is_told_and_never_loses_the_run(
         self, tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (tmp_path / "matplotlib").mkdir()
-        (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError('out of ink')\n")
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setenv("PYTHONPATH", refusing(tmp_path / "fault", "matplotlib", "out of ink"))
         lab = Lab(tmp_path / "lab", data)
         lab.call("train", "--epochs", 1, "--filters", 4)
         row = lab.runs().iloc[0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,73 @@ def test_a_checkout_names_its_remote_as_it_is_written_without_credentials(reposi
     assert checkout(repository).remote == "https://example.org/fashion.git"
 
 
+def ignoring(folder: Path) -> Path:
+    """A user's own list of files that git shall not see."""
+    path = folder / "ignore"
+    path.write_text("queue.py\n")
+    return path
+
+
+UNTRACKED = "fashion_cnn/queue.py"
+HIDING: dict[str, Callable[[Path], None]] = {
+    "untracked files are not shown": lambda folder: git(folder, "config", "status.showUntrackedFiles", "no"),
+    "a file is ignored": lambda folder: git(folder, "config", "core.excludesFile", str(ignoring(folder.parent))),
+    "the index takes a file for unchanged": lambda folder: git(
+        folder, "update-index", "--assume-unchanged", "fashion_cnn/a.py"
+    ),
+    "the index leaves a file out": lambda folder: git(folder, "update-index", "--skip-worktree", "fashion_cnn/a.py"),
+}
+
+
+@pytest.mark.fault("any-git")
+class TestUnderAnyGit:
+    def test_a_repository_around_is_not_ours(self, repository: Path) -> None:
+        git(repository, "remote", "add", "origin", "https://example.org/private.git")
+        unpacked = repository / "unpacked"
+        (unpacked / "fashion_cnn").mkdir(parents=True)
+        found = checkout(unpacked)
+        assert (found.commit, found.remote) == ("unknown", None) and checkout(repository).remote is not None
+
+    def test_a_hooks_variables_name_no_other(
+        self, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = checkout(repository)
+        monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+        monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("GIT_WORK_TREE", "/")
+        assert checkout(repository) == plain and len(plain.commit) == 40
+
+    @pytest.mark.parametrize("hidden", HIDING)
+    def test_nothing_that_may_run_is_hidden(self, repository: Path, hidden: str) -> None:
+        HIDING[hidden](repository)
+        assert not checkout(repository).dirty
+        (repository / ("fashion_cnn/a.py" if "index" in hidden else UNTRACKED)).write_text("x = 3\n")
+        assert checkout(repository).dirty
+
+    def test_compiled_modules_count_for_nothing(self, repository: Path) -> None:
+        (repository / ".git" / "info" / "exclude").write_text("__pycache__\n")
+        (repository / "fashion_cnn" / "__pycache__").mkdir()
+        (repository / "fashion_cnn" / "__pycache__" / "a.cpython-311.pyc").write_bytes(b"x")
+        assert not checkout(repository).dirty
+
+    @pytest.mark.parametrize("asked", ["read-tree", "diff-index", "ls-files"])
+    def test_where_git_does_not_answer_nothing_is_taken_for_clean(
+        self, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+    ) -> None:
+        (tmp_path / "bin").mkdir()
+        path = tmp_path / "bin" / "git"
+        path.write_text(f'#!/bin/sh\ncase " $* " in *" {asked} "*) exit 1;; esac\nPATH=${{PATH#*:}} exec git "$@"\n')
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{path.parent}:{os.environ['PATH']}")
+        assert checkout(repository).commit == "unknown"
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+    def test_another_users_checkout_is_read(self, repository: Path) -> None:
+        for path in (repository, *repository.rglob("*")):
+            os.chown(path, 65534, 65534)
+        assert len(checkout(repository).commit) == 40
+
+
 class TestExport:
     @pytest.fixture
     def kept(self, tmp_path: Path) -> Path:
@@ -138,6 +208,9 @@ class TestExport:
             ("diff.noprefix", "true"),
             ("color.diff", "always"),
             ("diff.external", "false"),
+            ("diff.context", "0"),
+            ("diff.relative", "true"),
+            ("diff.orderFile", "/nowhere"),
             ("core.autocrlf", "true"),
         )
         found = checkout(kept)
@@ -163,3 +236,29 @@ class TestExport:
         hostile = "--- /dev/null\n+++ b/../../../escaped.py\n@@ -0,0 +1 @@\n+x\n"
         export(checkout(kept).commit, hostile, place, kept)
         assert not [path for folder in place.parents for path in folder.glob("escaped.py")]
+
+    @pytest.mark.fault("any-git")
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param(b"# -*- coding: latin-1 -*-\nx = '\xe9'\n", id="no UTF-8"),
+            pytest.param(b"# models.py\r\nx = 2\r\n", id="the line ends of Windows"),
+            pytest.param(b"# models.py\rx = 2\n\ty = 3 \n", id="those of an old Macintosh, and spaces at the end"),
+            pytest.param("# modèles\nx = 'ł'\n".encode(), id="UTF-8"),
+            pytest.param(b"x = '\0'", id="binary"),
+        ],
+    )
+    def test_the_diff_gives_the_very_bytes_whatever_they_are(self, kept: Path, content: bytes) -> None:
+        path = kept / "fashion_cnn" / "models.py"
+        git(kept, "config", "apply.whitespace", "fix")
+        place = kept / "place"  # within a repository, as a TMPDIR may be
+        place.mkdir()
+        for before in (b"# models.py\nx = 1\n", b"# mod\xe8les\r\nx = 1\r\n"):
+            path.write_bytes(before)
+            git(kept, "commit", "-qam", "before", "--allow-empty")
+            path.write_bytes(content)
+            found = checkout(kept)
+            aside = place / found.commit
+            aside.mkdir()
+            assert export(found.commit, json.loads(json.dumps(found.diff)), aside, kept)
+            assert (aside / "fashion_cnn" / "models.py").read_bytes() == content

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fashion_cnn import sources
+from fashion_cnn import config, sources
 from fashion_cnn.sources import NUMBER_MODULES, PACKAGE, canonical_sha256, code_files, code_sha256, files_sha256
 
 MODULE = '''
@@ -89,6 +89,17 @@ def test_what_may_change_a_number_changes_the_hash(before: str, after: str) -> N
     assert canonical_sha256(MODULE.replace(before, after, 1)) != canonical_sha256(MODULE)
 
 
+def test_the_encoding_and_the_line_ends_of_a_file_change_no_hash() -> None:
+    said = "# -*- coding: latin-1 -*-\nNAME = 'é'\n"
+    plain = canonical_sha256("NAME = 'é'\n")
+    for source in (
+        said.encode("latin-1"),
+        said.replace("\n", "\r\n").encode("latin-1"),
+        b"\xef\xbb\xbfNAME = '\xc3\xa9'",
+    ):
+        assert canonical_sha256(source) == plain
+
+
 SAYS = (ast.Assign, ast.AugAssign, ast.Return, ast.Delete, ast.Assert, ast.AnnAssign)
 
 
@@ -136,7 +147,7 @@ def test_the_hash_is_of_what_was_imported_not_of_what_lies_beside(
     other = tmp_path / "config.py"
     other.write_text("EPOCHS = 1\n", encoding="utf-8")
     here = code_files()["config.py"]
-    monkeypatch.setattr(sys.modules["fashion_cnn.config"], "__file__", str(other))
+    monkeypatch.setattr(config, "__file__", str(other))
     assert code_files()["config.py"] == canonical_sha256("EPOCHS = 1\n") != here
     assert code_files(PACKAGE)["config.py"] == here
 

@@ -159,6 +159,22 @@ def start_on_terminal(lab: Lab, *words: object) -> Terminal:
     return Terminal(process, screen)
 
 
+def refusing(folder: Path, module: str, words: str) -> str:
+    """Have a package fail to be imported in every Python process; returns the PYTHONPATH that does it."""
+    return in_every_process(
+        folder,
+        f"""
+import sys
+class Refusing:
+    @staticmethod
+    def find_spec(name, *_):
+        if name == {module!r}:
+            raise ImportError({words!r})
+sys.meta_path.insert(0, Refusing)
+""",
+    )
+
+
 def in_every_process(folder: Path, code: str) -> str:
     """Have every Python process run some code first; returns the PYTHONPATH that does it."""
     folder.mkdir(parents=True, exist_ok=True)
