@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from fashion_cnn.store.address import Address, StoreError
+from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, binned, experiment_of, listed
 from fashion_cnn.store.relocation import relocate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
 SERVER_TIMEOUT = 10  # seconds
 PATIENCE = 60.0  # seconds for a database that another program holds
@@ -29,7 +30,6 @@ QUEUE = 5 * PATIENCE  # seconds for those who open it before, each of whom may w
 ROOM = 2**20  # bytes that a folder must be able to take before anything is trained
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BATCH = 1000  # metrics that MLflow takes at once
-KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
 BEAT = "%Y-%m-%dT%H:%M:%SZ"  # the time in a heartbeat
 LOCKED = "database is locked"  # how SQLite says so
 FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
@@ -85,36 +85,49 @@ class Connection:
             raise _store_error(self.address, error) from error
 
     def experiment(self, study: str, question: str) -> str:
-        """The id of a study's experiment, created where it is missing."""
-        from mlflow.exceptions import MlflowException
-
+        """The id of a study's experiment, made where there is none; a StoreError where it cannot be used."""
         if study not in self._experiments:
-            experiment = self.client.get_experiment_by_name(study)
-            if experiment is None:
-                # Without this tag a new experiment opens in MLflow's view for language models.
-                tags = {KIND: CUSTOM, "mlflow.note.content": question}
-                artifacts = self.address.artifacts and f"{self.address.artifacts}/{quote(study)}"
-                try:
-                    self.client.create_experiment(study, artifacts, tags)
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else somebody was faster
-                        raise
-                experiment = self.client.get_experiment_by_name(study)
-            if experiment is None or experiment.lifecycle_stage != "active":
-                raise StoreError(f"the experiment {study} is in the store's bin; restore it there, or empty the bin")
-            self._experiments[study] = experiment.experiment_id
+            self._experiments[study] = experiment_of(self.client, self.address, study, question)
         return self._experiments[study]
 
-    def check_rights(self, questions: Mapping[str, str]) -> None:
-        """Make sure, before anything is trained, that this user may record runs; a database has no users.
+    def forget(self, study: str) -> None:
+        """Look for a study's experiment anew when it is needed next."""
+        self._experiments.pop(study, None)
 
-        The studies' questions are given by name. Raises a StoreError where the server does not allow it.
+    def renamed(self) -> dict[str, str]:
+        """What the experiments of studies are called that somebody renamed."""
+        with self.errors():
+            return self.patiently(lambda: listed(self.client)).renamed
+
+    def binned(self, studies: Sequence[str]) -> list[Binned]:
+        """Why nothing can be recorded of some studies: those whose experiment is in the bin."""
+        with self.errors():
+            return binned(self.client, self.address, studies)
+
+    def active(self, run_id: str) -> Run | None:
+        """A run, unless it is gone or in the store's bin; another error of the store's is raised."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def check_rights(self, questions: Mapping[str, str]) -> None:
+        """Make sure, before anything is trained, that runs of these studies can be recorded, and by this user.
+
+        The studies' questions are given by name. Raises a StoreError where an experiment is in the bin, or the server
+        does not allow it; a database has no users.
         """
-        if not self.address.is_server:
-            return
         with self.errors():
             for study, question in questions.items():
-                experiment = self.client.get_experiment(self.experiment(study, question))
+                experiment_id = self.experiment(study, question)
+                if not self.address.is_server:
+                    continue
+                experiment = self.client.get_experiment(experiment_id)
                 # Needs the same right as recording a run. A tag that is there and stays as it is: MLflow's server
                 # fails where two callers add one at once.
                 kind = experiment.tags.get(KIND, CUSTOM)

@@ -27,8 +27,10 @@ from fashion_cnn.store.connection import Connection, heartbeat, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
 from fashion_cnn.store.trajectories import CutFiles, Trajectory
+from fashion_cnn.terminal import complain
 
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 LONGEST = 5000  # characters of an error: MLflow's limit for a tag
 
 
@@ -74,9 +76,21 @@ def send(connection: Connection, trajectory: Trajectory) -> None:
         lines = trajectory.epochs() if lines is None else lines
         sending = Sending(connection, trajectory, run, lines, sent)
         with connection.errors():
-            for step in STEPS:
-                if step.due(sending):
-                    step.take(sending)
+            try:
+                _take(sending)
+            except Exception:
+                if sent.run_id is None or connection.active(sent.run_id) is not None:
+                    raise
+                complain(f"{run.study}: {run.arm} · seed {run.seed}: its run is gone from the store; it is made anew")
+                connection.forget(run.study)  # its experiment may be gone as well
+                sending.note(**vars(Sent()))
+                _take(sending)
+
+
+def _take(sending: Sending) -> None:
+    for step in STEPS:
+        if step.due(sending):
+            step.take(sending)
 
 
 def _create(sending: Sending) -> None:
@@ -107,7 +121,7 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         **asdict(header.identity),
         **_arithmetic(header.environment),
         **heartbeat(),
-        "mlflow.note.content": _description(run, None),
+        NOTE: _description(run, None),
         "mlflow.source.name": run.command,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
@@ -267,8 +281,10 @@ def _finish(sending: Sending) -> None:
         "error": "",
         "drawing_error": cut.drawing_error[:LONGEST],
         **heartbeat(),
-        "mlflow.note.content": _description(run, last),
     }
+    said = sending.connection.client.get_run(sending.run_id).data.tags.get(NOTE)
+    if said in (None, _description(run, None)):  # else somebody wrote something there meanwhile
+        tags[NOTE] = _description(run, last)
     metrics = [metric(name, value, last.ended_at, cut.epoch) for name, value in values.items()]
     # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
     of_model = {
