@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from fashion_cnn.store.address import Address, StoreError
 from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, binned, experiment_of, listed
 from fashion_cnn.store.relocation import relocate
+from fashion_cnn.store.schema import make, mismatch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +32,7 @@ ROOM = 2**20  # bytes that a folder must be able to take before anything is trai
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BATCH = 1000  # metrics that MLflow takes at once
 BEAT = "%Y-%m-%dT%H:%M:%SZ"  # the time in a heartbeat
+LONGEST = 2000  # characters of a reason: a page of a server's would be no line
 LOCKED = "database is locked"  # how SQLite says so
 FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's errors say so
@@ -71,6 +73,7 @@ class Connection:
                 return
             with _alone(path):
                 self._await(path)
+                make(address, path)
                 self.client = _client(address)
                 self.notices = relocate(path, path.parent / "artifacts")
 
@@ -205,6 +208,8 @@ def heartbeat() -> dict[str, str]:
 
 def _store_error(address: Address, error: Exception) -> StoreError:
     reason = address.without_password(_reason(error))
+    if other := mismatch(address, reason):
+        return other
     status, name = getattr(error, "get_http_status_code", int)(), address.name
     if status == 401:
         return _unknown_user(address)
@@ -241,7 +246,8 @@ def _reason(error: BaseException) -> str:
         return f"{system.strerror}: {path}" if path else str(system.strerror)
     while error.__cause__ is not None:
         error = error.__cause__
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 @contextmanager
