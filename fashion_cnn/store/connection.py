@@ -143,7 +143,10 @@ class Connection:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log metrics, params and tags of a run, all in one request where they are no more than it takes."""
+        """Log metrics, params and tags of a run, all in one request where they are no more than it takes.
+
+        The store has them then, whatever a variable or a caller set: asynchronous logging swallows failures.
+        """
         from mlflow.entities import Param, RunTag
 
         self.client.log_batch(
@@ -151,9 +154,10 @@ class Connection:
             metrics=metrics[:BATCH],
             params=[Param(name, value) for name, value in (params or {}).items()],
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+            synchronous=True,
         )
         for start in range(BATCH, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH], synchronous=True)
 
     def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
