@@ -38,8 +38,6 @@ def add_commands(commands: Commands) -> None:
 
 
 def _list(project: Project, options: argparse.Namespace) -> int:
-    import time
-
     import pandas as pd
 
     from fashion_cnn.cli import tables
@@ -47,7 +45,7 @@ def _list(project: Project, options: argparse.Namespace) -> int:
 
     store = open_store(options)
     _tell_renamed(store)
-    runs, now = _recorded_runs(project, options.study, store), time.time()
+    runs, now = _recorded_runs(project, options.study, store), store.clock.now()
     lost = pd.Series([is_lost(row, now) for row in runs.to_dict("records")], runs.index, dtype=bool)
     tables.show_runs(runs.assign(status=runs["status"].mask(lost, "lost")), as_json=options.json)
     return DONE

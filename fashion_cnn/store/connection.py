@@ -12,11 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fashion_cnn.store.address import Address, StoreError
+from fashion_cnn.store.clock import Clock, of_database, of_folder
 from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, binned, experiment_of, listed
 from fashion_cnn.store.relocation import relocate
 from fashion_cnn.store.schema import make, mismatch
@@ -59,6 +61,7 @@ class Connection:
         self.address = address
         self.notices: Sequence[str] = ()
         """What the user should be told about the store, a line each."""
+        self.clock = Clock(self._ask_the_time)
         self._experiments: dict[str, str] = {}
         path = address.file
         if path is not None:
@@ -159,6 +162,10 @@ class Connection:
         for start in range(BATCH, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics=metrics[start : start + BATCH], synchronous=True)
 
+    def heartbeat(self) -> dict[str, str]:
+        """The tag for `log` that says a run is alive now."""
+        return {"heartbeat": time.strftime(BEAT, time.gmtime(self.clock.now()))}
+
     def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
         until, announced = time.monotonic() + PATIENCE, False
@@ -172,6 +179,13 @@ class Connection:
                 tell_waiting(self.address)
                 announced = True
             time.sleep(1)
+
+    def _ask_the_time(self) -> float:
+        if self.address.file is not None:
+            return of_folder(self.address.file.parent)
+        if self.address.is_server:
+            return parsedate_to_datetime(_answer(self.address, "/version").headers["Date"]).timestamp()
+        return of_database(self.client._tracking_client.store.engine)
 
     def _await(self, path: Path) -> None:
         """Wait until nobody holds the database; MLflow's own patience when it opens one ends after 5 seconds."""
@@ -203,11 +217,6 @@ def metric(name: str, value: float, timestamp: int, step: int, **of_model: str) 
     from mlflow.entities import Metric
 
     return Metric(name, value, timestamp, step, **of_model)
-
-
-def heartbeat() -> dict[str, str]:
-    """The tag for `Connection.log` that says a run is alive now."""
-    return {"heartbeat": time.strftime(BEAT, time.gmtime())}
 
 
 def _store_error(address: Address, error: Exception) -> StoreError:

@@ -23,7 +23,7 @@ from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, MODEL, PER_CLASS, TRACEBACK
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_model, send_artifacts, send_images
-from fashion_cnn.store.connection import Connection, heartbeat, metric
+from fashion_cnn.store.connection import Connection, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
 from fashion_cnn.store.trajectories import CutFiles, Trajectory
@@ -120,7 +120,7 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         "trajectory_sha256": header.trajectory_sha256,
         **asdict(header.identity),
         **_arithmetic(header.environment),
-        **heartbeat(),
+        **sending.connection.heartbeat(),
         NOTE: _description(run, None),
         "mlflow.source.name": run.command,
         "mlflow.source.type": "LOCAL",
@@ -147,7 +147,7 @@ def _user() -> str:
 def _resume(sending: Sending) -> None:
     """A run that was killed or failed, and resumed."""
     sending.connection.client.update_run(sending.run_id, status="RUNNING")
-    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **heartbeat()})
+    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **sending.connection.heartbeat()})
     sending.note(done=None)
 
 
@@ -179,7 +179,7 @@ def _new_lines(sending: Sending) -> Sequence[EpochLine]:
 def _send_epochs(sending: Sending) -> None:
     lines = _new_lines(sending)
     metrics = [metric(name, line.metrics[name], line.ended_at, line.epoch) for line in lines for name in EPOCH_METRICS]
-    alive = heartbeat() if sending.run.status == "running" else {}
+    alive = sending.connection.heartbeat() if sending.run.status == "running" else {}
     sending.connection.log(sending.run_id, metrics=metrics, tags=alive)
     sending.note(epochs=lines[-1].epoch)
 
@@ -280,7 +280,7 @@ def _finish(sending: Sending) -> None:
         "stop_reason": str(run.stop_reason),
         "error": "",
         "drawing_error": cut.drawing_error[:LONGEST],
-        **heartbeat(),
+        **sending.connection.heartbeat(),
     }
     said = sending.connection.client.get_run(sending.run_id).data.tags.get(NOTE)
     if said in (None, _description(run, None)):  # else somebody wrote something there meanwhile

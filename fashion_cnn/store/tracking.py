@@ -27,7 +27,7 @@ from fashion_cnn.evidence.record import (
 )
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
-from fashion_cnn.store.connection import ABSENT, BEAT, Connection, heartbeat, metric
+from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
 from fashion_cnn.store.entries import LOST, RunEntry
 from fashion_cnn.store.experiments import OURS, listed
 from fashion_cnn.store.imported import mark, told_apart
@@ -79,7 +79,7 @@ class Store(Connection):
     def beat(self, run_id: str) -> None:
         """Tell that a run is alive."""
         with self.errors():
-            self.log(run_id, tags=heartbeat())
+            self.log(run_id, tags=self.heartbeat())
 
     def close_lost(self, here: Collection[str]) -> list[str]:
         """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
@@ -90,7 +90,7 @@ class Store(Connection):
         with self.errors():
             for run in list(_search(self, None, "tags.record != '' and attributes.status = 'RUNNING'")):
                 row = _row(run)
-                if row.get("record") in here or not is_lost(row, time.time()):
+                if row.get("record") in here or not is_lost(row, self.clock.now()):
                     continue
                 self.log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
                 ended = max(round(1000 * _last_sign(row)), row["start_time"])
@@ -238,7 +238,7 @@ class Store(Connection):
 
 
 def is_lost(row: Mapping[str, Any], now: float) -> bool:
-    """Whether a row of `Store.runs` is said to be running but gave no sign of life for two minutes (now: in s)."""
+    """Whether a row of `Store.runs` is said to be running but silent for two minutes; now is the store's time, in s."""
     return bool(row["status"] == "RUNNING" and now - _last_sign(row) > LOST_AFTER)
 
 
