@@ -26,7 +26,8 @@ from fashion_cnn.evidence.record import (
 from fashion_cnn.sources import code_files, files_sha256
 from fashion_cnn.study import Study
 
-COMMIT = "0" * 40
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SHARED = 7_500  # a share of so many training images is one of each set that a study trains on
 
 
 class Filler:
@@ -50,7 +51,7 @@ class Filler:
 
     def _record(self, study: Study, arm: str, seed: int, number: int) -> Record:
         config = study.arms[arm]
-        epochs = _epochs(config, np.random.default_rng(number))
+        epochs = _epochs(config, np.random.default_rng([int(hash_of(config.training_settings())[:8], 16), seed]))
         cut = config.cut([epoch["loss"] for epoch in epochs])
         assert cut is not None
         measured = {
@@ -127,7 +128,7 @@ class Filler:
 
 
 def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, Any]]:
-    """Made-up epochs up to the one at which the config's stopping rule ends them."""
+    """Made-up epochs up to the one at which the stopping rule ends them; those of one trajectory are the same."""
     epochs: list[dict[str, Any]] = []
     while config.cut([epoch["loss"] for epoch in epochs]) is None:
         number, noise = len(epochs) + 1, 0.01 * random.random(len(EPOCH_METRICS))
@@ -137,10 +138,10 @@ def _epochs(config: RunConfig, random: np.random.Generator) -> list[dict[str, An
             {
                 "epoch": number,
                 "loss": float(0.1 + 0.4 / number + noise[0]),
-                "accuracy": float(0.95 - 0.1 / number + noise[1]),
+                "accuracy": round(SHARED * (0.95 - 0.1 / number + noise[1])) / SHARED,
                 # That of answers which all have the same probability, a number of 32 bits.
                 "test_loss": loss(np.array([np.exp(-0.3 - 0.2 / number - noise[2])], np.float32)),
-                "test_accuracy": round(right) / (FASHION_MNIST.test),
+                "test_accuracy": round(right) / FASHION_MNIST.test,
                 "epoch_seconds": seconds,
                 "epoch_cpu_seconds": 0.9 * seconds,
                 "images_per_second": 60_000 / seconds,

@@ -16,8 +16,11 @@ from urllib.parse import unquote
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from fashion_cnn.evidence.selection import Selection
+from tests.support.bundles import packed
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
+from tests.support.published import BASELINE, records
 
 PATIENCE = 240_000  # ms; the first page of a fresh server takes its time
 RUNS = ("16 filters · seed 0", "32 filters · seed 0", "64 filters · seed 0")
@@ -42,6 +45,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     lab = Lab(Path(kept) if kept else tmp_path_factory.mktemp("lab"), data)
     if not kept:
         lab.call("run", "filter_study", "--smoke")
+        bundle = lab.folder / "bundle.zip"
+        bundle.write_bytes(packed(Selection(BASELINE, records(0, 1, studies=(BASELINE,)), [])))
+        lab.call("import", bundle)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -131,6 +137,20 @@ def test_the_artifact_view_shows_the_feature_maps(served: Served, page: Page) ->
     place = f"{served.base}/#/experiments/{row['experiment_id']}/runs/{row['run_id']}/artifacts"
     page.goto(f"{place}/figures/feature_maps.png")
     page.wait_for_function("[...document.images].some(image => image.naturalWidth > 600 && image.naturalHeight > 600)")
+
+
+def test_imported_runs_are_named_and_say_where_they_come_from(served: Served, page: Page) -> None:
+    runs = served.lab.runs("baseline_study")
+    place = f"{served.base}/#/experiments/{runs['experiment_id'].iloc[0]}/runs"
+    page.goto(f"{place}?compareRunsMode=TABLE&workflowType=machine_learning")
+    for name in ("cnn · seed 0", "cnn · seed 1", "dense · seed 0", "dense · seed 1"):
+        expect(page.get_by_text(name).first).to_be_visible(timeout=PATIENCE)
+    row = runs[(runs["arm"] == "cnn") & (runs["seed"] == "1")].iloc[0]
+    page.goto(f"{place}/{row['run_id']}")
+    told = page.get_by_text(f"Imported from {row['imported']}, not recorded here; there it is run {row['published']}.")
+    expect(told).to_be_visible(timeout=PATIENCE)
+    for tag in ("published", "imported"):
+        expect(page.get_by_text(tag, exact=True).first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_runs_page_tells_question_arm_result_and_how_to_make_it_again(served: Served, page: Page) -> None:

@@ -136,7 +136,7 @@ class TestARecord:
         table = json.loads(WHOLE.artifacts["per_class.json"])
         table["data"] = [[row[0], *(10**9 * count for count in row[1:])] for row in table["data"]]
         found = contradictions(rehashed(WHOLE, per_class=table))
-        assert [one.field for one in found] == ["per_class.json: T-shirt/top, images"]
+        assert [one.field for one in found] == ["per_class.json: T-shirt/top, images", "per_class.json"]
 
     def test_of_other_images_is_judged_by_its_loss_alone(self) -> None:
         files = {**FASHION_MNIST.file_sha256, answers.LABELS: "0" * 64}
@@ -225,12 +225,12 @@ class TestOverImages:
         assert higher.only_these and lower.only_these and higher.low < 0 < higher.high
 
     def test_a_sentence_says_so_where_its_verdict_rests_on_these_images(self) -> None:
-        claims = [
+        claims = (
             Higher("test_accuracy", "one", than="other", says="It is higher."),
             Lower("test_accuracy", "one", than="other", says="It is lower."),
             Lower("test_accuracy", "one", than="other", says="It is lower, and far from the same."),
             Equivalent("test_accuracy", "one", to="other", within=1e-9, says="It is lower, and far from the same."),
-        ]
+        )
         near, found = runs_of((0.90, 0.895), 10, shared=1.0)
         sentences = decide(claims, near, 0.05)
         compared = over_images(sentences, near, found)
