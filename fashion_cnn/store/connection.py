@@ -283,9 +283,6 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _client(address: Address) -> MlflowClient:
-    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
     if address.is_server:
@@ -300,6 +297,9 @@ def _set_up_mlflow() -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     # It would print a server's address as given, password and all, among what a program may read.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

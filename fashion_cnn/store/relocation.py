@@ -70,9 +70,8 @@ def _now(names: Collection[str], old: str, artifacts: Path) -> Path | None:
     if before.parent.name != artifacts.name or not ours:
         return None
     new = artifacts / before.name
-    if before == new or (before.is_dir() and (not new.is_dir() or new.samefile(before))):
-        return None
-    return new
+    here = before.parent.resolve() == artifacts.resolve()  # though the store is opened by a link
+    return None if here or (before.is_dir() and (not new.is_dir() or new.samefile(before))) else new
 
 
 def _path(uri: str) -> Path:
