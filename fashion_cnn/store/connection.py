@@ -70,6 +70,8 @@ class Connection:
             _check_server(address)
         _check_writable(address.trajectories, room=ROOM if create else 0)
         _set_up_mlflow()
+        if not address.is_server:
+            os.environ["MLFLOW_ENABLE_WORKSPACES"] = "false"  # a server's: here nobody says which one is meant
         with self.errors():
             if path is None:
                 self.client = _client(address)
@@ -295,6 +297,7 @@ def _client(address: Address) -> MlflowClient:
 def _set_up_mlflow() -> None:
     """What must be set before MLflow is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.pop("MLFLOW_ACTIVE_MODEL_ID", None)  # another tool's model: metrics would be sent to it
     # It would print a server's address as given, password and all, among what a program may read.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.

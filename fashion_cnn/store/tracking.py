@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import math
 import re
 import tempfile
 import time
@@ -243,11 +244,13 @@ def is_lost(row: Mapping[str, Any], now: float) -> bool:
 
 
 def _last_sign(row: Mapping[str, Any]) -> float:
-    """When a run last gave a sign of life, in seconds since 1970."""
-    try:
-        return float(calendar.timegm(time.strptime(str(row.get("heartbeat")), BEAT)))
-    except ValueError:
+    """When a run last gave a sign of life, in seconds since 1970; infinity where somebody wrote no time there."""
+    if absent(row.get("heartbeat")):
         return float(row["start_time"]) / 1000
+    try:
+        return float(calendar.timegm(time.strptime(str(row["heartbeat"]), BEAT)))
+    except ValueError:
+        return math.inf
 
 
 def _import(connection: Connection, record: Record, question: str, tags: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from fashion_cnn.store import clock as clocks
 from fashion_cnn.store.address import StoreError, resolve
 from fashion_cnn.store.clock import Clock, of_folder
 from fashion_cnn.store.recorder import sync
-from fashion_cnn.store.tracking import LOST_AFTER, Store
+from fashion_cnn.store.tracking import LOST_AFTER, Store, is_lost
 from tests.support.command import REPOSITORY
 from tests.support.scripted import database, header_and_record, open_store, record_one
 from tests.support.stores import FOUR, is_whole, wait_until
@@ -137,6 +137,18 @@ def test_a_param_that_the_database_refused_is_no_run_that_was_sent(
     assert sync(store) == (1, None) and store.runs()["model"].tolist() == ["dense"]
 
 
+@pytest.mark.fault("settings")
+def test_variables_that_other_tools_set_for_mlflow_play_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ENABLE_WORKSPACES", "true")
+    monkeypatch.setenv("MLFLOW_ACTIVE_MODEL_ID", "m-1")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+    store = open_store(tmp_path)
+    record_one(store, FOUR)
+    assert is_whole(store, store.runs()["run_id"].item())
+
+
 # Clocks.
 
 
@@ -186,6 +198,12 @@ def test_a_clock_that_is_set_meanwhile_plays_no_part_and_a_silent_store_none(mon
     assert clock.now() == 1000 + clocks.FRESH + 1  # it did not answer
     passed[0] += clocks.FRESH + 1
     assert clock.now() == 5000
+
+
+@pytest.mark.fault("clock")
+def test_a_heartbeat_that_is_no_time_makes_no_run_lost() -> None:
+    row = {"status": "RUNNING", "start_time": 0, "heartbeat": "fast"}
+    assert not is_lost(row, 1e9) and is_lost({**row, "heartbeat": None}, 1e9)
 
 
 def test_the_clock_of_a_folder_is_its_file_systems(tmp_path: Path) -> None:
