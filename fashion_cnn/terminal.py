@@ -78,6 +78,11 @@ def complain(line: str) -> None:
     print(line, file=cast("TextIO", _Lasting(sys.stderr)), flush=True)
 
 
+def printable(text: str) -> str:
+    """A text without what could act on a terminal or feign a line: others may have written it."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
 def shown(status: int, show: Callable[[], None]) -> int:
     """Show the result of a command; its status stands though the reader of a pipe had enough."""
     try:

@@ -15,7 +15,7 @@ from fashion_cnn.config import RunConfig, nearest
 from fashion_cnn.environment import settle
 from fashion_cnn.signals import Stopped
 from fashion_cnn.study import AD_HOC, Study, select_studies
-from fashion_cnn.terminal import complain, silence
+from fashion_cnn.terminal import complain, printable, silence
 
 if TYPE_CHECKING:
     from fashion_cnn.store.tracking import Store
@@ -126,7 +126,7 @@ def guarded(action: Callable[[], int], debug: bool) -> int:
         text = str(error) if known else f"{type(error).__name__}: {error} (--debug shows where)"
         line = " ".join(text.split("\n"))
         # A server's words may be in it, and control characters act on a terminal.
-        complain("error: " + "".join(letter if letter.isprintable() else "\ufffd" for letter in line))
+        complain(f"error: {printable(line)}")
         return WRONG if known else FAILED
 
 

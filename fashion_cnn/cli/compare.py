@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fashion_cnn.cli.actions import DONE, Commands, Project, answer, count, open_store, write_output
 from fashion_cnn.study import select_studies
+from fashion_cnn.terminal import complain, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,17 +48,22 @@ def _host(text: str) -> str:
 
 
 def _list(project: Project, options: argparse.Namespace) -> int:
-    import time
-
     import pandas as pd
 
     from fashion_cnn.cli import tables
     from fashion_cnn.store.tracking import is_lost
 
-    runs = _recorded_runs(project, options.study, open_store(options))
-    lost = pd.Series([is_lost(row, time.time()) for row in runs.to_dict("records")], runs.index, dtype=bool)
+    store = open_store(options)
+    _tell_renamed(store)
+    runs, now = _recorded_runs(project, options.study, store), store.clock.now()
+    lost = pd.Series([is_lost(row, now) for row in runs.to_dict("records")], runs.index, dtype=bool)
     tables.show_runs(runs.assign(status=runs["status"].mask(lost, "lost")), as_json=options.json)
     return DONE
+
+
+def _tell_renamed(store: Store) -> None:
+    for study, name in store.renamed().items():
+        complain(f"the experiment of {study} is called {printable(name)} in the store")
 
 
 def _recorded_runs(project: Project, names: Sequence[str], store: Store) -> pd.DataFrame:
@@ -71,7 +77,12 @@ def _ui(project: Project, options: argparse.Namespace) -> int:
 
     chosen = select_studies(project.studies, [options.study] if options.study else [])
     store = open_store(options, create=options.published)
-    if options.published and (imported := import_runs(store, project.studies, project.published)):
+    _tell_renamed(store)
+    binned = store.binned([study.name for study in project.studies]) if options.published else []
+    for lost in binned:
+        complain(f"{lost}; its published runs are not imported")
+    studies = [study for study in project.studies if study.name not in {lost.study for lost in binned}]
+    if options.published and (imported := import_runs(store, studies, project.published)):
         print(f"{imported} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
     return serve(store, [study.name for study in chosen], options.port, options.allow)
 

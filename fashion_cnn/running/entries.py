@@ -53,7 +53,7 @@ def open_entries(
         entry = known.get(run.key())
         if entry is not None and entry.status != "finished":
             to_make.append(replace(entry, status="running", stop_reason=None, error=None, **made_with))
-        elif entry is not None and session.store.holds(trajectory.sent(entry)):
+        elif entry is not None and session.store.holds(trajectory, entry):
             finished.append(entry)
         else:
             to_make.append(_new_entry(session, run, lines, made_with))

@@ -124,7 +124,8 @@ def recorded_results(store: Store, studies: Sequence[str]) -> dict[RecordKey, Ru
         except (TrajectoryError, OSError) as error:  # of this folder alone
             print(f"what it holds is left out: {error}", file=sys.stderr)
     frame = store.runs(sorted(studies))
-    for row in frame[(frame["status"] == "FINISHED") & frame["published"].isna()].to_dict("records"):
+    whole = (frame["status"] == "FINISHED") & frame["epochs_trained"].notna() & frame["published"].isna()
+    for row in frame[whole].to_dict("records"):
         results[tuple(str(row[name]) for name in IDENTIFYING)] = RunResult(
             row["study"],
             row["arm"],

@@ -62,7 +62,7 @@ def resolve(uri: str | None, repository: Path) -> Address:
     if scheme == "sqlite":
         path = _sqlite_path(uri)
         return Address(f"sqlite:///{path}", (path.parent / "artifacts").as_uri(), path.parent / "trajectories")
-    trajectories = _absolute(os.environ.get("FASHION_CNN_TRAJECTORIES") or str(home / "trajectories"))
+    trajectories = _expanded(os.environ.get("FASHION_CNN_TRAJECTORIES") or str(home / "trajectories"))
     if scheme in ("http", "https"):
         return Address(uri.rstrip("/"), None, trajectories)
     if scheme in DATABASES:
@@ -74,16 +74,22 @@ def resolve(uri: str | None, repository: Path) -> Address:
     )
 
 
-def _absolute(path: str) -> Path:
-    """A path from the root; its `~` is a home, as in a shell, which leaves that of an address as it is."""
-    try:
-        return Path(path).expanduser().absolute()
-    except RuntimeError:
-        raise StoreError(f"{path!r} lies in the home of a user who has none; write the whole path") from None
+def _expanded(text: str) -> Path:
+    """An absolute path: no shell expands what stands within an address, or in a variable that a file sets."""
+    path = Path(text)
+    if text.startswith("~"):
+        try:
+            path = path.expanduser()
+        except RuntimeError:
+            raise StoreError(f"{text!r} lies in the home of a user who has none; write the whole path") from None
+    for folder in path.absolute().parents:
+        if re.match(r"\$\{?[A-Za-z_]", folder.name) and not folder.exists():
+            raise StoreError(f"{text!r} has a variable that nothing expands here, {folder.name}; write the whole path")
+    return path.absolute()
 
 
 def _sqlite_path(uri: str) -> Path:
-    path = _absolute(uri.partition(":///")[2])
+    path = _expanded(uri.partition(":///")[2])
     if not uri.partition(":///")[2] or path.is_dir():
         raise StoreError(f"{uri!r} names no file; write sqlite:///PATH/mlflow.db")
     if odd := re.search(r"\?|%[0-9A-Fa-f]{2}|[^\x20-\x7e\x80-\U0010ffff]", str(path)):

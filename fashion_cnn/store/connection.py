@@ -12,16 +12,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from fashion_cnn.store.address import Address, StoreError
+from fashion_cnn.store.clock import Clock, of_database, of_folder
+from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, binned, experiment_of, listed
 from fashion_cnn.store.relocation import relocate
+from fashion_cnn.store.schema import make, mismatch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
 SERVER_TIMEOUT = 10  # seconds
 PATIENCE = 60.0  # seconds for a database that another program holds
@@ -29,8 +33,8 @@ QUEUE = 5 * PATIENCE  # seconds for those who open it before, each of whom may w
 ROOM = 2**20  # bytes that a folder must be able to take before anything is trained
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BATCH = 1000  # metrics that MLflow takes at once
-KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
 BEAT = "%Y-%m-%dT%H:%M:%SZ"  # the time in a heartbeat
+LONGEST = 2000  # characters of a reason: a page of a server's would be no line
 LOCKED = "database is locked"  # how SQLite says so
 FOREIGN_HOST = "Invalid Host header"  # MLflow's server, asked by a name that is none of its --allowed-hosts
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # how MLflow's errors say so
@@ -57,6 +61,7 @@ class Connection:
         self.address = address
         self.notices: Sequence[str] = ()
         """What the user should be told about the store, a line each."""
+        self.clock = Clock(self._ask_the_time)
         self._experiments: dict[str, str] = {}
         path = address.file
         if path is not None:
@@ -65,12 +70,15 @@ class Connection:
             _check_server(address)
         _check_writable(address.trajectories, room=ROOM if create else 0)
         _set_up_mlflow()
+        if not address.is_server:
+            os.environ["MLFLOW_ENABLE_WORKSPACES"] = "false"  # a server's: here nobody says which one is meant
         with self.errors():
             if path is None:
                 self.client = _client(address)
                 return
             with _alone(path):
                 self._await(path)
+                make(address, path)
                 self.client = _client(address)
                 self.notices = relocate(path, path.parent / "artifacts")
 
@@ -85,36 +93,49 @@ class Connection:
             raise _store_error(self.address, error) from error
 
     def experiment(self, study: str, question: str) -> str:
-        """The id of a study's experiment, created where it is missing."""
-        from mlflow.exceptions import MlflowException
-
+        """The id of a study's experiment, made where there is none; a StoreError where it cannot be used."""
         if study not in self._experiments:
-            experiment = self.client.get_experiment_by_name(study)
-            if experiment is None:
-                # Without this tag a new experiment opens in MLflow's view for language models.
-                tags = {KIND: CUSTOM, "mlflow.note.content": question}
-                artifacts = self.address.artifacts and f"{self.address.artifacts}/{quote(study)}"
-                try:
-                    self.client.create_experiment(study, artifacts, tags)
-                except MlflowException as error:
-                    if error.error_code != "RESOURCE_ALREADY_EXISTS":  # else somebody was faster
-                        raise
-                experiment = self.client.get_experiment_by_name(study)
-            if experiment is None or experiment.lifecycle_stage != "active":
-                raise StoreError(f"the experiment {study} is in the store's bin; restore it there, or empty the bin")
-            self._experiments[study] = experiment.experiment_id
+            self._experiments[study] = experiment_of(self.client, self.address, study, question)
         return self._experiments[study]
 
-    def check_rights(self, questions: Mapping[str, str]) -> None:
-        """Make sure, before anything is trained, that this user may record runs; a database has no users.
+    def forget(self, study: str) -> None:
+        """Look for a study's experiment anew when it is needed next."""
+        self._experiments.pop(study, None)
 
-        The studies' questions are given by name. Raises a StoreError where the server does not allow it.
+    def renamed(self) -> dict[str, str]:
+        """What the experiments of studies are called that somebody renamed."""
+        with self.errors():
+            return self.patiently(lambda: listed(self.client)).renamed
+
+    def binned(self, studies: Sequence[str]) -> list[Binned]:
+        """Why nothing can be recorded of some studies: those whose experiment is in the bin."""
+        with self.errors():
+            return binned(self.client, self.address, studies)
+
+    def active(self, run_id: str) -> Run | None:
+        """A run, unless it is gone or in the store's bin; another error of the store's is raised."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ABSENT:
+                raise
+            return None
+        return run if run.info.lifecycle_stage == "active" else None
+
+    def check_rights(self, questions: Mapping[str, str]) -> None:
+        """Make sure, before anything is trained, that runs of these studies can be recorded, and by this user.
+
+        The studies' questions are given by name. Raises a StoreError where an experiment is in the bin, or the server
+        does not allow it; a database has no users.
         """
-        if not self.address.is_server:
-            return
         with self.errors():
             for study, question in questions.items():
-                experiment = self.client.get_experiment(self.experiment(study, question))
+                experiment_id = self.experiment(study, question)
+                if not self.address.is_server:
+                    continue
+                experiment = self.client.get_experiment(experiment_id)
                 # Needs the same right as recording a run. A tag that is there and stays as it is: MLflow's server
                 # fails where two callers add one at once.
                 kind = experiment.tags.get(KIND, CUSTOM)
@@ -127,7 +148,10 @@ class Connection:
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> None:
-        """Log metrics, params and tags of a run, all in one request where they are no more than it takes."""
+        """Log metrics, params and tags of a run, all in one request where they are no more than it takes.
+
+        The store has them then, whatever a variable or a caller set: asynchronous logging swallows failures.
+        """
         from mlflow.entities import Param, RunTag
 
         self.client.log_batch(
@@ -135,9 +159,14 @@ class Connection:
             metrics=metrics[:BATCH],
             params=[Param(name, value) for name, value in (params or {}).items()],
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+            synchronous=True,
         )
         for start in range(BATCH, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+            self.client.log_batch(run_id, metrics=metrics[start : start + BATCH], synchronous=True)
+
+    def heartbeat(self) -> dict[str, str]:
+        """The tag for `log` that says a run is alive now."""
+        return {"heartbeat": time.strftime(BEAT, time.gmtime(self.clock.now()))}
 
     def patiently(self, ask: Callable[[], _Answer]) -> _Answer:
         """What a query answers, once nobody holds the database for themselves; MLflow's patience ends after 20 s."""
@@ -152,6 +181,13 @@ class Connection:
                 tell_waiting(self.address)
                 announced = True
             time.sleep(1)
+
+    def _ask_the_time(self) -> float:
+        if self.address.file is not None:
+            return of_folder(self.address.file.parent)
+        if self.address.is_server:
+            return parsedate_to_datetime(_answer(self.address, "/version").headers["Date"]).timestamp()
+        return of_database(self.client._tracking_client.store.engine)
 
     def _await(self, path: Path) -> None:
         """Wait until nobody holds the database; MLflow's own patience when it opens one ends after 5 seconds."""
@@ -185,13 +221,10 @@ def metric(name: str, value: float, timestamp: int, step: int, **of_model: str) 
     return Metric(name, value, timestamp, step, **of_model)
 
 
-def heartbeat() -> dict[str, str]:
-    """The tag for `Connection.log` that says a run is alive now."""
-    return {"heartbeat": time.strftime(BEAT, time.gmtime())}
-
-
 def _store_error(address: Address, error: Exception) -> StoreError:
     reason = address.without_password(_reason(error))
+    if other := mismatch(address, reason):
+        return other
     status, name = getattr(error, "get_http_status_code", int)(), address.name
     if status == 401:
         return _unknown_user(address)
@@ -228,7 +261,8 @@ def _reason(error: BaseException) -> str:
         return f"{system.strerror}: {path}" if path else str(system.strerror)
     while error.__cause__ is not None:
         error = error.__cause__
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} …"
 
 
 @contextmanager
@@ -251,9 +285,6 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _client(address: Address) -> MlflowClient:
-    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow import MlflowClient
 
     if address.is_server:
@@ -266,8 +297,12 @@ def _client(address: Address) -> MlflowClient:
 def _set_up_mlflow() -> None:
     """What must be set before MLflow is imported."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.pop("MLFLOW_ACTIVE_MODEL_ID", None)  # another tool's model: metrics would be sent to it
     # It would print a server's address as given, password and all, among what a program may read.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    # Alembic tells each step of a first creation; an error of the database is raised besides being told at length.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # MLflow's own seven retries take four minutes; what was not taken is sent again from the folder instead.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")

@@ -7,13 +7,23 @@ they are now is known; the database is told so, and MLflow's own UI finds them a
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from fashion_cnn.store.experiments import MARK
+
 TIMEOUT = 20.0  # seconds for a database that somebody else writes to
-# Of MLflow 3: whatever names a place of artifacts, by experiment.
-COLUMNS = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
+# Of MLflow 3: whatever names a place of artifacts. The source of a registered model is the one that a person gave.
+COLUMNS = (
+    ("experiments", "artifact_location", ""),
+    ("runs", "artifact_uri", ""),
+    ("logged_models", "artifact_location", ""),
+    ("model_versions", "source", ""),
+    ("model_versions", "storage_location", ""),
+    ("trace_tags", "value", "key = 'mlflow.artifactLocation' AND "),
+)
 
 
 def relocate(database: Path, artifacts: Path) -> list[str]:
@@ -27,14 +37,21 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
     """
     lines: dict[str, None] = {}
     with closing(sqlite3.connect(database, timeout=TIMEOUT, isolation_level=None)) as connection:
-        found = connection.execute("SELECT experiment_id, name, artifact_location FROM experiments").fetchall()
-        wrong = [(number, old, new) for number, name, old in found if (new := _now(number, name, old, artifacts))]
+        mark = f"SELECT value FROM experiment_tags t WHERE t.experiment_id = e.experiment_id AND key = '{MARK}'"
+        asked = f"SELECT experiment_id, name, artifact_location, ({mark}) FROM experiments e"
+        found = connection.execute(asked).fetchall()
+        wrong = [
+            (number, old, new)
+            for number, name, old, study in found
+            if (new := _now({quote(name), quote(study or name), str(number)}, old, artifacts))
+        ]
         if not wrong:
             return []
         connection.execute("BEGIN IMMEDIATE")
         for number, old, new in wrong:
-            _change(connection, number, old, new.as_uri())
             before = _path(old)
+            _change(connection, old, new.as_uri())
+            _change(connection, str(before), str(new))
             if new.is_dir():
                 lines[f"artifacts are taken from {new.parent} now; they were recorded in {before.parent}"] = None
             elif connection.execute("SELECT 1 FROM runs WHERE experiment_id = ? LIMIT 1", (number,)).fetchone():
@@ -43,16 +60,18 @@ def relocate(database: Path, artifacts: Path) -> list[str]:
     return list(lines)
 
 
-def _now(number: object, name: str, old: str, artifacts: Path) -> Path | None:
-    """Where the artifacts of an experiment are to be found now, or None where the database says so already."""
+def _now(names: Collection[str], old: str, artifacts: Path) -> Path | None:
+    """Where the artifacts of an experiment are to be found now, or None where the database says so already.
+
+    `names` are those that its folder may have from us.
+    """
     before = _path(old)
-    ours = before.name in (quote(name), str(number)) and before.name != ".." and before.name.isprintable()
+    ours = before.name in names and before.name != ".." and before.name.isprintable()
     if before.parent.name != artifacts.name or not ours:
         return None
     new = artifacts / before.name
-    if before == new or (before.is_dir() and (not new.is_dir() or new.samefile(before))):
-        return None
-    return new
+    here = before.parent.resolve() == artifacts.resolve()  # though the store is opened by a link
+    return None if here or (before.is_dir() and (not new.is_dir() or new.samefile(before))) else new
 
 
 def _path(uri: str) -> Path:
@@ -64,10 +83,10 @@ def _path(uri: str) -> Path:
     return Path(unquote(parts.path)) if parts.scheme == "file" and not parts.netloc else Path()
 
 
-def _change(connection: sqlite3.Connection, number: object, old: str, new: str) -> None:
-    for table, column in COLUMNS.items():
+def _change(connection: sqlite3.Connection, old: str, new: str) -> None:
+    for table, column, condition in COLUMNS:
+        named = f"{condition}({column} = ? OR substr({column}, 1, ?) = ?)"
         connection.execute(
-            f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
-            f"WHERE experiment_id = ? AND ({column} = ? OR substr({column}, 1, ?) = ?)",
-            (new, len(old) + 1, number, old, len(old) + 1, f"{old}/"),
+            f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {named}",
+            (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
         )

@@ -23,13 +23,15 @@ from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, MODEL, PER_CLASS, TRACEBACK
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_model, send_artifacts, send_images
-from fashion_cnn.store.connection import Connection, heartbeat, metric
+from fashion_cnn.store.connection import Connection, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
 from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.trajectories import CutFiles, Trajectory
+from fashion_cnn.terminal import complain
 
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
+NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 LONGEST = 5000  # characters of an error: MLflow's limit for a tag
 
 
@@ -75,9 +77,21 @@ def send(connection: Connection, trajectory: Trajectory) -> None:
         lines = trajectory.epochs() if lines is None else lines
         sending = Sending(connection, trajectory, run, lines, sent)
         with connection.errors():
-            for step in STEPS:
-                if step.due(sending):
-                    step.take(sending)
+            try:
+                _take(sending)
+            except Exception:
+                if sent.run_id is None or connection.active(sent.run_id) is not None:
+                    raise
+                complain(f"{run.study}: {run.arm} · seed {run.seed}: its run is gone from the store; it is made anew")
+                connection.forget(run.study)  # its experiment may be gone as well
+                sending.note(**vars(Sent()))
+                _take(sending)
+
+
+def _take(sending: Sending) -> None:
+    for step in STEPS:
+        if step.due(sending):
+            step.take(sending)
 
 
 def _create(sending: Sending) -> None:
@@ -107,8 +121,8 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         "trajectory_sha256": header.trajectory_sha256,
         **asdict(header.identity),
         **_arithmetic(header.environment),
-        **heartbeat(),
-        "mlflow.note.content": _description(run, None),
+        **sending.connection.heartbeat(),
+        NOTE: _description(run, None),
         "mlflow.source.name": run.command,
         "mlflow.source.type": "LOCAL",
         "mlflow.user": _user(),
@@ -134,7 +148,7 @@ def _user() -> str:
 def _resume(sending: Sending) -> None:
     """A run that was killed or failed, and resumed."""
     sending.connection.client.update_run(sending.run_id, status="RUNNING")
-    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **heartbeat()})
+    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **sending.connection.heartbeat()})
     sending.note(done=None)
 
 
@@ -166,7 +180,7 @@ def _new_lines(sending: Sending) -> Sequence[EpochLine]:
 def _send_epochs(sending: Sending) -> None:
     lines = _new_lines(sending)
     metrics = [metric(name, line.metrics[name], line.ended_at, line.epoch) for line in lines for name in EPOCH_METRICS]
-    alive = heartbeat() if sending.run.status == "running" else {}
+    alive = sending.connection.heartbeat() if sending.run.status == "running" else {}
     sending.connection.log(sending.run_id, metrics=metrics, tags=alive)
     sending.note(epochs=lines[-1].epoch)
 
@@ -269,9 +283,11 @@ def _finish(sending: Sending) -> None:
         "stop_reason": str(run.stop_reason),
         "error": "",
         "drawing_error": cut.drawing_error[:LONGEST],
-        **heartbeat(),
-        "mlflow.note.content": _description(run, last),
+        **sending.connection.heartbeat(),
     }
+    said = sending.connection.client.get_run(sending.run_id).data.tags.get(NOTE)
+    if said in (None, _description(run, None)):  # else somebody wrote something there meanwhile
+        tags[NOTE] = _description(run, last)
     metrics = [metric(name, value, last.ended_at, cut.epoch) for name, value in values.items()]
     # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
     of_model = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import calendar
+import math
 import re
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,11 +28,13 @@ from fashion_cnn.evidence.record import (
 )
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
-from fashion_cnn.store.connection import ABSENT, BEAT, Connection, heartbeat, metric
-from fashion_cnn.store.entries import LOST, RunEntry, Sent
+from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
+from fashion_cnn.store.entries import LOST, RunEntry
+from fashion_cnn.store.experiments import OURS, listed
 from fashion_cnn.store.imported import mark, told_apart
 from fashion_cnn.store.send import send
 from fashion_cnn.store.trajectories import Trajectory
+from fashion_cnn.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,23 +62,25 @@ class Store(Connection):
         runs = trajectory.runs(self.address.name)
         return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
 
-    def holds(self, sent: Sent) -> bool:
-        """Whether a finished run that was (or is still to be) sent is in the store, as far as can be told."""
-        from mlflow.exceptions import MlflowException
-
+    def holds(self, trajectory: Trajectory, entry: RunEntry) -> bool:
+        """Whether a finished run that was (or is still to be) sent is in the store as it was, as far as can be told."""
+        sent = trajectory.sent(entry)
         if not sent.done:
             return True
         try:
-            info = self.client.get_run(str(sent.run_id)).info
-        except MlflowException as error:
-            return bool(error.error_code != "RESOURCE_DOES_NOT_EXIST")
-        return bool(info.lifecycle_stage == "active")
+            with self.errors():
+                run = self.active(str(sent.run_id))
+        except StoreError:
+            return True
+        said = {"study": entry.study, "arm": entry.arm, "config_sha256": entry.run_config().sha256()}
+        said |= {"smoke": str(entry.smoke).lower(), "trajectory_sha256": trajectory.header.trajectory_sha256}
+        said |= asdict(trajectory.header.identity)
+        return run is not None and run.info.status == "FINISHED" and said.items() <= run.data.tags.items()
 
     def beat(self, run_id: str) -> None:
         """Tell that a run is alive."""
         with self.errors():
-            for name, value in heartbeat().items():
-                self.client.set_tag(run_id, name, value)
+            self.log(run_id, tags=self.heartbeat())
 
     def close_lost(self, here: Collection[str]) -> list[str]:
         """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
@@ -82,9 +89,9 @@ class Store(Connection):
         """
         closed = []
         with self.errors():
-            for run in list(_search(self, None, "tags.study != '' and attributes.status = 'RUNNING'")):
+            for run in list(_search(self, None, "tags.record != '' and attributes.status = 'RUNNING'")):
                 row = _row(run)
-                if row.get("record") in here or not is_lost(row, time.time()):
+                if row.get("record") in here or not is_lost(row, self.clock.now()):
                     continue
                 self.log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
                 ended = max(round(1000 * _last_sign(row)), row["start_time"])
@@ -124,7 +131,7 @@ class Store(Connection):
         import pandas as pd
 
         with self.errors():
-            rows = told_apart(self.address.trajectories, (_row(run) for run in _search(self, studies)))
+            rows = _rows(self, studies)
         frame = pd.DataFrame(rows, columns=[*_INFO, *TAGS, *PARAMS, *_METRICS])
         return frame.astype(dict.fromkeys(_METRICS, float))
 
@@ -156,10 +163,15 @@ class Store(Connection):
             return self.run(start)
         if len(start) < SHORT_ID:
             raise StoreError(f"{start!r} is too short for a run's id; give at least its first {SHORT_ID} digits")
+        if len(start) == RUN_ID:
+            with suppress(StoreError):
+                return self.run(start)
         with self.errors():
-            ids = [run.info.run_id for run in _search(self, None, f"tags.published LIKE '{start}%'")]
-            if len(start) < RUN_ID:
-                ids += [run.info.run_id for run in _search(self, None) if run.info.run_id.startswith(start)]
+            ids = [
+                str(row["run_id"])
+                for row in _rows(self, None)
+                if any(str(row.get(name)).startswith(start) for name in ("run_id", "published"))
+            ]
         if len(ids) > 1:
             raise StoreError(f"the ids of {len(ids)} runs start with {start!r}: {', '.join(ids[:3])}; give more digits")
         return self.run(ids[0] if ids else start)
@@ -176,7 +188,7 @@ class Store(Connection):
             cause = error.__cause__
             if not isinstance(cause, MlflowException) or cause.error_code not in ABSENT:
                 raise
-        if stored is None or not stored.data.tags.get("study"):
+        if stored is None or not stored.data.tags.get("trajectory_sha256"):
             raise StoreError(
                 f"{self.address.name} has no recorded run {run_id[:80]!r}; `fashion-cnn list` shows those it has"
             )
@@ -227,16 +239,18 @@ class Store(Connection):
 
 
 def is_lost(row: Mapping[str, Any], now: float) -> bool:
-    """Whether a row of `Store.runs` is said to be running but gave no sign of life for two minutes (now: in s)."""
+    """Whether a row of `Store.runs` is said to be running but silent for two minutes; now is the store's time, in s."""
     return bool(row["status"] == "RUNNING" and now - _last_sign(row) > LOST_AFTER)
 
 
 def _last_sign(row: Mapping[str, Any]) -> float:
-    """When a run last gave a sign of life, in seconds since 1970."""
-    try:
-        return float(calendar.timegm(time.strptime(str(row.get("heartbeat")), BEAT)))
-    except ValueError:
+    """When a run last gave a sign of life, in seconds since 1970; infinity where somebody wrote no time there."""
+    if absent(row.get("heartbeat")):
         return float(row["start_time"]) / 1000
+    try:
+        return float(calendar.timegm(time.strptime(str(row["heartbeat"]), BEAT)))
+    except ValueError:
+        return math.inf
 
 
 def _import(connection: Connection, record: Record, question: str, tags: Mapping[str, str]) -> str:
@@ -256,7 +270,7 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
         created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
         run_id = str(created.info.run_id)
         if "published" in tags:
-            mark(connection.address.trajectories, run_id, tags["published"])
+            mark(connection.address.trajectories, run_id, tags["published"], tags["imported"])
         put_artifacts(connection, run_id, str(created.info.artifact_uri), record.artifacts)
         connection.log(run_id, metrics, params)
         log_data_set(connection, run_id, str(row["data_sha256"]), None)
@@ -264,35 +278,38 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
     return run_id
 
 
-def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "tags.study != ''") -> Iterator[Run]:
-    """The runs of some studies' experiments, or of all, that a filter of MLflow's lets pass; oldest first."""
-    experiments = connection.patiently(connection.client.search_experiments)
-    ids = [experiment.experiment_id for experiment in experiments if studies is None or experiment.name in studies]
+def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "") -> Iterator[Run]:
+    """This project's runs of some studies, or of all, that a filter of MLflow's lets pass; oldest first."""
+    there = connection.patiently(partial(listed, connection.client))
+    ids = there.to_search(studies)
     token: str | None = None
+    wanted = f"{OURS} and {wanted}" if wanted else OURS
     while ids:
         ask = partial(connection.client.search_runs, ids, wanted, max_results=1000, page_token=token)
         page = connection.patiently(partial(ask, order_by=["attributes.start_time"]))
-        yield from page
+        named = (run for run in page if studies is None or run.data.tags.get("study") in studies)
+        yield from filter(there.place, named)
         token = page.token
         if not token:
             return
 
 
+def _rows(connection: Connection, studies: Sequence[str] | None) -> list[dict[str, Any]]:
+    """The runs of some studies, or of all, as rows: oldest first, `published` in the imported ones alone."""
+    return told_apart(connection.address.trajectories, map(_row, _search(connection, studies)))
+
+
 def _row(run: Run) -> dict[str, Any]:
-    """A run's params, last metrics, tags and what MLflow itself says of it, by name."""
+    """A run's params, last metrics, tags and what MLflow itself says of it, by name, each from where we wrote it."""
     data, info = run.data, run.info
+    params = (*PARAMS, "seed")
     return {
-        **{name: _printable(value) for name, value in data.params.items()},
-        **data.metrics,
-        **{name: _printable(value) for name, value in data.tags.items()},
+        **{name: printable(value) for name, value in data.tags.items() if name in TAGS},
+        **{name: printable(value) for name, value in data.params.items() if name in params},
+        **{name: value for name, value in data.metrics.items() if name in _METRICS},
         **{name: getattr(info, name) for name in _INFO if name != "name"},
-        "name": _printable(info.run_name or ""),
+        "name": printable(info.run_name or ""),
     }
-
-
-def _printable(text: str) -> str:
-    """A text without what could act on a terminal or feign a line: others may write to the store, too."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
 def _histories(connection: Connection, run_ids: Sequence[str], name: str) -> Iterator[tuple[str, int, float]]:

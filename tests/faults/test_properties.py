@@ -245,14 +245,21 @@ PLACES = st.tuples(
 )
 
 
+TABLES = {
+    **{"runs": "artifact_uri", "logged_models": "artifact_location"},
+    **{"model_versions": "source TEXT, storage_location", "trace_tags": "key TEXT, value"},
+    **{"experiment_tags": "key TEXT, value"},
+}
+
+
 @any_input
 @given(st.lists(PLACES, max_size=3))
 def test_any_place_in_a_database_is_left_or_put_beside_it(found: list[tuple[str, str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         database, artifacts = Path(folder, "mlflow.db"), Path(folder, "artifacts")
         with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-            for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
-                connection.execute(f"CREATE TABLE {table} (experiment_id INTEGER, {column} TEXT)")
+            for table, columns in TABLES.items():
+                connection.execute(f"CREATE TABLE {table} (experiment_id INTEGER, {columns} TEXT)")
             connection.execute("CREATE TABLE experiments (experiment_id INTEGER, name TEXT, artifact_location TEXT)")
             rows = [(number, *one) for number, one in enumerate(found)]
             connection.executemany("INSERT INTO experiments VALUES (?, ?, ?)", rows)

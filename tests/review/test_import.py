@@ -70,7 +70,7 @@ def test_the_runs_are_there_with_their_numbers_and_say_where_they_come_from(lab:
         assert row["imported"] == f"a bundle of SHA-256 {digest}"
         for name in ("status", "study", "arm", "seed", "weights_sha256", "test_accuracy", "fit_cpu_seconds", "name"):
             assert row[name] == by_id[run_id].row[name]
-    assert set(marks(lab.folder / "trajectories").values()) == set(by_id)
+    assert {original for original, _ in marks(lab.folder / "trajectories").values()} == set(by_id)
 
 
 def test_each_is_found_by_the_id_it_was_recorded_with_and_its_record_holds(lab: Lab) -> None:
@@ -169,11 +169,11 @@ def test_a_run_that_no_store_takes_is_refused_before_the_first_is_written(path: 
 
 
 def test_a_mark_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
-    mark(tmp_path, "a", "1")
+    mark(tmp_path, "a", "1", "here")
     with (tmp_path / MARKS).open("ab") as file:
         file.write(b'\n{"run_id": "b", "o')
-    mark(tmp_path, "c", "3")
-    assert marks(tmp_path) == {"a": "1", "c": "3"}
+    mark(tmp_path, "c", "3", "there")
+    assert marks(tmp_path) == {"a": ("1", "here"), "c": ("3", "there")}
 
 
 @pytest.fixture(scope="module")

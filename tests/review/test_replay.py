@@ -378,7 +378,8 @@ class TestWhatGoesWrong:
         client = copy.store().client
         experiment = client.get_experiment_by_name("ad_hoc")
         assert experiment is not None
-        made = client.create_run(experiment.experiment_id, tags={"study": "ad_hoc", "arm": "three", "seed": "5"})
+        tags = {"study": "ad_hoc", "arm": "three", "seed": "5", "trajectory_sha256": "0" * 64}
+        made = client.create_run(experiment.experiment_id, tags=tags)
         for name, value in CNN.params().items():
             client.log_param(made.info.run_id, name, value)
         client.set_terminated(made.info.run_id, "KILLED")
