@@ -59,8 +59,8 @@ class _Plan:
         """What the tables rest on."""
         seeds = sorted(self.pilot["seed"].unique())
         return (
-            f"Pilot: seeds {seeds[0]} to {seeds[-1]}. Published: {SEEDS} seeds, {FIRST} to {FIRST + SEEDS - 1}. Each "
-            f"probability is the share of {DRAWS:,} simulated studies; its standard error is at most "
+            f"Pilot: seeds {seeds[0]} to {seeds[-1]}. Confirmation: {SEEDS} seeds, {FIRST} to {FIRST + SEEDS - 1}. "
+            f"Each probability is the share of {DRAWS:,} simulated studies; its standard error is at most "
             f"{100 * math.sqrt(0.25 / DRAWS):.1f} points."
         )
 

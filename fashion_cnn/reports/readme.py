@@ -21,7 +21,7 @@ from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
 from fashion_cnn.reports import speed
-from fashion_cnn.reports.appendix import Appendix
+from fashion_cnn.reports.appendix import PILOT_SEEDS, Appendix
 from fashion_cnn.reports.images import images_part
 from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
 from fashion_cnn.reports.page import moment, post_comparison, study_table
@@ -35,6 +35,7 @@ _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
+PILOTS: Final = "These are the pilot: the sentences and margins were settled with these results known."
 _PLACES: Final = {True: "inside", False: "**outside**"}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
 
@@ -217,6 +218,7 @@ class _Findings:
             f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {made} on {' and '.join(processors)} with "
             f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(codes)}."
             + (f" {others} more runs of another environment are published and not counted." if others else "")
+            + (f" {PILOTS}" if set(seeds) <= set(PILOT_SEEDS) else "")
             + (f" {self.unpublished}" if self.unpublished else "")
         )
 

@@ -83,7 +83,7 @@ def test_the_page_is_what_the_pilots_runs_give() -> None:
     page = PAGE.read_text(encoding="utf-8")
     made = tables.parts(STUDIES, (REPOSITORY / PILOT).read_bytes())
     assert render(page, made) == page, "fashion-cnn results --update writes it"
-    assert "Published: 20 seeds, 10 to 29." in page
+    assert "Confirmation: 20 seeds, 10 to 29." in page
 
 
 def test_each_sentence_that_is_tested_is_in_one_of_the_tables() -> None:
