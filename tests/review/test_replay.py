@@ -25,7 +25,7 @@ from fashion_cnn.config import CNN
 from fashion_cnn.data import FASHION_MNIST, Dataset
 from fashion_cnn.environment import machine
 from fashion_cnn.events import Identity
-from fashion_cnn.evidence.record import RULES, Record
+from fashion_cnn.evidence.record import BASIS, RULES, Record
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.reports.published import record_tables
@@ -374,13 +374,15 @@ class TestWhatGoesWrong:
     def test_more_threads_than_cores_are_refused(self, lab: Lab, three: str) -> None:
         assert "but this machine has" in lab.call("replay", three, "--threads", 1000, status=2)
 
-    def test_a_run_that_never_finished_has_nothing_to_compare(self, copy: Lab) -> None:
+    def test_a_run_that_never_finished_has_nothing_to_compare(self, copy: Lab, three: str) -> None:
         client = copy.store().client
         experiment = client.get_experiment_by_name("ad_hoc")
         assert experiment is not None
-        tags = {"study": "ad_hoc", "arm": "three", "seed": "5", "trajectory_sha256": "0" * 64}
+        begun = client.get_run(three).data  # a run has these tags and params from its start
+        kept = ("study", "arm", "seed", "config_sha256", "trajectory_sha256", *BASIS)
+        tags = {name: begun.tags[name] for name in kept}
         made = client.create_run(experiment.experiment_id, tags=tags)
-        for name, value in CNN.params().items():
+        for name, value in begun.params.items():
             client.log_param(made.info.run_id, name, value)
         client.set_terminated(made.info.run_id, "KILLED")
         said = copy.call("replay", made.info.run_id, status=2)
