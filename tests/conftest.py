@@ -22,6 +22,8 @@ from hypothesis import settings
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import KERNELS
 from fashion_cnn.state import arrays_sha256
+from fashion_cnn.store import schema
+from tests.support.empty import copy_empty
 from tests.support.made_up import write_made_up
 
 if TYPE_CHECKING:
@@ -84,6 +86,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     return f"moments of the kills: FAULT_SEED={os.environ['FAULT_SEED']}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_stores() -> Iterator[None]:
+    """A store that this process makes is a copy; those of the processes that tests start are made by MLflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_create", copy_empty)
+        yield
 
 
 @pytest.fixture(scope="session")
