@@ -8,6 +8,16 @@ PYTHONS ?= python3 python3.13 python3.12 python3.11
 UV      ?= uv
 # Test processes: more than cores, because tests spend much of their time waiting for servers, browsers and kills.
 SIDE_BY_SIDE ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+# What `make quick` runs: no worker, server or browser is started, and TensorFlow is not imported.
+QUICK := tests/evidence $(addprefix tests/, \
+    $(addprefix cli/test_, actions.py) \
+    $(addprefix project/test_, fault_table.py history.py house.py imports.py readme.py setup.py) \
+    $(addprefix reports/test_, report_numbers.py) \
+    $(addprefix review/test_, archive.py comparison.py difference.py equivalence.py) \
+    $(addprefix running/test_, load.py progress.py) \
+    $(addprefix science/test_, checkout.py claims.py config.py data.py data_found.py data_refused.py environment.py \
+        events.py sample.py study.py timing.py) \
+    $(addprefix store/test_, heading.py trajectories.py))
 
 BIN       := .venv/bin
 PYTHON    := $(BIN)/python
@@ -25,7 +35,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies test soak thorough style check emulated replay benchmark notebooks ui report lock clean
+.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies quick test soak thorough style check emulated replay benchmark notebooks ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -39,6 +49,12 @@ studies: setup ## train and record the post's five studies (STUDIES=all SEEDS=20
 
 test: setup style ## set up, check the style and run the tests (ARGS="-k ..." to select some)
 	@$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+quick: $(INSTALLED) ## what to run while editing, in under a minute: lint, import contracts, the quick tests
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q -n $(SIDE_BY_SIDE) --dist loadfile -m "not slow and not soak and not thorough" $(QUICK) $(ARGS)
 
 soak: $(INSTALLED) ## half an hour of tests that kill and restart (SOAK_SEEDS=10; FAULT_SEED=... repeats the same kills)
 	@$(BIN)/pytest -m soak -s $(ARGS)

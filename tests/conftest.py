@@ -10,17 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import KERNELS
 from fashion_cnn.state import arrays_sha256
+from fashion_cnn.store import schema
+from tests.support.empty import copy_empty
 from tests.support.made_up import write_made_up
 
 if TYPE_CHECKING:
@@ -48,22 +51,28 @@ os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for a
 settings.register_profile("ours", database=None, deadline=None)
 settings.load_profile("ours")
 
-# A word in the names of the files that take longest: begun first, they leave short ones to the end.
+# A word in the names of the files that take longest, longest first: begun first, they leave short ones to the end.
 LONGEST = (
     "cluster",
-    "runs",
     "processes",
+    "runs",
     "reuse",
-    "ui",
-    "servers",
     "replay",
-    "stores",
-    "store",
-    "benchmark",
+    "ui",
+    "known",
     "results",
-    "ray",
-    "lost",
+    "servers",
+    "benchmark",
+    "bundle",
     "notebooks",
+    "builder",
+    "databases",
+    "stores",
+    "training",
+    "store",
+    "ray",
+    "cli",
+    "lost",
 )
 
 
@@ -77,6 +86,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     return f"moments of the kills: FAULT_SEED={os.environ['FAULT_SEED']}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copied_stores() -> Iterator[None]:
+    """A store that this process makes is a copy; those of the processes that tests start are made by MLflow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_create", copy_empty)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +184,24 @@ print(json.dumps(built | {"trained": weights_sha256(builder.model), "tested": bu
 
 
 @pytest.fixture(scope="session")
-def fresh(made_up: Path) -> list[dict[str, Any]]:
+def fresh(made_up: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What two fresh processes with different global seeds build (`cnn`, `dense`) and train (`trained`, `tested`)."""
-    processes = [python(FRESH, made_up, seed) for seed in (1, 2)]
-    return [answer(process) for process in processes]
+
+    def make() -> bytes:
+        processes = [python(FRESH, made_up, seed) for seed in (1, 2)]
+        return json.dumps([answer(process) for process in processes]).encode()
+
+    made: list[dict[str, Any]] = json.loads(made_once(tmp_path_factory, "fresh", make))
+    return made
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[], bytes]) -> bytes:
+    """What takes long to make, made once for all of xdist's processes, by the first that asks; the others wait."""
+    folder = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # each process has its own within that of the test run
+    path = folder / f"made-once-{name}"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            path.write_bytes(make())
+        return path.read_bytes()

@@ -73,6 +73,11 @@ class _Findings:
         """All that are claimed, each with its study."""
         return [(judged.study.name, sentence) for judged in self.verdicts.studies for sentence in judged.sentences]
 
+    @property
+    def of_the_post(self) -> set[str]:
+        """The studies that judge sentences of the post."""
+        return {study for study, sentence in self.sentences if sentence.source == "post"}
+
     def arms(self) -> str:
         """One row per arm: what it reached and cost, beside what the post printed."""
         rows = []
@@ -254,10 +259,13 @@ def parts(
         "claims": findings.claims,
         "splits": findings.splits,
         "counts": findings.counts,
+        "headlines": lambda: _headlines(findings.sentences),
         "printed": findings.printed,
         "images": findings.images,
         "caveats": lambda: "\n".join(f"- {caveat}" for caveat in CAVEATS),
         "cost": lambda: speed.cost(findings.counted),
+        "cost_of_the_post": lambda: speed.cost(findings.counted[findings.counted["study"].isin(findings.of_the_post)]),
+        "again": lambda: speed.again(findings.counted, [study.name for study in studies]),
         "surprises": findings.surprises,
         "basis": findings.basis,
         "benchmark": lambda: speed.ratios(measured),
@@ -281,6 +289,25 @@ def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README
         return str(cog.process_string(text, page))
     except CogError as error:
         raise SummaryError(f"{page}: {error}") from None
+
+
+def _headlines(sentences: Sequence[tuple[str, Sentence]]) -> str:
+    """A list of three: the first sentence of the post that holds, the first that does not, and what we found last.
+
+    Where there is none of a kind, it is left out.
+    """
+
+    def first(source: str, verdict: str, among: Sequence[tuple[str, Sentence]]) -> list[Sentence]:
+        return [each for _, each in among if (each.source, each.verdict) == (source, verdict)][:1]
+
+    with_ours = [study for study, each in sentences if (each.source, each.verdict) == ("ours", "supported")]
+    last = [(study, each) for study, each in sentences if study in with_ours[-1:]]
+    chosen = [*first("post", "supported", sentences), *first("post", "contradicted", sentences)]
+    return "\n".join(
+        f"- {'The post' if each.source == 'post' else 'Ours'}: *{each.says}.* **{each.verdict.capitalize()}**: "
+        f"{findings(each)}."
+        for each in (*chosen, *first("ours", "supported", last))
+    )
 
 
 def _distinct(texts: Iterable[Any]) -> list[str]:

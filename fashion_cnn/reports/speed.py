@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.evidence.verdicts import without_busy_times
@@ -81,6 +81,17 @@ def cost(runs: pd.DataFrame) -> str:
         f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of "
         f"CPU time; each run trained for itself would make them {alone / 60:.0f}."
     )
+
+
+def again(runs: pd.DataFrame, studies: Sequence[str]) -> str:
+    """The command that makes the published runs that count, and what it takes; `studies` are all that there are."""
+    published = [study for study in studies if study in set(runs["study"])]
+    named = "all" if published == list(studies) else f'"{" ".join(published)}"'
+    seeds = runs["seed"].astype(int)
+    count = seeds.max() - seeds.min() + 1
+    seconds, _ = _trainings(without_busy_times(runs).dropna(subset="fit_cpu_seconds"), "fit_cpu_seconds")
+    hours = count * seconds / 3600
+    return f"`make studies STUDIES={named} FIRST_SEED={seeds.min()} SEEDS={count}`: {hours:.1f} hours of CPU time."
 
 
 def _many_seeds(

@@ -17,6 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from fashion_cnn.evidence.selection import Selection
+from fashion_cnn.reports import page as drawn
 from tests.support.bundles import packed
 from tests.support.command import Lab
 from tests.support.made_up import write_made_up
@@ -46,7 +47,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if not kept:
         lab.call("run", "filter_study", "--smoke")
         bundle = lab.folder / "bundle.zip"
-        bundle.write_bytes(packed(Selection(BASELINE, records(0, 1, studies=(BASELINE,)), [])))
+        with pytest.MonkeyPatch.context() as undrawn:  # no test looks at the bundle's own report and figures
+            undrawn.setattr(drawn, "render_report", lambda *_, **__: "")
+            undrawn.setattr(drawn, "study_figures", lambda *_: {})
+            bundle.write_bytes(packed(Selection(BASELINE, records(0, 1, studies=(BASELINE,)), [])))
         lab.call("import", bundle)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

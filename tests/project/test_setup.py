@@ -15,6 +15,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from experiments import SCRIPTS
+from tests.support.command import Lab
+
 ROOT = Path(__file__).parents[2]
 EXTRAS = (ROOT / "requirements-cluster.lock").read_text("utf-8")
 LOCK = (ROOT / "requirements.lock").read_text("utf-8") + EXTRAS
@@ -122,6 +125,59 @@ class TestASetUp:
             path.unlink()
             path.symlink_to("/nowhere/python3")
         assert self.sets_up(clone)
+
+
+class TestAnInstallationElsewhere:
+    def test_as_a_wheel_is_refused_at_once_and_told_how(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+        done = subprocess.run([*command, str(ROOT)], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "error: fashion-cnn runs from its checkout" in done.stderr
+        assert "pip install --no-deps --no-build-isolation -e ." in done.stderr and "Traceback" not in done.stderr
+        assert not list(tmp_path.iterdir())
+
+    def test_as_editable_is_setuptools_own(self) -> None:
+        code = "import build_backend as b, setuptools.build_meta as own; print(b.build_editable == own.build_editable)"
+        folder = {**os.environ, "PYTHONPATH": str(ROOT / PYPROJECT["build-system"]["backend-path"][0])}
+        done = subprocess.run([sys.executable, "-c", code], env=folder, capture_output=True, text=True, check=True)
+        assert done.stdout == "True\n"
+
+
+class TestForContributors:
+    def test_every_file_of_make_quick_is_there(self) -> None:
+        listed = (ROOT / "Makefile").read_text("utf-8").partition("\nQUICK := ")[2].partition("\nexport")[0]
+        rooms = re.findall(r"addprefix (\w+)/test_, ([^)]+)\)", listed.replace("\\\n", " "))
+        files = [ROOT / "tests" / room / f"test_{name}" for room, names in rooms for name in names.split()]
+        assert len(files) > 20 and [str(path) for path in files if not path.exists()] == []
+
+    def test_the_forges_workflow_runs_what_ci_runs(self) -> None:
+        workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
+        assert workflow["jobs"]["test"]["steps"][-1] == {"run": ".ci/run"} and os.access(ROOT / ".ci" / "run", os.X_OK)
+
+    def test_the_hooks_are_the_commands_of_make_style(self) -> None:
+        (local,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+        hooks = [hook["entry"].removeprefix(".venv/bin/").removesuffix(" --force-exclude") for hook in local["hooks"]]
+        style = (ROOT / "Makefile").read_text("utf-8").partition("\nstyle:")[2].partition("\n\n")[0]
+        told = [command.removesuffix(" --check") for command in re.findall(r"@\$\(BIN\)/(.*)", style)]
+        assert local["repo"] == "local" and hooks == told
+
+    def test_each_entry_point_for_mlflow_is_a_script(self) -> None:
+        points = yaml.safe_load((ROOT / "MLproject").read_text("utf-8"))["entry_points"]
+        assert len(points) >= 8 and set(points) <= set(SCRIPTS)
+        assert all(point["parameters"]["study"] == {"default": name} for name, point in points.items())
+
+
+@pytest.mark.slow
+def test_mlflow_runs_a_study(tmp_path: Path, made_up: Path) -> None:
+    lab = Lab(tmp_path / "lab", made_up)
+    lab.folder.mkdir()
+    command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "filter_study", "--env-manager", "local"]
+    done = subprocess.run(
+        [*command, "-P", "smoke=1", "-P", "first-seed=3", "-P", "arms=16 filters"],
+        cwd=tmp_path, env=lab.variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (run,) = lab.runs("filter_study").to_dict("records")
+    assert (run["arm"], run["seed"], run["smoke"], run["status"]) == ("16 filters", "3", "true", "FINISHED")
 
 
 def test_the_conda_environment_installs_the_lock() -> None:

@@ -112,6 +112,26 @@ def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -
     assert said.endswith("each run trained for itself would make them 6.")
 
 
+def test_the_headlines_are_what_holds_of_the_post_what_does_not_and_what_we_found_last() -> None:
+    wrong = Higher("test_accuracy", "dense", than="cnn", says="Dense is better")
+    ours = [replace(wrong, arm="cnn", than="dense", says=says, source="ours") for says in ("A CNN wins", "And again")]
+    studies = (replace(STUDY[0], claims=(*STUDY[0].claims, wrong, *ours)), EPOCHS)
+    first, second, third = summary.parts(studies, records(), POST, {})["headlines"]().splitlines()
+    assert first.startswith("- The post: *The CNN after 5 epochs beats ") and ".* **Supported**: test acc" in first
+    assert second.startswith("- The post: *Dense is better.* **Contradicted**: test accuracy ")
+    assert third.startswith("- Ours: *A CNN wins.* **Supported**: ")
+    assert summary.parts(STUDY, records(0), POST, {})["headlines"]() == ""
+
+
+def test_the_command_that_makes_the_published_runs_names_studies_and_seeds(files: dict[str, bytes]) -> None:
+    alike = [replace(one, row={**one.row, "fit_cpu_seconds": 1800.0}) for one in results.published_records(files)]
+    said = summary.parts(STUDY, alike, POST, {})["again"]()
+    assert said == f"`make studies STUDIES=all FIRST_SEED=0 SEEDS={SEEDS}`: {SEEDS}.0 hours of CPU time."
+    more = (*STUDY, Study("later_study", "And later?", {"cnn": CNN}))
+    named = " ".join(study.name for study in STUDY)
+    assert summary.parts(more, alike, POST, {})["again"]().startswith(f'`make studies STUDIES="{named}" FIRST_SEED=0 ')
+
+
 def test_what_surprised_us_is_what_the_runs_contradict_and_how_far_seeds_lie_apart() -> None:
     wrong = Higher("test_accuracy", "dense", than="cnn", says="Dense is better", source="ours")
     studies = (replace(STUDY[0], claims=(*STUDY[0].claims, wrong)), EPOCHS)

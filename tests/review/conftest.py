@@ -6,17 +6,18 @@ import pytest
 
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.reports import page
+from tests.conftest import made_once
 from tests.support.bundles import STUDY, packed, packed_small, records
 
 
 @pytest.fixture(scope="session")
-def bundle() -> bytes:
-    return packed(Selection(STUDY, records(), [("smoke run", 2)]))
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return made_once(tmp_path_factory, "bundle", lambda: packed(Selection(STUDY, records(), [("smoke run", 2)])))
 
 
 @pytest.fixture(scope="session")
-def small() -> bytes:
-    return packed_small()
+def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return made_once(tmp_path_factory, "small", packed_small)
 
 
 @pytest.fixture

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fashion_cnn import known_answers
-from fashion_cnn.checkout import REPOSITORY
 from fashion_cnn.environment import Choice, EnvironmentFault
 from fashion_cnn.review import doctor
 from fashion_cnn.review.doctor import Check, checks
+from tests.support.command import Lab
 
 NAMES = ("Python", "packages", "data set", "store", "memory", "bits")
 
@@ -88,12 +85,11 @@ def test_a_machine_that_cannot_compute_them_says_why(
     assert look()["bits"].text.startswith("this processor has no AVX2: this machine trains as native")
 
 
-@pytest.mark.slow
-def test_the_command_prints_a_line_each_and_ends_with_1_where_one_does_not_hold(tmp_path: Path, made_up: Path) -> None:
-    command = [sys.executable, "-m", "experiments", "doctor", "--json", "--data-dir", str(made_up)]
-    command += ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
-    ended = subprocess.run(command, cwd=REPOSITORY, env=os.environ, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1, ended.stderr
-    told = json.loads(ended.stdout)["checks"]
+def test_the_command_prints_a_line_each_and_ends_with_1_where_one_does_not_hold(
+    tmp_path: Path, made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_answers, "differing", lambda *, quick: [])  # test_known_answers.py computes them
+    lab = Lab(tmp_path, made_up)
+    told = json.loads(lab.call("doctor", "--json", "--data-dir", made_up, status=1))["checks"]
     assert tuple(check["name"] for check in told) == NAMES
     assert not (tmp_path / "mlflow.db").exists()

@@ -5,9 +5,7 @@ The events go through the real recorder and the real store; every number follows
 
 from __future__ import annotations
 
-import functools
 import json
-import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -145,16 +143,6 @@ def database(folder: Path) -> str:
 
 
 def open_store(folder: Path) -> Store:
-    """The store of a folder, both made if they are not there; an empty database is copied, which spares seconds."""
+    """The store of a folder, both made if they are not there."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "mlflow.db"
-    if not path.exists():
-        path.write_bytes(_empty_database())
     return Store(resolve(database(folder), folder))
-
-
-@functools.cache
-def _empty_database() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        Store(resolve(database(Path(folder)), Path(folder)))
-        return Path(folder, "mlflow.db").read_bytes()
