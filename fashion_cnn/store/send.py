@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -263,9 +264,9 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
     artifacts |= {name: cut.files[name].read_bytes() for name in (PREDICTIONS, "activations.npz") if name in cut.files}
     words = figure_heading(run.study, f"{run.arm} · seed {run.seed}", cut.epoch, sending.run_id, run.smoke)
     paths = {curves: "figures/learning_curves.png"} | {name: f"figures/{name}" for name in FIGURES}
-    artifacts |= {
-        path: headed(cut.files[name].read_bytes(), words) for name, path in paths.items() if name in cut.files
-    }
+    drawn = {path: cut.files[name] for name, path in paths.items() if name in cut.files}
+    with ThreadPoolExecutor() as pool:  # Pillow needs the interpreter for little of it
+        artifacts |= zip(drawn, pool.map(lambda file: headed(file.read_bytes(), words), drawn.values()), strict=True)
     artifacts[HASHES] = record.hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
     return artifacts
 

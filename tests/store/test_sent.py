@@ -14,7 +14,7 @@ from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import Record, absent, missing
 from fashion_cnn.review.replay import records_of
-from fashion_cnn.store import grid, send
+from fashion_cnn.store import artifacts, grid, send
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.files import TrajectoryError, read_json
@@ -163,7 +163,7 @@ def test_what_was_sent_is_not_sent_again(store: Store, monkeypatch: pytest.Monke
 
         return ask
 
-    monkeypatch.setattr(send, "upload", watched("upload", send.upload))
+    monkeypatch.setattr(send, "upload", watched("upload", artifacts.upload))
     for name in ("create_run", "log_batch", "search_runs"):
         monkeypatch.setattr(store.client, name, watched(name, getattr(store.client, name)))
     store.send(trajectory)
