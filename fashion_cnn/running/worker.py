@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fashion_cnn.training import Evaluation, Trainer
 
 LOST_RUNNER = 70  # exit status
+SUMMARY_WIDTH = 79  # columns of the table of the layers
 
 
 @cache
@@ -172,8 +173,16 @@ class _Extension:
 
 
 def _summary(model: Any) -> str:
+    """Keras' table of the layers; it would be cropped to the terminal's width, and to 80 columns without one."""
     lines: list[str] = []
-    model.summary(print_fn=lambda line, **_: lines.append(line), line_length=90)
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = str(SUMMARY_WIDTH + 1)
+    try:
+        model.summary(print_fn=lambda line, **_: lines.append(line), line_length=SUMMARY_WIDTH)
+    finally:
+        del os.environ["COLUMNS"]
+        if before is not None:
+            os.environ["COLUMNS"] = before
     return "\n".join(lines) + "\n"
 
 

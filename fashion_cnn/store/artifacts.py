@@ -1,26 +1,26 @@
-"""What MLflow keeps of a run besides its values: artifacts, the data set, the image grid, the model."""
+"""What MLflow keeps of a run besides its values: artifacts, the data set, the model."""
 
 from __future__ import annotations
 
 import json
 import platform
-import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from fashion_cnn.environment import version
+from fashion_cnn.store import grid
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.connection import ABSENT, Connection
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.trajectories import CutFiles
 
 DATASET = "fashion-mnist"
-GRID = "images/"  # where MLflow keeps what its image grid shows
+WRITERS = 8  # files that a server is sent at a time
 NATIVE = "data/model.keras"  # in a logged model
 
 
@@ -29,24 +29,47 @@ def digest_of(data_sha256: str) -> str:
     return data_sha256[:36]
 
 
-def send_artifacts(connection: Connection, run_id: str, artifacts: Mapping[str, bytes]) -> None:
-    """Send artifacts of a run, by path; one that is there already is replaced."""
-    with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), artifacts)
-        connection.client.log_artifacts(run_id, folder)
+def location(connection: Connection, run_id: str) -> str:
+    """Where a run's artifacts go, which is asked for once."""
+    known = connection.locations
+    if run_id not in known:
+        known[run_id] = str(connection.client.get_run(run_id).info.artifact_uri)
+    return known[run_id]
 
 
-def put_artifacts(connection: Connection, run_id: str, uri: str, artifacts: Mapping[str, bytes]) -> None:
-    """As `send_artifacts`, of a new run whose artifacts go to `uri`.
+def upload(connection: Connection, uri: str, files: Mapping[str, bytes]) -> None:
+    """Send files, by path, to a run's or a model's location; one that is there already is replaced.
 
-    Where that is a folder of this machine they are written straight to it: MLflow's client would take longer for them
-    than for all else of a run that is imported.
+    Where that is a folder of this machine they are written straight to it, for MLflow's client would take longer for
+    them than for all else of a run. A tracking server gets several side by side.
     """
     parts = urlsplit(uri)
     if parts.scheme == "file":
-        _write(Path(url2pathname(parts.path)), artifacts)
-    else:
-        send_artifacts(connection, run_id, artifacts)
+        _write(Path(url2pathname(parts.path)), files)
+        return
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+
+    repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), files)
+        if isinstance(repository, HttpArtifactRepository):
+            _put(repository, Path(folder), list(files))
+        else:
+            repository.log_artifacts(folder)  # type: ignore[no-untyped-call]  # others send side by side themselves
+
+
+def _put(repository: Any, folder: Path, names: Sequence[str]) -> None:
+    with ThreadPoolExecutor(WRITERS) as pool:
+        sent = [
+            pool.submit(repository.log_artifact, str(folder / name), name.rpartition("/")[0] or None) for name in names
+        ]
+        try:
+            for each in sent:
+                each.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # a server that does not answer is not asked for each of them
+            raise
 
 
 def read_artifacts(
@@ -85,7 +108,7 @@ def listed(repository: Any, folder: str | None = None) -> Iterator[str]:
         inside = PurePosixPath(item.path).parts[:-1] == PurePosixPath(folder or "").parts
         if not inside or ".." in item.path.split("/") or not item.path.isprintable() or "\\" in item.path:
             raise StoreError(f"the store lists an artifact by the path {item.path[:80]!r}, which is none of its folder")
-        if item.is_dir and f"{item.path}/" != GRID:
+        if item.is_dir and item.path != grid.FOLDER:
             yield from listed(repository, item.path)
         elif not item.is_dir:
             yield item.path
@@ -109,55 +132,34 @@ def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: 
     connection.client.log_inputs(run_id, datasets=[DatasetInput(dataset=data, tags=[tag])])
 
 
-def send_images(connection: Connection, run_id: str, run: RunEntry, epoch: int, at: int, paths: Sequence[Path]) -> None:
-    """Send an epoch's feature maps, a PNG per layer drawn `at` a time in ms: the files that `log_image` would write.
-
-    It gives them a random name, so that an image sent twice would be shown twice; these have the same name again.
-    """
-    from mlflow.tracking.multimedia import compress_image_size
-    from PIL import Image
-
-    with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
-            name = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.record} {path.stem} {epoch}")
-            file = Path(folder, f"feature_maps~{path.stem}+step+{epoch}+timestamp+{at}+{name}")
-            shutil.copyfile(path, f"{file}.png")
-            with Image.open(path) as image:
-                compress_image_size(image).save(f"{file}+compressed.webp")
-        connection.client.log_artifacts(run_id, folder, GRID.rstrip("/"))
-    connection.log(run_id, tags={"mlflow.loggedImages": "True"})
-
-
 def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles) -> str:
     """Log a run's network as an MLflow model that holds the native `.keras` file; returns its id."""
     from mlflow.entities import LoggedModelOutput
 
     client, experiment = connection.client, connection.experiment(run.study, run.question)
-    logged = client.search_logged_models([experiment], f"source_run_id = '{run_id}'", max_results=1)
-    if logged:
-        model_id = logged[0].model_id
+    outputs = None
+    if logged := client.search_logged_models([experiment], f"source_run_id = '{run_id}'", max_results=1):
+        model, outputs = logged[0], client.get_run(run_id).outputs  # by an earlier send that was cut off
     else:
         config = run.run_config()
-        model_id = client.create_logged_model(
+        model = client.create_logged_model(
             experiment,
             name=config.model,
             source_run_id=run_id,
             params={**config.params(), "seed": str(run.seed)},
             tags={"study": run.study, "arm": run.arm, "weights_sha256": cut.weights_sha256},
             model_type="keras",
-        ).model_id
-    with tempfile.TemporaryDirectory() as folder:
-        _write_model(Path(folder), run_id, model_id, cut.files["model.keras"])
-        client.log_model_artifacts(model_id, folder)
-    outputs = client.get_run(run_id).outputs
+        )
+    model_id = str(model.model_id)
+    upload(connection, model.artifact_location, _model_files(run_id, model_id, cut.files["model.keras"]))
     if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
         client.log_outputs(run_id, [LoggedModelOutput(model_id, cut.epoch)])
     client.finalize_logged_model(model_id, "READY")
-    return str(model_id)
+    return model_id
 
 
-def _write_model(folder: Path, run_id: str, model_id: str, native: Path) -> None:
-    """The folder that `mlflow.keras.save_model` would write."""
+def _model_files(run_id: str, model_id: str, native: Path) -> dict[str, bytes]:
+    """The files that `mlflow.keras.save_model` would write, by path."""
     import numpy as np
     from mlflow import pyfunc
     from mlflow.models import Model
@@ -166,17 +168,16 @@ def _write_model(folder: Path, run_id: str, model_id: str, native: Path) -> None
 
     needed = [f"{name}=={version(name)}" for name in ("mlflow", "keras", "tensorflow", "numpy")]
     python = f"python: {platform.python_version()}\nbuild_dependencies: []\ndependencies:\n- -r requirements.txt\n"
-    files = {
-        NATIVE: native.read_bytes(),
-        "data/keras_module.txt": b"keras",
-        "requirements.txt": ("\n".join(needed) + "\n").encode(),
-        "python_env.yaml": python.encode(),
-    }
-    _write(folder, files)
     images, scores = (TensorSpec(np.dtype(np.float32), shape) for shape in ((-1, 28, 28, 1), (-1, 10)))
     signature = ModelSignature(inputs=Schema([images]), outputs=Schema([scores]))
     model = Model(run_id=run_id, model_uuid=model_id, model_id=model_id, signature=signature)
     keras = {"keras_version": version("keras"), "keras_backend": "tensorflow", "save_exported_model": False}
     model.add_flavor("keras", data="data", **keras)
     pyfunc.add_to_model(model, loader_module="mlflow.keras", python_env="python_env.yaml")
-    model.save(str(folder / "MLmodel"))
+    return {
+        NATIVE: native.read_bytes(),
+        "data/keras_module.txt": b"keras",
+        "requirements.txt": ("\n".join(needed) + "\n").encode(),
+        "python_env.yaml": python.encode(),
+        "MLmodel": model.to_yaml().encode(),
+    }

@@ -62,6 +62,8 @@ class Connection:
         self.notices: Sequence[str] = ()
         """What the user should be told about the store, a line each."""
         self.clock = Clock(self._ask_the_time)
+        self.locations: dict[str, str] = {}
+        """Where the artifacts of runs go, by run id, as far as that was asked for."""
         self._experiments: dict[str, str] = {}
         path = address.file
         if path is not None:

@@ -13,6 +13,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,9 +21,10 @@ from typing import Any, Final, NamedTuple
 from fashion_cnn.events import Started, is_drawn
 from fashion_cnn.evidence import record
 from fashion_cnn.evidence.predictions import PREDICTIONS
-from fashion_cnn.evidence.record import EPOCH_METRICS, HASHES, MODEL, PER_CLASS, TRACEBACK
+from fashion_cnn.evidence.record import HASHES, MODEL, PER_CLASS, TRACEBACK
+from fashion_cnn.store import grid, metrics
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import DATASET, digest_of, log_data_set, log_model, send_artifacts, send_images
+from fashion_cnn.store.artifacts import DATASET, digest_of, location, log_data_set, log_model, upload
 from fashion_cnn.store.connection import Connection, metric
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
@@ -98,14 +100,20 @@ def _create(sending: Sending) -> None:
     """Create the run, or find the one that an earlier, cut off send created."""
     connection, run, header = sending.connection, sending.run, sending.trajectory.header
     experiment = connection.experiment(run.study, run.question)
-    created = list(connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1))
-    if not created:
-        name, tags = f"{run.arm} · seed {run.seed}", _first_tags(sending)
-        created = [connection.client.create_run(experiment, start_time=run.start_time, tags=tags, run_name=name)]
+    found = list(connection.client.search_runs([experiment], f"tags.record = '{run.record}'", max_results=1))
+    created = found or [
+        connection.client.create_run(experiment, run.start_time, _first_tags(sending), run_name=_name(run))
+    ]
     run_id = str(created[0].info.run_id)
+    connection.locations[run_id] = str(created[0].info.artifact_uri)
     connection.log(run_id, params={**run.run_config().params(), "seed": str(run.seed)})
     log_data_set(connection, run_id, header.identity.data_sha256, header.images)
-    sending.note(run_id=run_id)
+    sending.note(run_id=run_id, tags=None if found else dict(run.tags))
+
+
+def _name(run: RunEntry) -> str:
+    """What MLflow calls a run: a trial must not look like a run that counts."""
+    return f"{run.arm} · seed {run.seed}{' · smoke' if run.smoke else ''}"
 
 
 def _first_tags(sending: Sending) -> dict[str, str]:
@@ -122,6 +130,7 @@ def _first_tags(sending: Sending) -> dict[str, str]:
         **asdict(header.identity),
         **_arithmetic(header.environment),
         **sending.connection.heartbeat(),
+        **grid.SHOWN,
         NOTE: _description(run, None),
         "mlflow.source.name": run.command,
         "mlflow.source.type": "LOCAL",
@@ -147,9 +156,18 @@ def _user() -> str:
 
 def _resume(sending: Sending) -> None:
     """A run that was killed or failed, and resumed."""
-    sending.connection.client.update_run(sending.run_id, status="RUNNING")
-    sending.connection.log(sending.run_id, tags={"stop_reason": "", "error": "", **sending.connection.heartbeat()})
+    connection, run_id = sending.connection, sending.run_id
+    connection.client.update_run(run_id, status="RUNNING")
+    _drop(sending, connection.client.get_run(run_id).data.tags, ("stop_reason", "error"))
+    connection.log(run_id, tags=connection.heartbeat())
     sending.note(done=None)
+
+
+def _drop(sending: Sending, there: Mapping[str, str], names: Sequence[str]) -> None:
+    """Take away tags that no longer hold, where they are there: MLflow shows an empty one as a bare label."""
+    for name in names:
+        if name in there:
+            sending.connection.client.delete_tag(sending.run_id, name)
 
 
 def _send_tags(sending: Sending) -> None:
@@ -179,9 +197,9 @@ def _new_lines(sending: Sending) -> Sequence[EpochLine]:
 
 def _send_epochs(sending: Sending) -> None:
     lines = _new_lines(sending)
-    metrics = [metric(name, line.metrics[name], line.ended_at, line.epoch) for line in lines for name in EPOCH_METRICS]
+    measured = [value for line in lines for value in metrics.of_epoch(line.metrics, line.ended_at, line.epoch)]
     alive = sending.connection.heartbeat() if sending.run.status == "running" else {}
-    sending.connection.log(sending.run_id, metrics=metrics, tags=alive)
+    sending.connection.log(sending.run_id, metrics=measured, tags=alive)
     sending.note(epochs=lines[-1].epoch)
 
 
@@ -196,18 +214,25 @@ def _new_sheets(sending: Sending) -> dict[int, list[Path]]:
 
 
 def _send_sheets(sending: Sending) -> None:
-    run = sending.run
-    for epoch, paths in _new_sheets(sending).items():
-        drawn_at = sending.lines[epoch - 1].ended_at if epoch else run.start_time
-        send_images(sending.connection, sending.run_id, run, epoch, drawn_at, paths)
-        sending.note(sheets=(*sending.sent.sheets, epoch))
+    run, sheets = sending.run, _new_sheets(sending)
+    pictures = [
+        grid.Picture(
+            f"feature_maps/{path.stem}",
+            epoch,
+            sending.lines[epoch - 1].ended_at if epoch else run.start_time,
+            path.read_bytes(),
+        )
+        for epoch, paths in sheets.items()
+        for path in paths
+    ]
+    upload(sending.connection, location(sending.connection, sending.run_id), grid.files(run.record, pictures))
+    sending.note(sheets=(*sending.sent.sheets, *sheets))
 
 
 def _send_artifacts(sending: Sending) -> None:
-    artifacts = _artifacts(sending)
-    send_artifacts(sending.connection, sending.run_id, artifacts)
-    shown = json.dumps([{"path": PER_CLASS, "type": "table"}])
-    sending.connection.log(sending.run_id, tags={"mlflow.loggedArtifacts": shown})
+    artifacts, (_, _, lines) = _artifacts(sending), sending.ending()
+    shown = grid.files(sending.run.record, grid.figures(artifacts, lines[-1].ended_at))
+    upload(sending.connection, location(sending.connection, sending.run_id), artifacts | shown)
     digest = hashlib.sha256(artifacts[HASHES]).hexdigest()
     sending.note(artifacts_sha256=digest, values=_measured(sending))
 
@@ -239,9 +264,9 @@ def _artifacts(sending: Sending) -> dict[str, bytes]:
     artifacts |= {name: cut.files[name].read_bytes() for name in (PREDICTIONS, "activations.npz") if name in cut.files}
     words = figure_heading(run.study, f"{run.arm} · seed {run.seed}", cut.epoch, sending.run_id, run.smoke)
     paths = {curves: "figures/learning_curves.png"} | {name: f"figures/{name}" for name in FIGURES}
-    artifacts |= {
-        path: headed(cut.files[name].read_bytes(), words) for name, path in paths.items() if name in cut.files
-    }
+    drawn = {path: cut.files[name] for name, path in paths.items() if name in cut.files}
+    with ThreadPoolExecutor() as pool:  # Pillow needs the interpreter for little of it
+        artifacts |= zip(drawn, pool.map(lambda file: headed(file.read_bytes(), words), drawn.values()), strict=True)
     artifacts[HASHES] = record.hashes_text({**artifacts, MODEL: cut.files[MODEL].read_bytes()})
     return artifacts
 
@@ -281,14 +306,16 @@ def _finish(sending: Sending) -> None:
         "weights_sha256": cut.weights_sha256,
         "artifacts_sha256": str(sent.artifacts_sha256),
         "stop_reason": str(run.stop_reason),
-        "error": "",
-        "drawing_error": cut.drawing_error[:LONGEST],
+        **({"drawing_error": cut.drawing_error[:LONGEST]} if cut.drawing_error else {}),
+        "mlflow.loggedArtifacts": json.dumps([{"path": PER_CLASS, "type": "table"}]),
+        **grid.SHOWN,
         **sending.connection.heartbeat(),
     }
-    said = sending.connection.client.get_run(sending.run_id).data.tags.get(NOTE)
-    if said in (None, _description(run, None)):  # else somebody wrote something there meanwhile
+    there = sending.connection.client.get_run(sending.run_id).data.tags
+    _drop(sending, there, [name for name in ("error", "drawing_error") if name not in tags])
+    if there.get(NOTE) in (None, _description(run, None)):  # else somebody wrote something there meanwhile
         tags[NOTE] = _description(run, last)
-    metrics = [metric(name, value, last.ended_at, cut.epoch) for name, value in values.items()]
+    measured = metrics.of_run(values, last.ended_at)
     # Logged once more with the model's id and the data set's, these stand on the model's own page, too.
     of_model = {
         "model_id": str(sent.model_id),
@@ -296,8 +323,8 @@ def _finish(sending: Sending) -> None:
         "dataset_digest": digest_of(sending.trajectory.header.identity.data_sha256),
     }
     for name in ("test_loss", "test_accuracy"):
-        metrics.append(metric(name, last.metrics[name], last.ended_at, cut.epoch, **of_model))
-    sending.connection.log(sending.run_id, metrics=metrics, tags=tags)
+        measured.append(metric(name, last.metrics[name], last.ended_at, cut.epoch, **of_model))
+    sending.connection.log(sending.run_id, metrics=measured, tags=tags)
     spent = round(1000 * (values["fit_seconds"] + values["evaluate_seconds"]))
     _terminate(sending, run.start_time + spent)
 
@@ -305,7 +332,7 @@ def _finish(sending: Sending) -> None:
 def _abort(sending: Sending) -> None:
     """A run that failed or was killed."""
     run = sending.run
-    tags = {"stop_reason": run.stop_reason or "error", "error": (run.error or "")[:LONGEST]}
+    tags = {"stop_reason": run.stop_reason or "error", **({"error": run.error[:LONGEST]} if run.error else {})}
     sending.connection.log(sending.run_id, tags=tags)
     if run.traceback:
         sending.connection.client.log_text(sending.run_id, run.traceback, TRACEBACK)

@@ -26,9 +26,10 @@ from fashion_cnn.evidence.record import (
     absent,
     is_published,
 )
+from fashion_cnn.store import grid, metrics
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
-from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
+from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, read_artifacts, upload
+from fashion_cnn.store.connection import ABSENT, BEAT, Connection
 from fashion_cnn.store.entries import LOST, RunEntry
 from fashion_cnn.store.experiments import OURS, listed
 from fashion_cnn.store.imported import mark, told_apart
@@ -256,23 +257,24 @@ def _last_sign(row: Mapping[str, Any]) -> float:
 def _import(connection: Connection, record: Record, question: str, tags: Mapping[str, str]) -> str:
     """As `Store.import_record`, with more tags than the record has."""
     row, states = record.row, record.states()
-    end, cut = int(states[-1]["ended_at"]), int(states[-1]["epoch"])
-    tags = {**{name: str(row[name]) for name in TAGS if not absent(row.get(name))}, **tags}
+    end = int(states[-1]["ended_at"])
+    pictures = grid.figures(record.artifacts, end)
+    known = {name: str(row[name]) for name in TAGS if not absent(row.get(name)) and row[name] != ""}
+    tags = {**known, **(grid.SHOWN if pictures else {}), **tags}
     params = {name: str(row[name]) for name in (*PARAMS, "seed") if not absent(row.get(name))}
-    metrics = [
-        metric(name, state[name], int(state["ended_at"]), int(state["epoch"]))
-        for state in states
-        for name in EPOCH_METRICS
+    measured = [
+        value for state in states for value in metrics.of_epoch(state, int(state["ended_at"]), int(state["epoch"]))
     ]
-    metrics += [metric(name, row[name], end, cut) for name in RUN_METRICS if not absent(row.get(name))]
+    measured += metrics.of_run({name: row[name] for name in RUN_METRICS if not absent(row.get(name))}, end)
+    files = {**record.artifacts, **grid.files(str(row.get("run_id")), pictures)}
     with connection.errors():
         experiment = connection.experiment(str(row["study"]), question)
         created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
         run_id = str(created.info.run_id)
         if "published" in tags:
             mark(connection.address.trajectories, run_id, tags["published"], tags["imported"])
-        put_artifacts(connection, run_id, str(created.info.artifact_uri), record.artifacts)
-        connection.log(run_id, metrics, params)
+        upload(connection, str(created.info.artifact_uri), files)
+        connection.log(run_id, measured, params)
         log_data_set(connection, run_id, str(row["data_sha256"]), None)
         connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))
     return run_id

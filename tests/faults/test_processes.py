@@ -21,6 +21,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from fashion_cnn.config import DENSE
+from fashion_cnn.evidence.record import absent
 from fashion_cnn.store import recorder
 from fashion_cnn.store.entries import RunStatus
 from fashion_cnn.store.recorder import Recorder
@@ -127,12 +128,13 @@ def check_records(lab: Lab) -> None:
         run_id = record.row["run_id"]
         losses = store.client.get_metric_history(run_id, "loss")
         assert sorted(metric.step for metric in losses) == list(range(1, len(record.epochs) + 1))
-        drawn = Counter(item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images"))
+        shown = Counter(item.path.partition("+timestamp")[0] for item in store.client.list_artifacts(run_id, "images"))
+        assert set(shown.values()) == {2}  # the picture and its thumbnail
+        drawn = {name: count for name, count in shown.items() if name.startswith("images/feature_maps~")}
         layers = {name.partition("+step+")[0] for name in drawn}
         assert bool(layers) == (record.row["model"] == "cnn")
         last = len(record.epochs)
         steps = [epoch for epoch in range(last + 1) if epoch in (1, 2, last) or epoch % 5 == 0]
-        # The picture and its thumbnail.
         assert drawn == {f"{layer}+step+{step}": 2 for layer in layers for step in steps}
 
 
@@ -267,7 +269,7 @@ def test_a_run_without_heartbeat_is_listed_as_lost(story: Story) -> None:
 @pytest.mark.fault("machine-dies")
 def test_a_run_whose_process_lives_is_untouched_even_without_heartbeat(story: Story) -> None:
     row = story.row["beside a live one"]
-    assert row["status"] == "RUNNING" and row["stop_reason"] == ""
+    assert row["status"] == "RUNNING" and absent(row["stop_reason"])
     assert "lost" not in story.said["beside a live one"]
 
 
@@ -283,7 +285,7 @@ def test_the_next_call_closes_lost_runs_that_it_is_not_asked_for(story: Story) -
 def test_after_all_this_it_is_the_same_run_with_the_same_weights(story: Story, tmp_path: Path, slow_data: Path) -> None:
     assert "starting after epoch" in story.said["the same run"]
     row = story.row["the same run"]
-    assert row["status"] == "FINISHED" and row["error"] == ""
+    assert row["status"] == "FINISHED" and absent(row["error"])
     assert len({seen["run_id"] for seen in story.row.values()}) == 1
     undisturbed = Lab(tmp_path, slow_data)
     undisturbed.call(*LONG)
@@ -371,7 +373,7 @@ def test_a_worker_that_was_killed_once_is_tried_again_and_all_is_well(tmp_path: 
         "is tried once more" in printed
     )
     run = lab.runs().iloc[0]
-    assert (run["status"], run["stop_reason"], run["error"]) == ("FINISHED", "epochs", "")
+    assert (run["status"], run["stop_reason"]) == ("FINISHED", "epochs") and absent(run["error"])
 
 
 @pytest.mark.fault("out-of-memory")

@@ -341,6 +341,7 @@ def kill_after(server: Server, lab: HTTPLab, but: Path, epochs: int) -> None:
 def images(store: Store, run_id: str) -> Counter[tuple[str, str]]:
     """How often each layer and step is in the image grid."""
     names = [item.path for item in store.client.list_artifacts(run_id, "images") if item.path.endswith(".png")]
+    names = [name for name in names if name.startswith("images/feature_maps~")]
     return Counter((name.split("~")[1].split("+")[0], name.split("+step+")[1].split("+")[0]) for name in names)
 
 

@@ -14,6 +14,7 @@ from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import Record, absent, missing
 from fashion_cnn.review.replay import records_of
+from fashion_cnn.store import artifacts, grid, send
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.files import TrajectoryError, read_json
@@ -90,13 +91,13 @@ def recorded_step_by_step(store: Store) -> tuple[Trajectory, RunEntry]:
 REQUESTS = {
     "run": "create_run",
     "tags": "log_batch",
-    "artifacts": "log_artifacts",
     "model": "create_logged_model",
     "result": "set_terminated",
 }
+PARTS: dict[str, tuple[Any, str]] = {"feature maps": (send, "upload"), "artifacts": (grid, "figures")}
 
 
-@pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.parametrize("name", [*REQUESTS, *PARTS])
 def test_a_send_that_is_cut_off_at_a_step_is_completed_by_the_next(
     store: Store, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +107,7 @@ def test_a_send_that_is_cut_off_at_a_step_is_completed_by_the_next(
         raise OSError(5, "the cable was pulled")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store.client, REQUESTS[name], fail)
+        patch.setattr(*PARTS.get(name, (store.client, REQUESTS.get(name, ""))), fail)
         with pytest.raises(StoreError, match="the cable was pulled"):
             store.send(trajectory)
     assert [ended.record for ended in store.unsent(trajectory)] == [run.record]
@@ -119,7 +120,7 @@ def test_a_send_that_is_cut_off_at_a_step_is_completed_by_the_next(
 
 def test_each_step_has_a_name_of_its_own() -> None:
     names = [step.name for step in STEPS]
-    assert len(set(names)) == len(names) and set(REQUESTS) < set(names)
+    assert len(set(names)) == len(names) and {*REQUESTS, *PARTS} < set(names)
 
 
 def sent_record(store: Store) -> Record:
@@ -162,7 +163,8 @@ def test_what_was_sent_is_not_sent_again(store: Store, monkeypatch: pytest.Monke
 
         return ask
 
-    for name in ("create_run", "log_batch", "log_artifacts", "search_runs"):
+    monkeypatch.setattr(send, "upload", watched("upload", artifacts.upload))
+    for name in ("create_run", "log_batch", "search_runs"):
         monkeypatch.setattr(store.client, name, watched(name, getattr(store.client, name)))
     store.send(trajectory)
     assert asked == []

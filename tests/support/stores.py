@@ -29,7 +29,7 @@ def is_whole(store: Store, run_id: str) -> bool:
     """Whether a run's record is complete, contradicts itself nowhere, and shows each of its images."""
     row = store.run(run_id)
     record = store.record(row, store.epochs([run_id]).to_dict("records"))
-    images = list(Path(unquote(urlsplit(row["artifact_uri"]).path), "images").glob("*.png"))
+    images = list(Path(unquote(urlsplit(row["artifact_uri"]).path), "images").glob("feature_maps~*.png"))
     for path in images:
         with Image.open(path) as image:
             image.load()
