@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import platform
-import shutil
+import re
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,9 @@ from fashion_cnn.store.trajectories import CutFiles
 
 DATASET = "fashion-mnist"
 GRID = "images/"  # where MLflow keeps what its image grid shows
+SHOWS_GRID = {"mlflow.loggedImages": "True"}  # the tags of a run that has any of it
+KEY = "feature_maps/"  # how the names of its pictures begin; a layer's follows
+_THUMBNAIL = "+compressed.webp"  # how the name of a picture's smaller copy ends
 NATIVE = "data/model.keras"  # in a logged model
 
 
@@ -110,22 +114,46 @@ def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: 
 
 
 def send_images(connection: Connection, run_id: str, run: RunEntry, epoch: int, at: int, paths: Sequence[Path]) -> None:
-    """Send an epoch's feature maps, a PNG per layer drawn `at` a time in ms: the files that `log_image` would write.
+    """Send an epoch's feature maps, a PNG per layer drawn `at` a time in ms, for the image grid."""
+    send_artifacts(
+        connection, run_id, grid_files(run.record, epoch, at, {path.stem: path.read_bytes() for path in paths})
+    )
+    connection.log(run_id, tags=SHOWS_GRID)
 
-    It gives them a random name, so that an image sent twice would be shown twice; these have the same name again.
+
+def grid_files(record: str, epoch: int, at: int, pictures: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What `log_image` would write of an epoch's PNGs, named by layer and drawn `at` a time in ms: artifacts by path.
+
+    It gives them a random name, so that an image sent twice would be shown twice; these have the same name again. A run
+    with such artifacts needs the tags `SHOWS_GRID`, too.
     """
     from mlflow.tracking.multimedia import compress_image_size
     from PIL import Image
 
+    files: dict[str, bytes] = {}
+    for layer, picture in pictures.items():
+        name = uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {layer} {epoch}")
+        path = f"{GRID}{KEY.replace('/', '~')}{layer}+step+{epoch}+timestamp+{at}+{name}"
+        thumbnail = io.BytesIO()
+        with Image.open(io.BytesIO(picture)) as image:
+            compress_image_size(image).save(thumbnail, "WEBP")
+        files |= {f"{path}.png": picture, f"{path}{_THUMBNAIL}": thumbnail.getvalue()}
+    return files
+
+
+def grid_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:
+    """The feature maps in the image grid of a run whose artifacts lie at `uri`: by epoch and layer a small WebP."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
+    form = re.compile(re.escape(KEY.replace("/", "~")) + r"(\w+)\+step\+(\d+)\+.*" + re.escape(_THUMBNAIL))
+    there = {item.path: form.fullmatch(PurePosixPath(item.path).name) for item in repository.list_artifacts(GRID[:-1])}
+    found: dict[int, dict[str, bytes]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for path in paths:
-            name = uuid.uuid5(uuid.NAMESPACE_OID, f"{run.record} {path.stem} {epoch}")
-            file = Path(folder, f"feature_maps~{path.stem}+step+{epoch}+timestamp+{at}+{name}")
-            shutil.copyfile(path, f"{file}.png")
-            with Image.open(path) as image:
-                compress_image_size(image).save(f"{file}+compressed.webp")
-        connection.client.log_artifacts(run_id, folder, GRID.rstrip("/"))
-    connection.log(run_id, tags={"mlflow.loggedImages": "True"})
+        for path, content in read_artifacts(connection, uri, [path for path, named in there.items() if named], folder):
+            layer, epoch = there[path].groups()  # type: ignore[union-attr]  # those without a name are not read
+            found.setdefault(int(epoch), {})[layer] = content
+    return dict(sorted(found.items()))
 
 
 def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles) -> str:

@@ -27,7 +27,15 @@ from fashion_cnn.evidence.record import (
     is_published,
 )
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
+from fashion_cnn.store.artifacts import (
+    GRID,
+    NATIVE,
+    SHOWS_GRID,
+    among,
+    log_data_set,
+    put_artifacts,
+    read_artifacts,
+)
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
 from fashion_cnn.store.entries import LOST, RunEntry
 from fashion_cnn.store.experiments import OURS, listed
@@ -257,7 +265,8 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
     """As `Store.import_record`, with more tags than the record has."""
     row, states = record.row, record.states()
     end, cut = int(states[-1]["ended_at"]), int(states[-1]["epoch"])
-    tags = {**{name: str(row[name]) for name in TAGS if not absent(row.get(name))}, **tags}
+    shown = SHOWS_GRID if any(name.startswith(GRID) for name in record.artifacts) else {}
+    tags = {**{name: str(row[name]) for name in TAGS if not absent(row.get(name))}, **shown, **tags}
     params = {name: str(row[name]) for name in (*PARAMS, "seed") if not absent(row.get(name))}
     metrics = [
         metric(name, state[name], int(state["ended_at"]), int(state["epoch"]))
