@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from fashion_cnn.evidence.together import compared, implausible_together
 from fashion_cnn.evidence.verdicts import Verdicts, verdicts
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView
-from fashion_cnn.store.artifacts import grid_thumbnails
+from fashion_cnn.store.artifacts import grid_thumbnails, read_artifacts
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
+
+ACTIVATIONS = "activations.npz"  # of a run
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
     activations: dict[str, dict[str, Any]] = {}
     sheets: dict[str, Thumbnails] = {}
     for row in first_runs(chosen):
-        path = store.artifact(row["run_id"], "activations.npz")
-        activations[row["arm"]] = {} if path is None else activations_of(path.read_bytes())
-        with store.errors():
+        with store.errors(), tempfile.TemporaryDirectory() as folder:
+            kept = dict(read_artifacts(store, row["artifact_uri"], [ACTIVATIONS], folder))
+            activations[row["arm"]] = activations_of(kept[ACTIVATIONS]) if kept else {}
             sheets[row["arm"]] = grid_thumbnails(store, row["artifact_uri"])
     view = StudyView(
         study=study,

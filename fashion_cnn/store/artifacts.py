@@ -46,11 +46,16 @@ def put_artifacts(connection: Connection, run_id: str, uri: str, artifacts: Mapp
     Where that is a folder of this machine they are written straight to it: MLflow's client would take longer for them
     than for all else of a run that is imported.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        _write(Path(url2pathname(parts.path)), artifacts)
+    if (folder := _folder(uri)) is not None:
+        _write(folder, artifacts)
     else:
         send_artifacts(connection, run_id, artifacts)
+
+
+def _folder(uri: str) -> Path | None:
+    """The folder of this machine that artifacts lie in, if it is one."""
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
 
 
 def read_artifacts(
@@ -60,6 +65,9 @@ def read_artifacts(
 
     Remote ones are downloaded to the folder. Raises a StoreError where an artifact's path leads elsewhere.
     """
+    if names is not None and (here := _folder(uri)) is not None:  # without MLflow, which takes seconds to import
+        yield from ((name, (here / name).read_bytes()) for name in names if (here / name).is_file())
+        return
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -143,17 +151,23 @@ def grid_files(record: str, epoch: int, at: int, pictures: Mapping[str, bytes]) 
 
 def grid_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:
     """The feature maps in the image grid of a run whose artifacts lie at `uri`: by epoch and layer a small WebP."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
     form = re.compile(re.escape(KEY.replace("/", "~")) + r"(\w+)\+step\+(\d+)\+.*" + re.escape(_THUMBNAIL))
-    there = {item.path: form.fullmatch(PurePosixPath(item.path).name) for item in repository.list_artifacts(GRID[:-1])}
+    there = {path: form.fullmatch(PurePosixPath(path).name) for path in _in_grid(connection, uri)}
     found: dict[int, dict[str, bytes]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for path, content in read_artifacts(connection, uri, [path for path, named in there.items() if named], folder):
             layer, epoch = there[path].groups()  # type: ignore[union-attr]  # those without a name are not read
             found.setdefault(int(epoch), {})[layer] = content
     return dict(sorted(found.items()))
+
+
+def _in_grid(connection: Connection, uri: str) -> list[str]:
+    """The paths of what a run has in the image grid."""
+    if (here := _folder(uri)) is not None:
+        return sorted(f"{GRID}{path.name}" for path in (here / GRID).glob("*"))
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return [item.path for item in get_artifact_repository(uri, connection.address.uri).list_artifacts(GRID[:-1])]
 
 
 def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles) -> str:

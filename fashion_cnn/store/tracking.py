@@ -26,6 +26,7 @@ from fashion_cnn.evidence.record import (
     absent,
     is_published,
 )
+from fashion_cnn.store import direct
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import (
     GRID,
@@ -38,7 +39,7 @@ from fashion_cnn.store.artifacts import (
 )
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
 from fashion_cnn.store.entries import LOST, RunEntry
-from fashion_cnn.store.experiments import OURS, listed
+from fashion_cnn.store.experiments import OUR_TAG, OURS
 from fashion_cnn.store.imported import mark, told_apart
 from fashion_cnn.store.send import send
 from fashion_cnn.store.trajectories import Trajectory
@@ -289,15 +290,21 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
 
 def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "") -> Iterator[Run]:
     """This project's runs of some studies, or of all, that a filter of MLflow's lets pass; oldest first."""
-    there = connection.patiently(partial(listed, connection.client))
+    there = connection.patiently(connection.experiments)
     ids = there.to_search(studies)
+
+    def ours(run: Any) -> bool:
+        return (studies is None or run.data.tags.get("study") in studies) and there.place(run)
+
+    if connection.tables is not None and not wanted:
+        yield from filter(ours, connection.patiently(partial(direct.runs, connection.tables, ids, OUR_TAG)))
+        return
     token: str | None = None
     wanted = f"{OURS} and {wanted}" if wanted else OURS
     while ids:
         ask = partial(connection.client.search_runs, ids, wanted, max_results=1000, page_token=token)
         page = connection.patiently(partial(ask, order_by=["attributes.start_time"]))
-        named = (run for run in page if studies is None or run.data.tags.get("study") in studies)
-        yield from filter(there.place, named)
+        yield from filter(ours, page)
         token = page.token
         if not token:
             return
@@ -325,7 +332,9 @@ def _histories(connection: Connection, run_ids: Sequence[str], name: str) -> Ite
     """Every value of a metric, with its run and step: one query for 100 runs."""
     for start in range(0, len(run_ids), MANY):
         some = list(run_ids[start : start + MANY])
-        if connection.address.is_server:
+        if connection.tables is not None:
+            yield from direct.histories(connection.tables, some, name)
+        elif connection.address.is_server:
             yield from _served_histories(connection, some, name)
         else:
             values = connection.client._tracking_client.store.get_metric_history_bulk(some, name, 1_000_000)
