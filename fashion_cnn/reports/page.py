@@ -314,25 +314,25 @@ def _tables_of_maps(view: StudyView, chosen: pd.DataFrame) -> dict[str, maps.Map
 
 
 def _lacks(view: StudyView, chosen: pd.DataFrame) -> list[tuple[str, str]]:
-    """What each arm of a study lacks of what others have, or of what it could have: the arm, and what in words."""
+    """What arms of a study lack of what others have, or of what they could have: the arms, and what in words."""
     seeds = {arm: set(part["seed"].astype(int)) for arm, part in chosen.groupby("arm")}
     every = set[int]().union(*seeds.values())
     pictured = {arm for arms in (view.activations, view.sheets) for arm, pictures in arms.items() if pictures}
-    found = []
+    found: dict[str, list[str]] = {}
     for arm, config in view.study.arms.items():
         runs = chosen[chosen["arm"] == arm]
         if runs.empty:
-            found.append((arm, "runs"))
+            found.setdefault("runs", []).append(arm)
             continue
         if missing := sorted(every - seeds[arm]):
             some = ", ".join(map(str, missing[:6])) + (" and more" if len(missing) > 6 else "")
-            found.append((arm, f"{len(missing)} of {len(every)} seeds ({some})"))
+            found.setdefault(f"{len(missing)} of {len(every)} seeds ({some})", []).append(arm)
         if arm not in pictured:
             dense = ", which no dense network has" if config.model == "dense" else ""
-            found.append((arm, f"feature maps{dense}"))
+            found.setdefault(f"feature maps{dense}", []).append(arm)
         if silent := len(runs) - sum(run_id in view.answers for run_id in runs["run_id"]):
-            found.append((arm, f"predictions of {silent} of its {len(runs)} runs"))
-    return found
+            found.setdefault(f"predictions of {silent} of {len(runs)} runs", []).append(arm)
+    return [(", ".join(arms), what) for what, arms in found.items()]
 
 
 def _in_order(view: StudyView) -> pd.DataFrame:
