@@ -24,6 +24,7 @@ PYTHON    := $(BIN)/python
 PACKAGES  := .venv/.packages-stamp
 INSTALLED := .venv/.installed-stamp
 EXTRAS    := .venv/.extras-stamp
+LAB       := .venv/.lab-stamp
 # A set-up that was copied or moved runs the code that it was made for, if any; one whose Python is gone, nothing.
 MOVED     := $(shell [ ! -e $(PACKAGES) ] || $(PYTHON) -c \
     'import os; assert f" {os.getcwd()}/.venv\n" in open(".venv/pyvenv.cfg").read()' 2>/dev/null || echo yes)
@@ -35,7 +36,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies quick test soak thorough style check emulated replay benchmark notebooks ui report lock clean
+.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies quick test soak thorough style check emulated replay benchmark notebooks lab ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -85,20 +86,29 @@ benchmark: setup ## measure the speed, into experiments/results (an hour or more
 notebooks: setup ## rebuild the notebooks from their .py files and run them on the published results
 	@env -u MLFLOW_TRACKING_URI $(PYTHON) notebooks/execute.py $(ARGS)
 
+lab: $(INSTALLED) $(LAB) ## open the notebooks in JupyterLab, on this machine only (ARGS=--no-browser)
+	@$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
 ui: $(INSTALLED) ## serve your runs and the published ones in MLflow's UI (STUDY=filter_study)
 	@$(BIN)/fashion-cnn ui --published $(STUDY)
 
-report: $(INSTALLED) ## write the report of all recorded studies
-	@$(BIN)/fashion-cnn report
+report: $(INSTALLED) ## write the report of your own runs, or of the published ones where there are none yet
+	@$(BIN)/fashion-cnn report --or-published $(ARGS)
 
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-emit-find-links --custom-compile-command "make lock" pyproject.toml
 
-lock: ## pin every package anew in the two lock files (needs uv; ARGS=--upgrade for newer versions)
+# A lock of some extras, without what requirements.lock has.
+define LOCK_OF_EXTRAS
+@$(LOCK) $(1) --constraint requirements.lock -o $(2) $(ARGS) \
+    $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
+@sed -i '/^# The following packages were excluded/,$$d' $(2)
+endef
+
+lock: ## pin every package anew in the three lock files (needs uv; ARGS=--upgrade for newer versions)
 	@$(LOCK) --group dev -o requirements.lock $(ARGS)
-	@$(LOCK) --extra cluster --extra server --constraint requirements.lock -o requirements-cluster.lock $(ARGS) \
-	    $$(sed -n 's/^\([a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
-	@sed -i '/^# The following packages were excluded/,$$d' requirements-cluster.lock # they are in the other lock
+	$(call LOCK_OF_EXTRAS,--extra cluster --extra server,requirements-cluster.lock)
+	$(call LOCK_OF_EXTRAS,--extra lab,requirements-notebook.lock)
 
 clean: ## remove the virtual environment and caches; recorded runs stay
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info
@@ -129,6 +139,11 @@ $(PACKAGES): requirements.lock
 $(EXTRAS): $(PACKAGES) requirements-cluster.lock
 	@echo "setup: Ray, and what a tracking server needs"
 	@$(PYTHON) -m pip install -q --no-compile --no-deps --require-hashes -r requirements-cluster.lock
+	@touch $@
+
+$(LAB): $(PACKAGES) requirements-notebook.lock
+	@echo "setup: JupyterLab"
+	@$(PYTHON) -m pip install -q --no-compile --no-deps --require-hashes -r requirements-notebook.lock
 	@touch $@
 
 $(INSTALLED): $(PACKAGES) pyproject.toml

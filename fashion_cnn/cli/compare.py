@@ -28,10 +28,14 @@ def add_commands(commands: Commands) -> None:
     allow_help = "also answer a browser that reaches it as HOST[:PORT], through a proxy; may be given again"
     ui.add_argument("--allow", action="append", type=_host, default=[], metavar="HOST", help=allow_help)
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
-    report_help = "write one offline HTML page of all studies"
+    report_help = "write one offline HTML page of all studies, of the recorded runs or of the published ones"
     report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
+    whose = report.add_mutually_exclusive_group()
+    whose.add_argument("--published", action="store_true", help="of the published runs; needs no store")
+    else_help = "of the published runs where the store has no finished one of your own"
+    whose.add_argument("--or-published", action="store_true", help=else_help)
     export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")
     export.add_argument("--output", metavar="DIR", default=".", help="folder to write into (default: this one)")
     diff_help = "tell how two runs differ: settings, seed, data, code, environment, and the first epoch that does"
@@ -93,18 +97,22 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.data import CLASS_NAMES
     from fashion_cnn.reports.gather import data_set, recorded, study_views
     from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
+    from fashion_cnn.reports.publish import published_views
 
-    chosen = select_studies(project.studies, options.study)
-    data, store = data_set(options.data_dir), open_store(options)
-    stored = recorded(store, project.studies)
+    chosen, data = select_studies(project.studies, options.study), data_set(options.data_dir)
+    store = _reported_store(project, options)
+    if store is None:
+        views, verdicts = published_views(chosen, project.published, project.post, data)
+    else:
+        stored = recorded(store, project.studies)
+        views, verdicts = study_views(store, chosen, data, stored), stored.verdicts(project.studies, project.post)
     look = None if data is None else Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
-    views = study_views(store, chosen, data, stored)
-    verdicts = stored.verdicts(project.studies, project.post)
     page = render_report(
         views,
         verdicts=verdicts,
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=look,
+        published=store is None,
     )
     write_output(Path(options.output), page.encode())
     if options.figures:
@@ -117,6 +125,28 @@ def _report(project: Project, options: argparse.Namespace) -> int:
             print(f"{path}: {len(figure) / 2**10:.0f} KiB")
     print(f"{options.output}: {len(page) / 2**20:.1f} MiB, opens in any browser without a network")
     return DONE
+
+
+def _reported_store(project: Project, options: argparse.Namespace) -> Store | None:
+    """The store whose runs a report is of; None where it is of the published ones."""
+    from fashion_cnn.checkout import REPOSITORY
+    from fashion_cnn.store.address import resolve
+
+    if options.published:
+        return None
+    address = resolve(options.tracking_uri, REPOSITORY)
+    if not options.or_published or address.file is None or address.file.exists():
+        store = open_store(options)
+        runs = store.runs([study.name for study in project.studies]) if options.or_published else None
+        if runs is None or _own(runs).any():
+            return store
+    complain("no finished run of your own is recorded yet: this report is of the published runs")
+    return None
+
+
+def _own(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Which runs of a store were recorded in it, finished, and are no trials."""
+    return (runs["status"] == "FINISHED") & (runs["smoke"] == "false") & runs["published"].isna()
 
 
 def _export(project: Project, options: argparse.Namespace) -> int:

@@ -66,6 +66,7 @@ class Predictions:
         return buffer.getvalue()
 
 
+@functools.lru_cache(maxsize=4)  # each check of a record reads its file
 def from_bytes(content: bytes) -> Predictions:
     """What `to_bytes` wrote; within limits, for the file may be anybody's. A PredictionsError where it is none."""
     try:

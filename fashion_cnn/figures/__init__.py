@@ -31,6 +31,7 @@ from fashion_cnn.figures.maps import all_channels as all_channels
 from fashion_cnn.figures.maps import arms_feature_maps as arms_feature_maps
 from fashion_cnn.figures.maps import channel_maps as channel_maps
 from fashion_cnn.figures.maps import channel_sheet as channel_sheet
+from fashion_cnn.figures.maps import coloured as coloured
 from fashion_cnn.figures.maps import feature_maps as feature_maps
 from fashion_cnn.figures.maps import layer_scale as layer_scale
 from fashion_cnn.figures.maps import strongest_channel as strongest_channel

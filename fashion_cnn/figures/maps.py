@@ -138,6 +138,14 @@ def all_channels(activations: Activations, *, title: str = "", scale: Mapping[st
     return figure
 
 
+def coloured(maps: NDArray[np.float32], low: float, high: float) -> Pixels:
+    """Maps (..., height, width) in the colours of all figures of maps: (..., height, width, 3), uint8.
+
+    `low` is the value of the darkest colour, `high` that of the brightest.
+    """
+    return np.array(matplotlib.colormaps[_MAP_COLOURS](style.colour_norm(low, high)(maps), bytes=True)[..., :3])
+
+
 def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, enlarge: int = 512) -> Pixels:
     """All channels of a layer for one image as a near-square sheet of tiles, for MLflow's image grid.
 
@@ -146,7 +154,7 @@ def channel_sheet(activation: NDArray[np.float32], *, low: float, high: float, e
     own thumbnails blur small images.
     """
     tiles = np.moveaxis(activation, -1, 0)
-    colours = matplotlib.colormaps[_MAP_COLOURS](style.colour_norm(low, high)(tiles), bytes=True)[..., :3]
+    colours = coloured(tiles, low, high)
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     side, gaps = max((columns * tiles.shape[2], columns - 1), (rows * tiles.shape[1], rows - 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,13 @@ from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.evidence.selection import Selection, select
 from fashion_cnn.evidence.together import compared, implausible_together
 from fashion_cnn.evidence.verdicts import Verdicts, verdicts
+from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView
+from fashion_cnn.store.artifacts import map_thumbnails, read_artifacts
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
+
+ACTIVATIONS = "activations.npz"  # of a run
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def study_views(
 ) -> list[StudyView]:
     """What the report needs of some studies, in their order.
 
-    Without `data`, the images that the activations are of, the feature maps are left out. `frames` is what the store
+    `data` has the images that feature maps are of: without it, these are shown without them. `frames` is what the store
     holds of at least these studies, where that is known.
     """
     frames = frames or recorded(store, studies)
@@ -61,23 +67,46 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
     of_study = frames.runs[frames.runs["study"] == study.name]
     chosen, _ = select(of_study, study, frames.incomplete)
     activations: dict[str, dict[str, Any]] = {}
-    shown_of: dict[str, str] = {}
-    indices: list[int] = []
-    for row in chosen.sort_values("seed", key=lambda seeds: seeds.astype(int)).to_dict("records"):
-        if data is not None and row["arm"] not in activations and row["model"] == "cnn":
-            maps = _activations(store.artifact(row["run_id"], "activations.npz"))
-            indices = [int(index) for index in maps.pop("images", ())] or indices
-            activations[row["arm"]] = maps
-            shown_of[row["arm"]] = f"seed {row['seed']}, epoch {row['epochs_trained']:.0f}"
-    shown = data if indices else None
-    return StudyView(
+    sheets: dict[str, Thumbnails] = {}
+    for row in first_runs(chosen):
+        with store.errors(), tempfile.TemporaryDirectory() as folder:
+            kept = dict(read_artifacts(store, row["artifact_uri"], [ACTIVATIONS], folder))
+            activations[row["arm"]] = activations_of(kept[ACTIVATIONS]) if kept else {}
+            sheets[row["arm"]] = map_thumbnails(store, row["artifact_uri"])
+    view = StudyView(
         study=study,
         runs=of_study,
         epochs=frames.epochs[frames.epochs["run_id"].isin(chosen["run_id"])],
         incomplete=_of_runs(frames.incomplete, of_study),
         answers=frames.answers,
-        activations=activations,
-        shown=shown_of,
+        sheets=sheets,
+    )
+    return with_maps(view, chosen, activations, data)
+
+
+def first_runs(chosen: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of the arms that have feature maps, the run of the lowest seed; `chosen` as `selection.select` gives them."""
+    convolutional = chosen[chosen["model"] == "cnn"]
+    in_order = convolutional.sort_values("seed", key=lambda seeds: seeds.astype(int))
+    return [dict(row) for row in in_order.drop_duplicates("arm").to_dict("records")]
+
+
+def with_maps(
+    view: StudyView, chosen: pd.DataFrame, activations: Mapping[str, dict[str, Any]], data: Dataset | None
+) -> StudyView:
+    """The view with the feature maps of its arms' first runs: `activations` as their files hold them, by arm."""
+    indices = [int(index) for maps in activations.values() for index in maps.get("images", ())]
+    indices = list(dict.fromkeys(indices))
+    shown = data if indices else None
+    return replace(
+        view,
+        activations={
+            arm: {layer: maps for layer, maps in of_arm.items() if layer != "images"}
+            for arm, of_arm in activations.items()
+        },
+        shown={
+            row["arm"]: f"seed {row['seed']}, epoch {float(row['epochs_trained']):.0f}" for row in first_runs(chosen)
+        },
         images=None if shown is None else shown.test_images[indices],
         indices=indices,
         class_name="" if shown is None else CLASS_NAMES[shown.test_labels[indices[0]]],
@@ -159,9 +188,7 @@ def data_set(data_dir: str | None) -> Dataset | None:
         return None
 
 
-def _activations(path: Path | None) -> dict[str, Any]:
-    """The arrays of an `activations.npz`, by layer, and the `images` they are of; nothing where it is missing."""
-    if path is None:
-        return {}
-    with np.load(path, allow_pickle=False) as file:
+def activations_of(content: bytes) -> dict[str, Any]:
+    """The arrays of an `activations.npz`, by layer, and the `images` they are of: (n,), places among test images."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

@@ -1,16 +1,14 @@
 """Studies and tidy frames in, one offline HTML page out. Nothing here reads a store, a file or a clock.
 
 The page loads nothing (its content security policy forbids it) and needs no script: plots are inline SVG, pictures
-base64 PNG. What decides the numbers is here and typed; what the page looks like is in `templates/report.html.j2`.
+base64 files, and a slider is a row of radio buttons. What decides
+the numbers is here and typed; what the page looks like is in `templates/report.html.j2`.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import re
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +19,6 @@ from typing import Any, Final
 import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
@@ -33,14 +30,16 @@ from fashion_cnn.evidence.sizes import compared_sizes, doublings
 from fashion_cnn.evidence.statistics import Sentence
 from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
 from fashion_cnn.intervals import half_width
+from fashion_cnn.reports import maps
 from fashion_cnn.reports.claimed import claimed
+from fashion_cnn.reports.labels import labelled
+from fashion_cnn.reports.pictures import DPI, picture
 from fashion_cnn.sample import epoch_steps
 from fashion_cnn.study import Study
 
 _FORMATS: Final = {"score": ".4f", "seconds": ",.1f", "count": ",.0f", "plain": ".4g", "p": ".4f"}
 _SMALLEST_P: Final = 0.0001
 _NONE: Final = "\N{EN DASH}"
-_DPI: Final = 144
 _MEASURES: Final = {
     "test_accuracy": ("test accuracy", "score"),
     "test_loss": ("test loss", "score"),
@@ -69,6 +68,8 @@ class StudyView:
     class_name: str = ""  # the images' class
     answers: Mapping[str, Answers] = field(default_factory=dict)
     """By run id what its network answered to the test images, where that was recorded."""
+    sheets: Mapping[str, maps.Thumbnails] = field(default_factory=dict)
+    """By arm, of its lowest seed's run, every channel of each layer after some of its epochs."""
 
     @classmethod
     def of(
@@ -159,6 +160,7 @@ def render_report(
     verdicts: Verdicts | None = None,
     made_at: str,
     exploratory: Exploratory | None = None,
+    published: bool = False,
 ) -> str:
     """The report of some studies: one HTML page; the same arguments give the same page.
 
@@ -167,21 +169,25 @@ def render_report(
         verdicts: on the claims of at least these studies and on the post's numbers; without it, both are left out.
         made_at: the time, as text.
         exploratory: the data set; without it, the page does not show it.
+        published: whether the runs are the published ones, not those of a store.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         loader=jinja2.PackageLoader("fashion_cnn.reports"),
     )  # fmt: skip
     environment.filters |= {"number": number, "moment": moment, "typeset": typeset}
-    environment.globals |= {"figures": figures, "picture": _picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.globals |= {"figures": figures, "picture": picture, "measures": _MEASURES, "caveats": CAVEATS}
+    environment.globals |= {"labelled": labelled}
     environment.globals["target"] = f"{TARGET:.0%}".replace("%", " %")
     environment.tests["given"] = lambda value: isinstance(value, str) and value != ""
     sections = [_section(view, verdicts) for view in views]
     spent = _costs(views)
     cost = partial(figures.accuracy_by_cost, spent, target=TARGET) if len(spent) else None
     tests = None if verdicts is None else misses(verdicts.of([view.study for view in views]).test_results)
+    tables = [table for section in sections for table in section["tables_of_maps"].values()]
+    stops = max((len(table.stops) for table in tables if isinstance(table, maps.MapTable)), default=0)
     return environment.get_template("report.html.j2").render(
-        made_at=made_at, sections=sections, tests=tests, cost=cost, data=exploratory
+        made_at=made_at, sections=sections, tests=tests, cost=cost, data=exploratory, published=published, stops=stops
     )
 
 
@@ -199,8 +205,13 @@ def study_figures(view: StudyView, verdicts: Verdicts | None = None) -> dict[str
             with suppress(figures.FigureError):
                 file = "images" if name == "sizes" else name
                 drawn[f"{file}.svg"] = figures.svg(section[name](title=title)).encode()
-    for index, draw in section["images"]:
-        drawn[f"feature_maps_{index}.png"] = figures.png(draw(class_name=view.class_name, title=title), _DPI)
+    mapped = {arm: view.activations[arm] for arm in view.study.arms if view.activations.get(arm)}
+    if view.images is None or not mapped:
+        return drawn
+    for index in view.indices:
+        named: dict[str, Any] = {"class_name": view.class_name, "title": title, "notes": view.shown}
+        sheet = figures.arms_feature_maps(mapped, view.images, indices=view.indices, image=index, **named)
+        drawn[f"feature_maps_{index}.png"] = figures.png(sheet, DPI)
     return drawn
 
 
@@ -242,12 +253,11 @@ def moment(milliseconds: float) -> str:
 
 def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     """What the template shows of a study; figures as the functions that draw them when the template calls them."""
-    study, arms, images = view.study, list(view.study.arms), view.images
+    study, arms = view.study, list(view.study.arms)
     chosen, left_out = select(view.runs, study, view.incomplete)
     decided, runs = None if verdicts is None else verdicts.of([study]), _in_order(view)
     curves = view.epochs.merge(chosen[["run_id", "arm", "seed"]], on="run_id")
     sentences = [sentence for each in decided.studies for sentence in each.sentences] if decided else []
-    maps = {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}
     parts = claimed(sentences)
     found = len(parts) > 0 and bool(parts["estimate"].notna().any())
     post = None if decided is None else post_comparison(study, decided)
@@ -272,21 +282,57 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "differences": partial(figures.differences, parts) if found else None,
         "sizes": partial(figures.scores_by_images, sizes, note=doublings(sizes)) if len(sizes) else None,
         "class_name": view.class_name,
-        "maps": list(maps),
-        "images": [
-            (
-                index,
-                partial(figures.arms_feature_maps, maps, images, indices=view.indices, image=index, notes=view.shown),
-            )
-            for index in view.indices
-            if images is not None and maps
-        ],
+        "maps": [arm for arm in arms if view.activations.get(arm)],
+        "tables_of_maps": _tables_of_maps(view, chosen),
+        "imported": int(runs["published"].notna().sum()) if "published" in runs else 0,
+        "lacks": _lacks(view, chosen),
         "hashes": [  # what, which, how many runs, how many of them in the tables
             (what, value, len(part), int((part["left_out"] == "").sum()))
             for name, what in reversed(BASIS.items())
             for value, part in runs.groupby(runs[name].fillna(""), sort=False)
         ],
     }
+
+
+def _tables_of_maps(view: StudyView, chosen: pd.DataFrame) -> dict[str, maps.MapTable | str]:
+    """The tables of feature maps that a study has, by kind; why one cannot be made in its place."""
+    arms = list(view.study.arms)
+    found: dict[str, maps.MapTable | str] = {}
+    if mapped := {arm: view.activations[arm] for arm in arms if view.activations.get(arm)}:
+        try:
+            found["strongest"] = maps.strongest(mapped, view.images, view.indices, view.shown)
+        except figures.FigureError as error:
+            found["strongest"] = str(error)
+    if any(view.sheets.get(arm) for arm in arms):
+        alike = {}
+        if "trajectory_sha256" in chosen:
+            first = chosen.sort_values("seed", key=lambda seeds: seeds.astype(int)).drop_duplicates("arm")
+            alike = dict(zip(first["arm"], first["trajectory_sha256"], strict=True))
+        sheets = {arm: view.sheets[arm] for arm in arms if view.sheets.get(arm)}
+        found["epochs"] = maps.over_epochs(sheets, alike, view.shown)
+    return found
+
+
+def _lacks(view: StudyView, chosen: pd.DataFrame) -> list[tuple[str, str]]:
+    """What arms of a study lack of what others have, or of what they could have: the arms, and what in words."""
+    seeds = {arm: set(part["seed"].astype(int)) for arm, part in chosen.groupby("arm")}
+    every = set[int]().union(*seeds.values())
+    pictured = {arm for arms in (view.activations, view.sheets) for arm, pictures in arms.items() if pictures}
+    found: dict[str, list[str]] = {}
+    for arm, config in view.study.arms.items():
+        runs = chosen[chosen["arm"] == arm]
+        if runs.empty:
+            found.setdefault("runs", []).append(arm)
+            continue
+        if missing := sorted(every - seeds[arm]):
+            some = ", ".join(map(str, missing[:6])) + (" and more" if len(missing) > 6 else "")
+            found.setdefault(f"{len(missing)} of {len(every)} seeds ({some})", []).append(arm)
+        if arm not in pictured:
+            dense = ", which no dense network has" if config.model == "dense" else ""
+            found.setdefault(f"feature maps{dense}", []).append(arm)
+        if silent := len(runs) - sum(run_id in view.answers for run_id in runs["run_id"]):
+            found.setdefault(f"predictions of {silent} of {len(runs)} runs", []).append(arm)
+    return [(", ".join(arms), what) for what, arms in found.items()]
 
 
 def _in_order(view: StudyView) -> pd.DataFrame:
@@ -307,24 +353,3 @@ def _other_images(view: StudyView, chosen: pd.DataFrame, sentences: Sequence[Sen
         "flips": flips(list(view.study.arms), chosen, view.answers),
         "on_accuracy": any(part.claim.measure == MEASURE for sentence in sentences for part in sentence.parts),
     }
-
-
-def _picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: Any) -> Markup:
-    """A figure as inline SVG, its ids with the prefix (else two of a page would share some); without one, as PNG.
-
-    Where `draw` cannot make it, the reason stands in its place; `alt` tells anyone who does not see it what it shows.
-    """
-    try:
-        figure = draw(**arguments)
-    except figures.FigureError as error:
-        return Markup("<p>Not drawn: {}.</p>").format(error)
-    if prefix:
-        ids = re.compile(r'( id="|href="#|url\(#)')
-        svg = re.sub(r"<[^>]*>", lambda tag: ids.sub(rf"\g<1>{prefix}-", tag[0]), figures.svg(figure))
-        return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
-    content = figures.png(figure, _DPI)
-    # The file's header says how large it is, and so does the page: nothing moves while it is decoded.
-    width, height = (round(side * 96 / _DPI) for side in struct.unpack(">2I", content[16:24]))
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
-    image = Markup('<img src="{}" alt="{}" width="{}" height="{}" style="min-width: min({}px, 38rem)">')
-    return image.format(source, alt, width, height, width)

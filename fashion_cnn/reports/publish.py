@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fashion_cnn.data import Dataset
+from fashion_cnn.evidence.images import answers_of
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import Selection, select
 from fashion_cnn.evidence.tables import frames, from_json, to_json
@@ -15,9 +17,19 @@ from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.gather import data_set, selections, study_views
+from fashion_cnn.reports.gather import (
+    activations_of,
+    data_set,
+    first_runs,
+    selections,
+    study_views,
+    with_maps,
+)
+from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
+from fashion_cnn.running.cut import layer_sheets
+from fashion_cnn.store import grid
 from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.tracking import Store
@@ -25,6 +37,7 @@ from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
 SHOWN = {MAPS: FEATURE_MAPS, results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
+WHOLE = "all_layers"  # what a picture of all layers is called among those of one each
 ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
@@ -206,8 +219,59 @@ def import_runs(
     from_here = runs["published"].notna() & runs["imported"].fillna(ORIGIN).eq(ORIGIN)
     for run_id in runs[from_here & ~runs["published"].isin(run_ids)]["run_id"]:
         store.delete(run_id)
-    with_shown = [replace(record, artifacts={**record.artifacts, **shown_files(files, record)}) for record in published]
+    with_shown = []
+    for record in published:
+        shown = shown_files(files, record)
+        with_shown.append(replace(record, artifacts={**record.artifacts, **shown, **_in_grid(record, shown)}))
     return import_records(store, with_shown, questions, ORIGIN, step)
+
+
+def _in_grid(record: Record, shown: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What MLflow's image grid shows of a run by what is published to look at, as artifacts."""
+    pictures = _drawn(shown)
+    if not pictures:
+        return {}
+    last = record.states()[-1]
+    epoch, at = int(last["epoch"]), int(last["ended_at"])
+    maps = [grid.Picture(f"{grid.MAPS}/{layer}", epoch, at, png) for layer, png in pictures.items()]
+    return grid.files(str(record.row["run_id"]), maps)
+
+
+def _drawn(shown: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The feature maps of a run, PNGs: a sheet of each layer from its activations, else the picture of all layers.
+
+    `shown` is what is published to look at, by the run's path.
+    """
+    if (content := shown.get(SHOWN[results.ACTIVATIONS])) is not None:
+        return layer_sheets({name: maps for name, maps in activations_of(content).items() if name != "images"})
+    return {WHOLE: shown[FEATURE_MAPS]} if FEATURE_MAPS in shown else {}
+
+
+def published_views(
+    studies: Sequence[Study], folder: Path, post: Path, data: Dataset | None
+) -> tuple[list[StudyView], Verdicts]:
+    """What the report shows of the published runs of some studies, and what they say of the claims.
+
+    `post` is the file of the post's printed numbers; `data` has the images that feature maps are of. A ResultsError
+    says that nothing is published.
+    """
+    files, records = read_files(folder), read(folder)
+    runs, epochs = frames(records)
+    answers, by_id = answers_of(records), {str(record.row["run_id"]): record for record in records}
+    views = []
+    for study in studies:
+        view = StudyView.of(study, runs, epochs, answers)
+        chosen, _ = select(view.runs, study)
+        activations: dict[str, dict[str, Any]] = {}
+        sheets: dict[str, Thumbnails] = {}
+        for row in first_runs(chosen):
+            shown = shown_files(files, by_id[str(row["run_id"])])
+            if (content := shown.get(SHOWN[results.ACTIVATIONS])) is not None:
+                activations[row["arm"]] = activations_of(content)
+            if pictures := _drawn(shown):
+                sheets[row["arm"]] = {int(row["epochs_trained"]): pictures}
+        views.append(replace(with_maps(view, chosen, activations, data), sheets=sheets))
+    return views, results.verdicts_over(studies, records, post.read_bytes())
 
 
 def import_records(

@@ -101,17 +101,21 @@ def cut_done(
 def draw_layers(trainer: Trainer, shown: Shown) -> tuple[dict[str, bytes], str]:
     """A sheet of all channels for each layer and the first image shown, as PNG, and why there is none."""
     try:
-        from fashion_cnn import figures
-
-        activations = trainer.activations(shown.images[:1])
-        scale = figures.layer_scale([activations])
-        sheets = {
-            layer: figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1])
-            for layer, maps in activations.items()
-        }
-        return {layer: _png(sheet) for layer, sheet in sheets.items()}, ""
+        return layer_sheets(trainer.activations(shown.images[:1])), ""
     except Exception as error:
         return {}, f"{type(error).__name__}: {error}"
+
+
+def layer_sheets(activations: Mapping[str, NDArray[np.float32]]) -> dict[str, bytes]:
+    """A sheet of all channels for each layer's (n, height, width, channels), of the first image, as PNG."""
+    from fashion_cnn import figures
+
+    first = {layer: maps[:1] for layer, maps in activations.items()}
+    scale = figures.layer_scale([first])
+    return {
+        layer: _png(figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1]))
+        for layer, maps in first.items()
+    }
 
 
 def _figures(

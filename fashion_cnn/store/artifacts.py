@@ -43,20 +43,19 @@ def upload(connection: Connection, uri: str, files: Mapping[str, bytes]) -> None
     Where that is a folder of this machine they are written straight to it, for MLflow's client would take longer for
     them than for all else of a run. A tracking server gets several side by side.
     """
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        _write(Path(url2pathname(parts.path)), files)
+    if (here := local_folder(uri)) is not None:
+        _write(here, files)
         return
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
 
     repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
-    with tempfile.TemporaryDirectory() as folder:
-        _write(Path(folder), files)
+    with tempfile.TemporaryDirectory() as kept:
+        _write(Path(kept), files)
         if isinstance(repository, HttpArtifactRepository):
-            _put(repository, Path(folder), list(files))
+            _put(repository, Path(kept), list(files))
         else:
-            repository.log_artifacts(folder)  # type: ignore[no-untyped-call]  # others send side by side themselves
+            repository.log_artifacts(kept)  # type: ignore[no-untyped-call]  # others send side by side themselves
 
 
 def _put(repository: Any, folder: Path, names: Sequence[str]) -> None:
@@ -72,6 +71,12 @@ def _put(repository: Any, folder: Path, names: Sequence[str]) -> None:
             raise
 
 
+def local_folder(uri: str) -> Path | None:
+    """The folder of this machine that artifacts lie in, if it is one."""
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
 def read_artifacts(
     connection: Connection, uri: str, names: Sequence[str] | None, folder: str
 ) -> Iterator[tuple[str, bytes]]:
@@ -79,6 +84,9 @@ def read_artifacts(
 
     Remote ones are downloaded to the folder. Raises a StoreError where an artifact's path leads elsewhere.
     """
+    if names is not None and (here := local_folder(uri)) is not None:  # without MLflow, which takes seconds to import
+        yield from ((name, (here / name).read_bytes()) for name in names if (here / name).is_file())
+        return
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -130,6 +138,24 @@ def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: 
     data = Dataset(DATASET, digest_of(data_sha256), "http", json.dumps(source), profile=json.dumps(profile))
     tag = InputTag("mlflow.data.context", "training")
     connection.client.log_inputs(run_id, datasets=[DatasetInput(dataset=data, tags=[tag])])
+
+
+def map_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:
+    """The feature maps in the image grid of a run whose artifacts lie at `uri`: by epoch and layer a small WebP."""
+    if (here := local_folder(uri)) is not None:
+        paths = sorted(f"{grid.FOLDER}/{path.name}" for path in (here / grid.FOLDER).glob("*"))
+    else:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
+        paths = [item.path for item in repository.list_artifacts(grid.FOLDER)]
+    wanted = {path: shown for path in paths if (shown := grid.thumbnail_of(PurePosixPath(path).name))}
+    found: dict[int, dict[str, bytes]] = {}
+    with tempfile.TemporaryDirectory() as kept:
+        for path, content in read_artifacts(connection, uri, list(wanted), kept):
+            layer, epoch = wanted[path]
+            found.setdefault(epoch, {})[layer] = content
+    return dict(sorted(found.items()))
 
 
 def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import re
@@ -17,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
+from fashion_cnn.store import direct
 from fashion_cnn.store.address import Address, StoreError
 from fashion_cnn.store.clock import Clock, of_database, of_folder
-from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, binned, experiment_of, listed
+from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, Experiments, binned, experiment_of, grouped, listed
 from fashion_cnn.store.relocation import relocate
 from fashion_cnn.store.schema import make, mismatch
 
@@ -65,6 +67,8 @@ class Connection:
         self.locations: dict[str, str] = {}
         """Where the artifacts of runs go, by run id, as far as that was asked for."""
         self._experiments: dict[str, str] = {}
+        self.tables: Path | None = None
+        """The database that can be read without MLflow, if this store is one."""
         path = address.file
         if path is not None:
             _check_sqlite(path, create)
@@ -81,7 +85,9 @@ class Connection:
             with _alone(path):
                 self._await(path)
                 make(address, path)
-                self.client = _client(address)
+                self.tables = path if direct.is_current(path) else None
+                if create or self.tables is None:
+                    self.client = _client(address)
                 self.notices = relocate(path, path.parent / "artifacts")
 
     @contextmanager
@@ -93,6 +99,17 @@ class Connection:
             raise
         except Exception as error:
             raise _store_error(self.address, error) from error
+
+    @functools.cached_property
+    def client(self) -> MlflowClient:
+        """MLflow's client; of a store that is only read, made when it is needed, for importing MLflow takes seconds."""
+        return _client(self.address)
+
+    def experiments(self) -> Experiments:
+        """The experiments of the store that are not in its bin."""
+        if self.tables is not None:
+            return grouped(direct.experiments(self.tables))
+        return listed(self.client)
 
     def experiment(self, study: str, question: str) -> str:
         """The id of a study's experiment, made where there is none; a StoreError where it cannot be used."""
@@ -107,7 +124,7 @@ class Connection:
     def renamed(self) -> dict[str, str]:
         """What the experiments of studies are called that somebody renamed."""
         with self.errors():
-            return self.patiently(lambda: listed(self.client)).renamed
+            return self.patiently(self.experiments).renamed
 
     def binned(self, studies: Sequence[str]) -> list[Binned]:
         """Why nothing can be recorded of some studies: those whose experiment is in the bin."""

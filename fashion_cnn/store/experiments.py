@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from shlex import quote
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote as url_quote
 
 from fashion_cnn.store.address import Address, StoreError
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+OUR_TAG: Final = "trajectory_sha256"
 MARK: Final = "fashion_cnn.study"
 KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
-OURS: Final = "tags.trajectory_sha256 != ''"
+OURS: Final = f"tags.{OUR_TAG} != ''"
 """MLflow's filter for this project's runs: other people's have tags such as `study`, too."""
 ACTIVE, DELETED = 1, 2  # MLflow's views
 
@@ -74,7 +75,13 @@ def listed(client: MlflowClient, view: int = ACTIVE) -> Experiments:
     while page.token:
         page = client.search_experiments(view, page_token=page.token)
         found += page
-    marked = [(each.tags[MARK], each) for each in found if MARK in each.tags]  # MLflow lists the newest first
+    return grouped(found)
+
+
+def grouped(found: Iterable[Any]) -> Experiments:
+    """Some experiments, the newest first as MLflow lists them; of two with one mark, the older one counts."""
+    found = list(found)
+    marked = [(each.tags[MARK], each) for each in found if MARK in each.tags]
     return Experiments(
         {study: each.experiment_id for study, each in marked},
         {each.name: each.experiment_id for each in found if MARK not in each.tags},

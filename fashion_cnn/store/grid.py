@@ -6,6 +6,7 @@ It gives them a random name, so that an image sent twice would be shown twice; t
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,12 @@ from typing import Final
 FOLDER: Final = "images"
 SHOWN: Final = {"mlflow.loggedImages": "True"}
 """The tag of a run that has pictures."""
+MAPS: Final = "feature_maps"
+"""The first part of the key of a layer's feature maps."""
 FIGURES: Final = ("confusion_matrix", "learning_curves", "mistakes")
 """The figures of a run that the grid compares, by the name of their file in `figures/`, without `.png`."""
+_THUMBNAIL: Final = "+compressed.webp"  # how the name of a picture's smaller copy ends
+_MAPS_THUMBNAIL: Final = re.compile(rf"{MAPS}~(\w+)\+step\+(\d+)\+.*{re.escape(_THUMBNAIL)}")
 _BROKEN: Final = (OSError, SyntaxError, ValueError)  # what Pillow says of a file that is no picture
 
 
@@ -53,7 +58,7 @@ def files(record: str, pictures: Iterable[Picture]) -> dict[str, bytes]:
         name = uuid.uuid5(uuid.NAMESPACE_OID, f"{record} {picture.key.rpartition('/')[2]} {picture.step}")
         start = f"{FOLDER}/{picture.key.replace('/', '~')}+step+{picture.step}+timestamp+{picture.at}+{name}"
         if thumbnail is not None:
-            named |= {f"{start}.png": picture.png, f"{start}+compressed.webp": thumbnail}
+            named |= {f"{start}.png": picture.png, f"{start}{_THUMBNAIL}": thumbnail}
     return named
 
 
@@ -65,3 +70,9 @@ def _thumbnail(png: bytes) -> bytes | None:
     with suppress(*_BROKEN), Image.open(io.BytesIO(png)) as image:
         compress_image_size(image).save(buffer, "WEBP", method=0)  # a third of the time; these become no larger
     return buffer.getvalue() or None
+
+
+def thumbnail_of(name: str) -> tuple[str, int] | None:
+    """The layer and the epoch whose feature maps a file of the grid shows small, by its name; None of any other."""
+    found = _MAPS_THUMBNAIL.fullmatch(name)
+    return None if found is None else (found[1], int(found[2]))

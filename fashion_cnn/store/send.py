@@ -217,7 +217,7 @@ def _send_sheets(sending: Sending) -> None:
     run, sheets = sending.run, _new_sheets(sending)
     pictures = [
         grid.Picture(
-            f"feature_maps/{path.stem}",
+            f"{grid.MAPS}/{path.stem}",
             epoch,
             sending.lines[epoch - 1].ended_at if epoch else run.start_time,
             path.read_bytes(),

@@ -26,12 +26,12 @@ from fashion_cnn.evidence.record import (
     absent,
     is_published,
 )
-from fashion_cnn.store import grid, metrics
+from fashion_cnn.store import direct, grid, metrics
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, read_artifacts, upload
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection
 from fashion_cnn.store.entries import LOST, RunEntry
-from fashion_cnn.store.experiments import OURS, listed
+from fashion_cnn.store.experiments import OUR_TAG, OURS
 from fashion_cnn.store.imported import mark, told_apart
 from fashion_cnn.store.send import send
 from fashion_cnn.store.trajectories import Trajectory
@@ -260,7 +260,8 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
     end = int(states[-1]["ended_at"])
     pictures = grid.figures(record.artifacts, end)
     known = {name: str(row[name]) for name in TAGS if not absent(row.get(name)) and row[name] != ""}
-    tags = {**known, **(grid.SHOWN if pictures else {}), **tags}
+    shown = pictures or any(name.startswith(f"{grid.FOLDER}/") for name in record.artifacts)
+    tags = {**known, **(grid.SHOWN if shown else {}), **tags}
     params = {name: str(row[name]) for name in (*PARAMS, "seed") if not absent(row.get(name))}
     measured = [
         value for state in states for value in metrics.of_epoch(state, int(state["ended_at"]), int(state["epoch"]))
@@ -282,15 +283,21 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
 
 def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "") -> Iterator[Run]:
     """This project's runs of some studies, or of all, that a filter of MLflow's lets pass; oldest first."""
-    there = connection.patiently(partial(listed, connection.client))
+    there = connection.patiently(connection.experiments)
     ids = there.to_search(studies)
+
+    def ours(run: Any) -> bool:
+        return (studies is None or run.data.tags.get("study") in studies) and there.place(run)
+
+    if connection.tables is not None and not wanted:
+        yield from filter(ours, connection.patiently(partial(direct.runs, connection.tables, ids, OUR_TAG)))
+        return
     token: str | None = None
     wanted = f"{OURS} and {wanted}" if wanted else OURS
     while ids:
         ask = partial(connection.client.search_runs, ids, wanted, max_results=1000, page_token=token)
         page = connection.patiently(partial(ask, order_by=["attributes.start_time"]))
-        named = (run for run in page if studies is None or run.data.tags.get("study") in studies)
-        yield from filter(there.place, named)
+        yield from filter(ours, page)
         token = page.token
         if not token:
             return
@@ -318,7 +325,9 @@ def _histories(connection: Connection, run_ids: Sequence[str], name: str) -> Ite
     """Every value of a metric, with its run and step: one query for 100 runs."""
     for start in range(0, len(run_ids), MANY):
         some = list(run_ids[start : start + MANY])
-        if connection.address.is_server:
+        if connection.tables is not None:
+            yield from direct.histories(connection.tables, some, name)
+        elif connection.address.is_server:
             yield from _served_histories(connection, some, name)
         else:
             values = connection.client._tracking_client.store.get_metric_history_bulk(some, name, 1_000_000)

@@ -19,13 +19,14 @@ from experiments import SCRIPTS
 from tests.support.command import Lab
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = (ROOT / "requirements-cluster.lock").read_text("utf-8")
-LOCK = (ROOT / "requirements.lock").read_text("utf-8") + EXTRAS
+EXTRAS = {"cluster": {"ray", "psycopg"}, "notebook": {"jupyterlab"}}
+LOCKS = {name: (ROOT / f"requirements-{name}.lock").read_text("utf-8") for name in EXTRAS}
+LOCK = "".join([(ROOT / "requirements.lock").read_text("utf-8"), *LOCKS.values()])
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 
 def locked() -> list[tuple[Requirement, list[str]]]:
-    """Every requirement of the two locks, with its hashes."""
+    """Every requirement of the three locks, with its hashes."""
     lines = re.sub(r"\\\n", " ", LOCK).splitlines()
     entries = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     return [
@@ -78,10 +79,12 @@ def test_every_dependency_is_locked_at_a_version_it_allows(dependency: str) -> N
     assert all(requirement.specifier.contains(version) for version in versions)
 
 
-def test_the_lock_of_the_extras_holds_only_what_the_other_lacks() -> None:
-    names = [canonicalize_name(line.partition("==")[0]) for line in EXTRAS.splitlines() if line[:1].isalpha()]
-    assert {"ray", "psycopg"} < set(names)
-    assert all(len(locked_versions(name)) == 1 for name in names)
+@pytest.mark.parametrize("name", EXTRAS)
+def test_the_lock_of_extras_holds_only_what_the_others_lack(name: str) -> None:
+    lines = [line for line in LOCKS[name].splitlines() if line[:1].isalpha()]
+    assert EXTRAS[name] < {canonicalize_name(line.partition("==")[0]) for line in lines}
+    others = LOCK.replace(LOCKS[name], "")
+    assert not any(re.search(rf"^{re.escape(line.partition('==')[0])}==", others, re.MULTILINE) for line in lines)
 
 
 @pytest.mark.fault("set-up-moved")

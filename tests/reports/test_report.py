@@ -152,8 +152,61 @@ def test_without_verdicts_neither_claims_nor_the_posts_numbers_are_shown() -> No
 
 def test_feature_maps_stand_side_by_side_and_who_has_none_is_named(full: str) -> None:
     pictures = [image["alt"] for image in Page(full).all("img")]
-    assert sum("a row for each of the arms one, two" in alt for alt in pictures) == 2
+    for arm, index in itertools.product(("one", "two"), (0, 23)):
+        assert (
+            sum(
+                re.fullmatch(rf"convolution_1 of {arm}, channel \d, for test image {index}", alt) is not None
+                for alt in pictures
+            )
+            == 1
+        )
     assert "No maps are kept of: flat." in text_of(full)
+    assert "flat: feature maps, which no dense network has" in text_of(full)
+
+
+def test_a_slider_over_epochs_shows_each_arms_last_maps_and_needs_no_script() -> None:
+    png = b"\x89PNG made up"
+    sheets = {"one": {1: {"pooling_1": png}, 5: {"pooling_1": png}}, "two": {1: {"pooling_1": png}}}
+    html = render_report([records(run(), run("two"), sheets=sheets)], made_at=MADE_AT)
+    page = Page(html)
+    stops = [one for one in page.all("input") if one["name"] == "made_up_study-epochs"]
+    assert [one["class"] for one in stops] == ["stop-0", "stop-1"] and ["checked" in one for one in stops] == [
+        False,
+        True,
+    ]
+    assert [one["class"] for one in page.all("span") if one.get("class", "").startswith("at ")] == [
+        "at at-0",
+        "at at-1",
+        "at at-0 at-1",  # it has none after epoch 5
+    ]
+    assert ".stop-1:checked ~ .sheet .at-1 { display: block; }" in html and not page.all("script")
+
+
+def test_imported_runs_are_counted_apart() -> None:
+    own, other = run(), run("two")
+    view = records(own, other)
+    view = replace(view, runs=view.runs.assign(published=[None, "a" * 32]))
+    text = text_of(render_report([view], made_at=MADE_AT))
+    assert "1 recorded run and 1 imported of 1 study." in text
+    assert "The tables and figures take 1 of 1 recorded run and 1 imported:" in text
+    alone = replace(view, runs=view.runs.iloc[1:])
+    text = text_of(render_report([alone], made_at=MADE_AT))
+    assert "The store has only imported runs" in text and "0 recorded runs and 1 imported of 1 study." in text
+
+
+def test_a_report_of_the_published_runs_calls_them_so() -> None:
+    text = text_of(render_report([records(run())], made_at=MADE_AT, published=True))
+    assert "report of the published runs" in text and "1 published run of 1 study." in text
+
+
+def test_a_verdict_is_a_word_in_a_colour_of_its_own(full: str) -> None:
+    assert '<span class="verdict too-few-seeds">too few seeds</span>' in full
+
+
+def test_figures_follow_the_pages_colours(full: str) -> None:
+    svg = full[full.index("<svg") : full.index("</svg>")]
+    assert "#000000" not in svg and "#ffffff" not in svg
+    assert "color-mix(in srgb, var(--ink) 100%, var(--paper))" in svg
 
 
 def test_a_figure_that_cannot_be_drawn_is_told_in_its_place() -> None:
@@ -178,7 +231,7 @@ def test_markup_in_names_stays_text(full: str) -> None:
     assert f"training loss: {EVIL} higher than plain" in text  # a claim
     assert f"the post's {EVIL}{EVIL} too few seeds" in text  # a sentence
     assert f"failed: {EVIL}" in text  # a stop reason
-    assert f"({EVIL}) as the arms see it" in text  # a class
+    assert f"make of a test image ({EVIL})" in text  # a class
     assert EVIL in [code.get("title") for code in page.all("code")]  # a run's name, a commit
     assert any(EVIL in svg["aria-label"] for svg in page.all("svg"))  # an arm
 
@@ -217,16 +270,16 @@ def test_it_can_be_navigated_without_seeing_it(full: str) -> None:
 def test_each_picture_has_a_text_and_a_caption(full: str) -> None:
     page = Page(full)
     assert len(page.all("svg")) == 3 * 2 + 1 + 1 + 2  # of studies, the differences of one, cost, data
-    assert len(page.all("img")) == 2 + 1
+    assert len(page.all("img")) == 2 + 2 * 2 + 1  # images, maps of two arms, the sheet of samples
     assert all(image["alt"] for image in page.all("img"))
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.all("svg"))
-    assert len(page.all("figure")) == len(page.all("figcaption")) == len(page.all("svg", "img"))
+    assert len(page.all("figure")) == len(page.all("figcaption")) == len(page.all("svg")) + 1
 
 
 def test_each_table_has_a_caption_and_heads_with_a_scope_and_scrolls_by_itself(full: str) -> None:
     page = Page(full)
     tables = [place for place, (tag, _, _) in enumerate(page.tags) if tag == "table"]
-    assert len(tables) == 2 + 3 + 3 + 1 + 2 * 2
+    assert len(tables) == 2 + 3 + 3 + 1 + 2 * 2 + 1
     for place in tables:
         assert page.tags[place + 1][0] == "caption"
         assert page.tags[place - 1][1]["tabindex"] == "0"
