@@ -182,7 +182,9 @@ def describe(study: Study, parts: Sequence[Part], experiment: str, post: pd.Data
         said.append(links)
         said.append(table(_HEADS, _arm_rows(study, part.chosen, post), numbers=range(1, len(_HEADS))))
         sentences = decide(study.claims, without_busy_times(part.chosen), study.overlap)
-        said.append("\n".join(f"- **{each.verdict}**: {noted(each)}. {evidence(each)}." for each in sentences))
+        said.append(
+            "\n".join(f"- **{each.verdict}**: {noted(each)}. {evidence(each).rstrip('.')}." for each in sentences)
+        )
     said.append(
         "The mean of an arm stands with its 95 % interval. `fashion-cnn claims` tests the sentences, and `fashion-cnn "
         "report` writes the page with all figures."
@@ -201,7 +203,8 @@ def _arm_rows(study: Study, chosen: pd.DataFrame, post: pd.DataFrame) -> list[li
             interval = "" if math.isnan(low) else f" ({plain(low, 4)} to {plain(high, 4)})"
             scores += [plain(printed.get(measure), 2), plain(mean, 4) + interval]
         epochs = plain(row["epochs_mean"], 0 if row["epochs_min"] == row["epochs_max"] else 1)
-        rows.append([literal(row["arm"]), str(row["n"]), *scores, epochs, plain(row["cpu_seconds"], 0)])
+        arm = literal(row["arm"]).replace("\\|", "|")  # which `table` escapes
+        rows.append([arm, str(row["n"]), *scores, epochs, plain(row["cpu_seconds"], 0)])
     return rows
 
 

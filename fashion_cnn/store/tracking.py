@@ -28,6 +28,7 @@ from fashion_cnn.evidence.record import (
 )
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
+from fashion_cnn.store.bulk import put_values
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
 from fashion_cnn.store.description import NOTE, described, outcome
 from fashion_cnn.store.entries import LOST, RunEntry
@@ -277,7 +278,7 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
         if "published" in tags:
             mark(connection.address.trajectories, run_id, tags["published"], tags["imported"])
         put_artifacts(connection, run_id, str(created.info.artifact_uri), record.artifacts)
-        connection.log(run_id, metrics, params)
+        put_values(connection, run_id, metrics, params)
         log_data_set(connection, run_id, str(row["data_sha256"]), None)
         connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))
     return run_id

@@ -21,7 +21,7 @@ from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
 from fashion_cnn.store.connection import Connection
 from fashion_cnn.store.experiments import MARK
 
-COUNTS: Final = "counts"
+COUNTS: Final = "fashion_cnn.counts"
 """The tag of the runs that count, one per arm and seed, as claims and tables choose them: what the views filter by."""
 COLOUR: Final = "mlflow.runColor"
 PICTURES: Final = "mlflow.loggedImages"
@@ -68,7 +68,7 @@ class Source:
     @property
     def filter(self) -> str:
         """MLflow's filter for the runs."""
-        return f"tags.{COUNTS} = '{self.counts}'"
+        return f"tags.`{COUNTS}` = '{self.counts}'"
 
 
 HERE: Final = Source("here", "this store")
