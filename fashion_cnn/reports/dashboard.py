@@ -79,7 +79,9 @@ def refresh(store: Store, studies: Sequence[Study], post: Path) -> list[str]:
     runs = store.runs([study.name for study in studies], (COUNTS, COLOUR, PICTURES))
     lacking, epochs = incomplete(store, studies, runs)
     ours = runs[runs["published"].isna()]
-    theirs = runs[runs["published"].notna() & runs["imported"].fillna(ORIGIN).eq(ORIGIN)].assign(published=None)
+    theirs = runs[runs["published"].notna() & (runs["imported"].isna() | runs["imported"].eq(ORIGIN))].assign(
+        published=None
+    )
     sources = ((HERE, ours, epochs), (PUBLISHED, theirs, store.epochs(list(theirs["run_id"]), _RANGED)))
     printed, left = pd.read_csv(post), []
     for study in studies:

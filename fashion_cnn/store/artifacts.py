@@ -9,7 +9,7 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,6 +18,9 @@ from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.connection import ABSENT, Connection
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.trajectories import CutFiles
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 DATASET = "fashion-mnist"
 GRID = "images/"  # where MLflow keeps what its image grid shows
@@ -100,13 +103,17 @@ def _write(folder: Path, artifacts: Mapping[str, bytes]) -> None:
 
 def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: Sequence[int] | None) -> None:
     """Log what a run trained on; `images` are those of a smoke run, for training and testing."""
+    connection.client.log_inputs(run_id, datasets=[data_set_input(data_sha256, images)])
+
+
+def data_set_input(data_sha256: str, images: Sequence[int] | None) -> DatasetInput:
+    """What `log_data_set` logs."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = {"uri": "https://github.com/zalandoresearch/fashion-mnist"}
     profile = {"sha256": data_sha256, **({"first_images": list(images)} if images else {})}
     data = Dataset(DATASET, digest_of(data_sha256), "http", json.dumps(source), profile=json.dumps(profile))
-    tag = InputTag("mlflow.data.context", "training")
-    connection.client.log_inputs(run_id, datasets=[DatasetInput(dataset=data, tags=[tag])])
+    return DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", "training")])
 
 
 def send_images(connection: Connection, run_id: str, run: RunEntry, epoch: int, at: int, paths: Sequence[Path]) -> None:

