@@ -7,6 +7,7 @@ and a store whose artifacts lie elsewhere, is asked through the client.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,8 +41,8 @@ class WholeRun:
 
 def put_run(connection: Connection, experiment: str, run: WholeRun, begin: Callable[[str], None]) -> str:
     """Bring a run into an experiment; `begin` is told its id before the store has it. Returns the id."""
-    location = None if connection.address.is_server else connection.client.get_experiment(experiment).artifact_location
-    if location is None or not location.startswith("file:"):
+    location = "" if connection.address.is_server else _location(connection, experiment)
+    if not location.startswith("file:"):
         return _through_the_client(connection, experiment, run, begin)
     run_id = uuid.uuid4().hex
     uri = f"{location.rstrip('/')}/{run_id}/artifacts"  # where MLflow would have them
@@ -49,6 +50,12 @@ def put_run(connection: Connection, experiment: str, run: WholeRun, begin: Calla
     put_artifacts(connection, run_id, uri, run.artifacts)
     _insert(connection, experiment, run_id, uri, run)
     return run_id
+
+
+@functools.lru_cache
+def _location(connection: Connection, experiment: str) -> str:
+    """Where the artifacts of an experiment's runs go; it never changes."""
+    return str(connection.client.get_experiment(experiment).artifact_location)
 
 
 def _through_the_client(connection: Connection, experiment: str, run: WholeRun, begin: Callable[[str], None]) -> str:

@@ -33,17 +33,9 @@ COLUMNS: Final = (
     "params.`seed`", "metrics.`epochs_trained`", "metrics.`test_accuracy`", "metrics.`test_loss`",
     "metrics.`fit_cpu_seconds`",
 )  # fmt: skip
-_TITLES: Final = {
-    "test_accuracy": "Test accuracy",
-    "test_loss": "Test loss",
-    "accuracy": "Training accuracy",
-    "loss": "Training loss",
-    "fit_cpu_seconds": "CPU seconds of training",
-    "epochs_trained": "Epochs",
-    "peak_memory_mib": "Peak memory (MiB)",
-}
 _SYSTEM: Final = tuple(f"system/{name}" for name in ("peak_memory_mib", "other_load"))
 _SIGNATURE: Final = re.compile(r"\n\n<!-- fashion-cnn (?P<digest>[0-9a-f]{16}) -->$")
+_ALL: Final = 1000  # runs that a chart shows
 _CARD: Final = 360  # pixels: the height that MLflow gives a card
 _PICTURE: Final = 250  # pixels: of a picture in the grid, with what is around it
 
@@ -182,8 +174,7 @@ def _seeds(source: Source) -> list[_Section]:
 def _cost(source: Source) -> list[_Section]:
     def against_seconds(name: str) -> dict[str, Any]:
         x, y = ({"key": key, "type": "METRIC"} for key in ("fit_cpu_seconds", name))
-        title = f"{_TITLES[name]} against CPU seconds"
-        return {"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": 1000, "displayName": title}
+        return {"type": "SCATTER", "xaxis": x, "yaxis": y, "runsCountToCompare": _ALL}
 
     charts = [against_seconds("test_accuracy"), against_seconds("test_loss")]
     return [_Section("Each run, in its arm's colour", charts, height=_CARD * 3 // 2)]
@@ -202,7 +193,7 @@ def _bar(metric: str) -> dict[str, Any]:
 
 
 def _of_metric(kind: str, metric: str) -> dict[str, Any]:
-    return {"type": kind, "metricKey": metric, "displayName": _TITLES[metric], "runsCountToCompare": 1000}
+    return {"type": kind, "metricKey": metric, "runsCountToCompare": _ALL}
 
 
 def _hidden(shown: Collection[Mapping[str, Any]], layers: Sequence[str]) -> list[dict[str, Any]]:
