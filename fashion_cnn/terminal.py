@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -83,6 +83,25 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def knows_links(stream: TextIO, variables: Mapping[str, str] = os.environ) -> bool:
+    """Whether a stream is a terminal that is known to show a text as a link; nothing but its variables tells."""
+    if not stream.isatty() or variables.get("TERM") in (None, "dumb", "linux"):
+        return False
+    if variables.get("VTE_VERSION", "").isdecimal() and int(variables["VTE_VERSION"]) >= 5000:
+        return True
+    programs = ("iTerm.app", "WezTerm", "ghostty", "vscode", "Hyper", "Tabby")
+    return (
+        variables.get("TERM_PROGRAM") in programs
+        or variables["TERM"].startswith(("xterm-kitty", "foot", "alacritty", "xterm-ghostty", "contour"))
+        or any(name in variables for name in ("KONSOLE_VERSION", "WT_SESSION", "DOMTERM"))
+    )
+
+
+def link(text: str, address: str) -> str:
+    """A text that a terminal shows as a link (OSC 8)."""
+    return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
+
+
 def shown(status: int, show: Callable[[], None]) -> int:
     """Show the result of a command; its status stands though the reader of a pipe had enough."""
     try:
@@ -116,6 +135,31 @@ def table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     for name in right:
         empty.add_column(name, justify="right", no_wrap=True)
     return empty
+
+
+@contextmanager
+def counting_down(what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error, where that is a terminal; tell it how many there are still to come, from the start on.
+
+    Elsewhere a line says that it begins, if there is anything to come.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    where = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=where, disable=not where.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+        total: int | None = None
+
+        def step(left: int) -> None:
+            nonlocal total
+            if total is None:
+                total = left
+                if left and not where.is_terminal:
+                    complain(f"{what}: {left}")
+            bar.update(task, total=total, completed=total - left, visible=total > 0)
+
+        yield step
 
 
 def duration(seconds: float) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,12 @@ def add_commands(commands: Commands) -> None:
     """Add list, ui, report, export and diff."""
     commands.add("list", "list the recorded runs", _list, "study", "--json", "--tracking-uri")
     ui = commands.add("ui", "serve the store on this machine and print the address to open", _ui, "--tracking-uri")
-    ui.add_argument("study", nargs="?", metavar="STUDY", help="print the address that compares this study's runs")
+    ui.add_argument("study", nargs="?", metavar="STUDY", help="print the addresses of this study alone")
     ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
     allow_help = "also answer a browser that reaches it as HOST[:PORT], through a proxy; may be given again"
     ui.add_argument("--allow", action="append", type=_host, default=[], metavar="HOST", help=allow_help)
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
+    ui.add_argument("--open", action="store_true", help="open a browser there")
     report_help = "write one offline HTML page of all studies, of the recorded runs or of the published ones"
     report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
@@ -77,18 +78,38 @@ def _recorded_runs(project: Project, names: Sequence[str], store: Store) -> pd.D
 
 def _ui(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli.ui import serve
-    from fashion_cnn.reports.publish import import_runs
 
     chosen = select_studies(project.studies, [options.study] if options.study else [])
     store = open_store(options, create=options.published)
     _tell_renamed(store)
-    binned = store.binned([study.name for study in project.studies]) if options.published else []
+    names = [study.name for study in chosen]
+    prepare = partial(_prepare, project, store, published=options.published)
+    return serve(store, names, options.port, options.allow, prepare=prepare, browse=options.open)
+
+
+def _prepare(project: Project, store: Store, *, published: bool) -> None:
+    """Have the store hold the published runs, where that is asked for, and views of all studies."""
+    from fashion_cnn.reports.publish import import_runs
+    from fashion_cnn.store import views
+    from fashion_cnn.terminal import counting_down
+
+    binned = store.binned([study.name for study in project.studies]) if published else []
     for lost in binned:
         complain(f"{lost}; its published runs are not imported")
     studies = [study for study in project.studies if study.name not in {lost.study for lost in binned}]
-    if options.published and (imported := import_runs(store, studies, project.published)):
-        print(f"{imported} published runs imported, tagged `published`; they never count as recorded", file=sys.stderr)
-    return serve(store, [study.name for study in chosen], options.port, options.allow)
+    imported = 0
+    if published:
+        with counting_down("importing published runs") as step:
+            imported = import_runs(store, studies, project.published, step)
+    if imported:
+        complain(f"{imported} published runs imported, tagged `published`; they never count as recorded")
+    there = views.there(store)
+    stale = [study for study in studies if imported or (study.name in there and not there[study.name][1])]
+    if stale:
+        from fashion_cnn.reports.dashboard import refresh
+
+        for line in refresh(store, stale, project.post):
+            complain(line)
 
 
 def _report(project: Project, options: argparse.Namespace) -> int:

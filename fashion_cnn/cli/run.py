@@ -5,13 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from fashion_cnn.checkout import REPOSITORY
 from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
 from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
 from fashion_cnn.study import Study, changes, select_studies
 from fashion_cnn.terminal import complain, readable_outputs, shown
+
+if TYPE_CHECKING:
+    from fashion_cnn.store.tracking import Store
+
+POST: Final = "experiments/post_results.csv"  # in the repository, for scripts that know no more than their study
 
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -21,7 +28,7 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
     parser.add_shared("--debug")
     _add_run_options(parser, list(study.arms))
     options = parser.parse_args(arguments)
-    raise SystemExit(guarded(lambda: _run([study], options), options.debug))
+    raise SystemExit(guarded(lambda: _run([study], options, REPOSITORY / POST), options.debug))
 
 
 def add_commands(commands: Commands) -> None:
@@ -84,11 +91,12 @@ def _add_training_options(parser: Parser) -> None:
 
 
 def _run_selected(project: Project, options: argparse.Namespace) -> int:
-    return _run(select_studies(project.studies, options.study), options)
+    return _run(select_studies(project.studies, options.study), options, project.post)
 
 
-def _run(studies: Sequence[Study], options: argparse.Namespace) -> int:
-    return _record(studies, options.arms, range(options.first_seed, options.first_seed + options.seeds), options)
+def _run(studies: Sequence[Study], options: argparse.Namespace, post: Path) -> int:
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    return _record(studies, options.arms, seeds, options, post)
 
 
 def _train(_: Project, options: argparse.Namespace) -> int:
@@ -114,8 +122,17 @@ def _settings_like(options: argparse.Namespace, model: str | None) -> tuple[dict
     return {name: value for name, value in asdict(config).items() if name not in foreign}, seed
 
 
-def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int], options: argparse.Namespace) -> int:
-    """Train and record what is not recorded yet of these arms and seeds, or print the plan."""
+def _record(
+    studies: Sequence[Study],
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    options: argparse.Namespace,
+    post: Path | None = None,
+) -> int:
+    """Train and record what is not recorded yet of these arms and seeds, or print the plan.
+
+    With `post`, the file of the post's printed numbers, what MLflow's UI shows of the studies is brought up to date.
+    """
     from fashion_cnn.cli import tables
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
@@ -130,7 +147,21 @@ def _record(studies: Sequence[Study], arms: Sequence[str], seeds: Sequence[int],
             tables.show_plan(todo, seconds_per_work=seconds, measured=measured, workers=session.workers(todo))
             return DONE
         call = run(session, todo)
+        if post is not None and call.made and not session.smoke:
+            _refresh(session.store, studies, post)
     return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies))
+
+
+def _refresh(store: Store, studies: Sequence[Study], post: Path) -> None:
+    """Bring up to date what MLflow's UI shows of some studies; the runs are recorded, whatever becomes of it."""
+    from fashion_cnn.reports.dashboard import refresh
+    from fashion_cnn.store.address import StoreError
+
+    try:
+        for line in refresh(store, studies, post):
+            complain(line)
+    except StoreError as error:
+        complain(f"the views of the UI are not up to date: {error}; fashion-cnn ui does it")
 
 
 def _doctor(_: Project, options: argparse.Namespace) -> int:
@@ -149,10 +180,13 @@ def _doctor(_: Project, options: argparse.Namespace) -> int:
     return DONE if all(check.holds for check in found) else FAILED
 
 
-def _sync(_: Project, options: argparse.Namespace) -> int:
+def _sync(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.store.recorder import sync
 
-    sent, trouble = sync(open_store(options))
+    store = open_store(options)
+    sent, trouble = sync(store)
+    if sent:
+        _refresh(store, project.studies, project.post)
     answer(options, {"sent": sent, "error": trouble}, f"{sent} runs sent{f'; then: {trouble}' if trouble else ''}")
     return FAILED if trouble else DONE
 

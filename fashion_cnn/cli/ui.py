@@ -9,53 +9,87 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+import webbrowser
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fashion_cnn.signals import stoppable
+from fashion_cnn.store import views
 from fashion_cnn.store.tracking import Store
+from fashion_cnn.terminal import complain, knows_links, link
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HOST = "127.0.0.1"
 START = 90.0  # seconds a server may take to answer
 TRAINING = "workflowType=machine_learning"  # else the browser's last choice, at first the one for language models
-NEWEST = 50  # runs that one comparison holds
 
 
 class UIError(RuntimeError):
     """The UI cannot be served: one line that says why."""
 
 
-def addresses(store: Store, base: str, studies: Sequence[str]) -> list[tuple[str, str]]:
-    """What to open, as (what it shows, address), for the named studies below a server's address `base`.
+@dataclass(frozen=True)
+class Place:
+    """What there is to open of a study, or of all."""
 
-    Smoke runs and unfinished ones are left out of comparisons where there are others.
+    heading: str
+    """The study, and which of its runs."""
+    addresses: Mapping[str, str]
+    """By what each shows, in order."""
+
+
+def places(store: Store, base: str, studies: Sequence[str]) -> list[Place]:
+    """What to open of the named studies below a server's address `base`, none of which is empty.
+
+    Of a study it is what its own runs show, where none of them counts, what the published ones do, and else a table.
     """
-    views = [("all studies", f"{base}/#/experiments")]
-    runs = store.runs(studies)
-    for study in studies:
+    runs, there = store.runs(studies, (views.COUNTS,)), views.there(store)
+    found = [Place("all studies", {"list": f"{base}/#/experiments?{TRAINING}"})]
+    for study in (name for name in studies if name in there):
         of_study = runs[runs["study"] == study]
-        if of_study.empty:
-            continue
-        experiment = of_study["experiment_id"].iloc[0]
-        real = of_study[(of_study["smoke"] == "false") & (of_study["status"] == "FINISHED")]
-        ids = list((of_study if real.empty else real)["run_id"].tail(NEWEST))
-        for what, mode in (("charts", "CHART"), ("classes", "ARTIFACT")):
-            table = f"{base}/#/experiments/{experiment}/runs?compareRunsMode={mode}&{TRAINING}"
-            views.append((f"{study}: {what}", table))
-        chosen = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([experiment]))}"
-        views.append((f"{study}: {len(ids)} runs compared", f"{base}/#/compare-runs?{chosen}&{TRAINING}"))
-    return views
+        if not of_study.empty:
+            found.append(_of_study(base, study, of_study, *there[study]))
+    return found
 
 
-def serve(store: Store, studies: Sequence[str], port: int, allowed: Sequence[str] = ()) -> int:
+def _of_study(base: str, study: str, runs: pd.DataFrame, experiment: str, keys: Sequence[str]) -> Place:
+    for source in views.SOURCES:
+        counted = runs[runs[views.COUNTS] == source.counts]
+        known = (("by arm", f"by-arm-{source.key}"), ("feature maps", f"feature-maps-{source.key}"))
+        shown = {what: f"{base}/{views.address(experiment, key)}" for what, key in known if key in keys}
+        lowest = counted.sort_values("seed", key=lambda seeds: seeds.astype(int)).drop_duplicates("arm")
+        if len(lowest) > 1:
+            ids = quote(json.dumps(list(lowest["run_id"]), separators=(",", ":")))
+            compared = f"runs={ids}&experiments={quote(json.dumps([experiment]))}"
+            shown["one run per arm"] = f"{base}/#/compare-runs?{compared}&{TRAINING}"
+        if len(counted) and shown:
+            return Place(f"{study}, {source.counts}", shown)
+    return Place(f"{study}, where no run counts", {"runs": f"{base}/#/experiments/{experiment}/runs?{TRAINING}"})
+
+
+def serve(
+    store: Store,
+    studies: Sequence[str],
+    port: int,
+    allowed: Sequence[str] = (),
+    *,
+    prepare: Callable[[], Any] = lambda: None,
+    browse: bool = False,
+) -> int:
     """Serve until stopped; returns the exit status. Of a store behind a tracking server only addresses are printed.
 
-    Browsers that reach it under a loopback address are answered, and under the hosts that are `allowed` besides.
+    Browsers that reach it under a loopback address are answered, and under the hosts that are `allowed` besides. The
+    store is prepared while the server starts. With `browse` a browser opens the first study's first address.
 
     Raises a UIError where the port is taken or the server does not start.
     """
     if store.address.uri.startswith("http"):
-        _print_views(addresses(store, store.address.name, studies))
+        prepare()
+        _show(places(store, store.address.name, studies), browse)
         return 0
     with socket.socket() as probe:
         try:
@@ -75,8 +109,10 @@ def serve(store: Store, studies: Sequence[str], port: int, allowed: Sequence[str
         command = _command(store, port, allowed)
         server = subprocess.Popen(command, env=variables, stdout=sys.stderr, start_new_session=True)
         try:
+            prepare()
+            found = places(store, base, studies)
             _wait(server, base)
-            _print_views(addresses(store, base, studies))
+            _show(found, browse)
             print("Ctrl-C stops it.", flush=True)
             return server.wait()
         finally:
@@ -126,6 +162,17 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             server.wait()
 
 
-def _print_views(views: Sequence[tuple[str, str]]) -> None:
-    for what, address in views:
-        print(f"{what}:\n  {address}", flush=True)
+def _show(found: Sequence[Place], browse: bool) -> None:
+    """Print what to open: as links where the terminal knows them, else with the addresses."""
+    links = knows_links(sys.stdout)
+    for place in found:
+        if links:
+            words = " · ".join(link(what, address) for what, address in place.addresses.items())
+            print(f"{place.heading}: {words}", flush=True)
+            continue
+        for what, address in place.addresses.items():
+            print(f"{place.heading}: {what}:\n  {address}", flush=True)
+    if browse:
+        first = found[min(1, len(found) - 1)]
+        if not webbrowser.open(next(iter(first.addresses.values()))):
+            complain("no browser could be started here; open one of the addresses above")

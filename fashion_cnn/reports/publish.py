@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from fashion_cnn.data import Dataset
@@ -17,6 +18,7 @@ from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.dashboard import tags_of_counted
 from fashion_cnn.reports.gather import (
     activations_of,
     data_set,
@@ -27,18 +29,18 @@ from fashion_cnn.reports.gather import (
 )
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
-from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, Merged, ResultsError
+from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ORIGIN, Merged, ResultsError
 from fashion_cnn.running.cut import layer_sheets
 from fashion_cnn.store import grid
 from fashion_cnn.store.files import write_bytes
 from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.views import PUBLISHED
 from fashion_cnn.study import Study
 
 FEATURE_MAPS = "figures/feature_maps.png"  # of a run
 SHOWN = {MAPS: FEATURE_MAPS, results.ACTIVATIONS: "activations.npz"}  # where a run has what is published
 WHOLE = "all_layers"  # what a picture of all layers is called among those of one each
-ORIGIN = "experiments/results"
 SCREENSHOT = re.compile(r"screenshots/[a-z0-9_-]+\.(?:jpg|png)")
 PILOT_VERDICTS = "experiments/pilot_verdicts.csv"  # in the repository
 BENCHMARKS = ("benchmark", "scaling", "server")
@@ -216,14 +218,14 @@ def import_runs(
     runs = store.runs(list(questions))
     run_ids = [record.row["run_id"] for record in published]
     # Imports from before there was an origin came from here, too.
-    from_here = runs["published"].notna() & runs["imported"].fillna(ORIGIN).eq(ORIGIN)
+    from_here = runs["published"].notna() & (runs["imported"].isna() | runs["imported"].eq(ORIGIN))
     for run_id in runs[from_here & ~runs["published"].isin(run_ids)]["run_id"]:
         store.delete(run_id)
     with_shown = []
     for record in published:
         shown = shown_files(files, record)
         with_shown.append(replace(record, artifacts={**record.artifacts, **shown, **_in_grid(record, shown)}))
-    return import_records(store, with_shown, questions, ORIGIN, step)
+    return import_records(store, with_shown, questions, ORIGIN, step, tags_of_counted(studies, PUBLISHED))
 
 
 def _in_grid(record: Record, shown: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -280,10 +282,12 @@ def import_records(
     questions: Mapping[str, str],
     origin: str,
     step: Callable[[int], Any] = lambda count: None,
+    tags: Mapping[tuple[str, str], Mapping[str, str]] = MappingProxyType({}),
 ) -> int:
     """Bring records from elsewhere into a store, but for those that it has; see `import_runs`.
 
-    `questions` are those of all their studies. Returns how many were imported.
+    `questions` are those of all their studies, `tags` those that runs get besides, by study and arm. Returns how many
+    were imported.
     """
     runs = store.runs(list(questions))
     imported = runs[runs["published"].isin([record.row["run_id"] for record in records])]
@@ -294,7 +298,8 @@ def import_records(
     missing = [record for record in records if record.row["run_id"] not in there]
     step(len(missing))
     for number, record in enumerate(missing, start=1):
-        store.import_elsewhere(record, questions[str(record.row["study"])], origin)
+        study, arm = str(record.row["study"]), str(record.row["arm"])
+        store.import_elsewhere(record, questions[study], origin, tags.get((study, arm)))
         step(len(missing) - number)
     return len(missing)
 

@@ -53,6 +53,8 @@ from fashion_cnn.evidence.together import implausible_together, seeds_left_out
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
 from fashion_cnn.study import Study
 
+ORIGIN: Final = "experiments/results"
+"""Where runs that were imported from the published results come from, as their tag says."""
 RUNS: Final = "runs.csv"
 EPOCHS: Final = "epochs.csv"
 EPOCHS_OF: Final = "epochs/"

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -18,6 +18,9 @@ from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.connection import ABSENT, Connection
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.trajectories import CutFiles
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 DATASET = "fashion-mnist"
 WRITERS = 8  # files that a server is sent at a time
@@ -131,13 +134,17 @@ def _write(folder: Path, artifacts: Mapping[str, bytes]) -> None:
 
 def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: Sequence[int] | None) -> None:
     """Log what a run trained on; `images` are those of a smoke run, for training and testing."""
+    connection.client.log_inputs(run_id, datasets=[data_set_input(data_sha256, images)])
+
+
+def data_set_input(data_sha256: str, images: Sequence[int] | None) -> DatasetInput:
+    """What `log_data_set` logs."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     source = {"uri": "https://github.com/zalandoresearch/fashion-mnist"}
     profile = {"sha256": data_sha256, **({"first_images": list(images)} if images else {})}
     data = Dataset(DATASET, digest_of(data_sha256), "http", json.dumps(source), profile=json.dumps(profile))
-    tag = InputTag("mlflow.data.context", "training")
-    connection.client.log_inputs(run_id, datasets=[DatasetInput(dataset=data, tags=[tag])])
+    return DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", "training")])
 
 
 def map_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import html
 import json
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +24,7 @@ from fashion_cnn.store import grid, metrics
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.artifacts import DATASET, digest_of, location, log_data_set, log_model, upload
 from fashion_cnn.store.connection import Connection, metric
+from fashion_cnn.store.description import NOTE, RUNNING, described, outcome
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
 from fashion_cnn.store.heading import figure_heading, headed
@@ -33,7 +32,6 @@ from fashion_cnn.store.trajectories import CutFiles, Trajectory
 from fashion_cnn.terminal import complain
 
 FIGURES = ("feature_maps.png", "all_channels.png", "confusion_matrix.png", "mistakes.png")
-NOTE = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 LONGEST = 5000  # characters of an error: MLflow's limit for a tag
 
 
@@ -350,16 +348,9 @@ def _terminate(sending: Sending, end_time: int) -> None:
 
 
 def _description(run: RunEntry, last: EpochLine | None) -> str:
-    """In Markdown: the question, what came of the run by its last epoch, and the command that reruns it."""
-    result = "still running"
-    if last is not None:
-        accuracy, loss = last.metrics["test_accuracy"], last.metrics["test_loss"]
-        result = f"after {last.epoch} epochs: test accuracy {accuracy:.4f}, test loss {loss:.4f}"
-    arm = re.sub(r"([\\`*_\[\]!#~|])", r"\\\1", html.escape(run.arm, quote=False))  # shown as it is
-    longest = max(map(len, re.findall("`+", run.command)), default=0)
-    fence, gap = "`" * (longest + 1), " " * bool(longest)  # a span of code, whatever the command holds
-    said = (run.question, f"Arm **{arm}**, seed {run.seed}: {result}.", f"Again: {fence}{gap}{run.command}{gap}{fence}")
-    return "\n\n".join(paragraph for paragraph in said if paragraph)
+    """Of a run, by its last epoch where it has ended."""
+    result = RUNNING if last is None else outcome(last.epoch, last.metrics)
+    return described(run.question, run.arm, run.seed, result, run.command)
 
 
 class Step(NamedTuple):

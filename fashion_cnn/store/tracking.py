@@ -28,8 +28,10 @@ from fashion_cnn.evidence.record import (
 )
 from fashion_cnn.store import direct, grid, metrics
 from fashion_cnn.store.address import StoreError
-from fashion_cnn.store.artifacts import NATIVE, among, log_data_set, read_artifacts, upload
+from fashion_cnn.store.artifacts import NATIVE, among, read_artifacts
+from fashion_cnn.store.bulk import WholeRun, put_run
 from fashion_cnn.store.connection import ABSENT, BEAT, Connection
+from fashion_cnn.store.description import NOTE, described, outcome
 from fashion_cnn.store.entries import LOST, RunEntry
 from fashion_cnn.store.experiments import OUR_TAG, OURS
 from fashion_cnn.store.imported import mark, told_apart
@@ -107,51 +109,55 @@ class Store(Connection):
         """
         return _import(self, record, question, {})
 
-    def import_elsewhere(self, record: Record, question: str, origin: str) -> None:
+    def import_elsewhere(
+        self, record: Record, question: str, origin: str, tags: Mapping[str, str] | None = None
+    ) -> None:
         """As `import_record`, of one that was recorded elsewhere: it never counts here.
 
-        It is tagged `published` with its id and `imported` with its origin, and marked beside the store.
+        It is tagged `published` with its id, `imported` with its origin, and with `tags`, and marked beside the store.
         """
-        original = str(record.row["run_id"])
+        row, original = record.row, str(record.row["run_id"])
         note = f"Imported from {origin}, not recorded here; there it is run {original}."
-        tags = {"published": original, "imported": origin, "mlflow.note.content": f"{question}\n\n{note}"}
-        _import(self, record, question, tags)
+        again = f"fashion-cnn replay {original[:8]}"
+        said = described(question, str(row["arm"]), row["seed"], outcome(len(record.states()), row), again, note)
+        _import(self, record, question, {"published": original, "imported": origin, NOTE: said, **(tags or {})})
 
     def delete(self, run_id: str) -> None:
         """Move a run to the store's bin."""
         with self.errors():
             self.client.delete_run(run_id)
 
-    def runs(self, studies: Sequence[str] | None = None) -> pd.DataFrame:
+    def runs(self, studies: Sequence[str] | None = None, more: Sequence[str] = ()) -> pd.DataFrame:
         """One row per run of these studies (or of all), oldest first.
 
         Returns:
             `run_id`, `experiment_id`, `artifact_uri`, `name`, `status` (MLflow's), `start_time`, `end_time` (ms), the
-            tags as text, the params as text, the last value of each metric (float, NaN where missing).
+            tags as text and those named in `more`, the params as text, the last value of each metric (float, NaN where
+            missing).
         """
         import pandas as pd
 
         with self.errors():
-            rows = _rows(self, studies)
-        frame = pd.DataFrame(rows, columns=[*_INFO, *TAGS, *PARAMS, *_METRICS])
+            rows = _rows(self, studies, more)
+        frame = pd.DataFrame(rows, columns=[*_INFO, *TAGS, *more, *PARAMS, *_METRICS])
         return frame.astype(dict.fromkeys(_METRICS, float))
 
-    def epochs(self, run_ids: Sequence[str]) -> pd.DataFrame:
-        """One row per epoch of these runs: `run_id`, `epoch` (from 1), and the epoch metrics (float)."""
+    def epochs(self, run_ids: Sequence[str], metrics: Sequence[str] = EPOCH_METRICS) -> pd.DataFrame:
+        """One row per epoch of these runs: `run_id`, `epoch` (from 1), and the epoch metrics, or some (float)."""
         import pandas as pd
 
         with self.errors():
             values = [
                 (run_id, epoch, name, value)
-                for name in EPOCH_METRICS
+                for name in metrics
                 for run_id, epoch, value in _histories(self, run_ids, name)
             ]
         if not values:
-            return pd.DataFrame(columns=["run_id", "epoch", *EPOCH_METRICS])
+            return pd.DataFrame(columns=["run_id", "epoch", *metrics])
         long = pd.DataFrame(values, columns=["run_id", "epoch", "metric", "value"])
         wide = long.drop_duplicates(["run_id", "epoch", "metric"], keep="last")
         wide = wide.pivot(index=["run_id", "epoch"], columns="metric", values="value").reset_index()
-        return wide.reindex(columns=["run_id", "epoch", *EPOCH_METRICS]).rename_axis(columns=None)
+        return wide.reindex(columns=["run_id", "epoch", *metrics]).rename_axis(columns=None)
 
     def find(self, start: str) -> dict[str, Any]:
         """The one run whose id is this or starts so, as a row of `runs`; an imported one has its published id as well.
@@ -267,18 +273,25 @@ def _import(connection: Connection, record: Record, question: str, tags: Mapping
         value for state in states for value in metrics.of_epoch(state, int(state["ended_at"]), int(state["epoch"]))
     ]
     measured += metrics.of_run({name: row[name] for name in RUN_METRICS if not absent(row.get(name))}, end)
-    files = {**record.artifacts, **grid.files(str(row.get("run_id")), pictures)}
-    with connection.errors():
-        experiment = connection.experiment(str(row["study"]), question)
-        created = connection.client.create_run(experiment, int(row["start_time"]), tags, run_name=str(row["name"]))
-        run_id = str(created.info.run_id)
+    run = WholeRun(
+        name=str(row["name"]),
+        status=str(row["status"]),
+        start_time=int(row["start_time"]),
+        end_time=int(row["end_time"]),
+        tags=tags,
+        params=params,
+        metrics=measured,
+        data_sha256=str(row["data_sha256"]),
+        artifacts={**record.artifacts, **grid.files(str(row.get("run_id")), pictures)},
+    )
+
+    def begin(run_id: str) -> None:
         if "published" in tags:
             mark(connection.address.trajectories, run_id, tags["published"], tags["imported"])
-        upload(connection, str(created.info.artifact_uri), files)
-        connection.log(run_id, measured, params)
-        log_data_set(connection, run_id, str(row["data_sha256"]), None)
-        connection.client.set_terminated(run_id, str(row["status"]), end_time=int(row["end_time"]))
-    return run_id
+
+    with connection.errors():
+        experiment = connection.experiment(str(row["study"]), question)
+        return put_run(connection, experiment, run, begin)
 
 
 def _search(connection: Connection, studies: Sequence[str] | None, wanted: str = "") -> Iterator[Run]:
@@ -303,17 +316,18 @@ def _search(connection: Connection, studies: Sequence[str] | None, wanted: str =
             return
 
 
-def _rows(connection: Connection, studies: Sequence[str] | None) -> list[dict[str, Any]]:
+def _rows(connection: Connection, studies: Sequence[str] | None, more: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The runs of some studies, or of all, as rows: oldest first, `published` in the imported ones alone."""
-    return told_apart(connection.address.trajectories, map(_row, _search(connection, studies)))
+    rows = (_row(run, more) for run in _search(connection, studies))
+    return told_apart(connection.address.trajectories, rows)
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run, more: Sequence[str] = ()) -> dict[str, Any]:
     """A run's params, last metrics, tags and what MLflow itself says of it, by name, each from where we wrote it."""
     data, info = run.data, run.info
     params = (*PARAMS, "seed")
     return {
-        **{name: printable(value) for name, value in data.tags.items() if name in TAGS},
+        **{name: printable(value) for name, value in data.tags.items() if name in TAGS or name in more},
         **{name: printable(value) for name, value in data.params.items() if name in params},
         **{name: value for name, value in data.metrics.items() if name in _METRICS},
         **{name: getattr(info, name) for name in _INFO if name != "name"},

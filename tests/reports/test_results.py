@@ -359,8 +359,8 @@ def test_runs_that_the_store_recorded_itself_are_not_imported(tmp_path: Path, fo
     there = {str(one.row["run_id"]) for one in results.published_records(files)}
 
     class Recording(Store):
-        def runs(self, studies: Any = None) -> Any:
-            return super().runs(studies).reindex(range(len(there))).assign(run_id=sorted(there))
+        def runs(self, studies: Any = None, more: Any = ()) -> Any:
+            return super().runs(studies, more).reindex(range(len(there))).assign(run_id=sorted(there))
 
     store = Recording(resolve(f"sqlite:///{tmp_path}/mlflow.db", REPOSITORY))
     assert publishing.import_runs(store, STUDY, folder) == 0
