@@ -89,8 +89,7 @@ def show_results(call: CallResult, studies: Sequence[Study]) -> None:
     if call.made and skipped:
         out.print(f"{counted(skipped, 'run')} {'was' if skipped == 1 else 'were'} recorded already.")
     if call.unsent:
-        unsent = f"{counted(call.unsent, 'run')} {'is' if call.unsent == 1 else 'are'}"
-        out.print(f"{unsent} not in the store yet ({call.trouble}): fashion-cnn sync sends what is missing.")
+        out.print(f"{call.unsent} runs are not in the store yet ({call.trouble}): fashion-cnn sync sends them.")
     out.print(f"Compare them: fashion-cnn ui {studies[0].name if len(studies) == 1 else ''}".rstrip())
 
 
