@@ -151,7 +151,7 @@ def show(out: Console, grid: Grid) -> None:
             print(*("; ".join(cell.split("\n")).replace("\t", " ") for cell in cells), sep="\t", file=out.file)
         return
     kept = _fitting(grid, out.width)
-    for _, heading, rows in grid.parts:
+    for index, (_, heading, rows) in enumerate(grid.parts):
         numbers = [name for name in grid.right if name in kept]
         heads = numbers if grid.ruled else [name.replace(" ", "\n") for name in numbers]
         drawn = table(heading, [name for name in grid.left if name in kept], heads)
@@ -162,6 +162,8 @@ def show(out: Console, grid: Grid) -> None:
                 drawn.add_row(*(cell for name, cell in zip(names, row, strict=True) if name in kept))
             else:
                 drawn.add_section()
+        if index:
+            out.print()
         out.print(drawn)
     if dropped := [name for name in names if name not in kept]:
         out.print(f"A wider terminal shows: {', '.join(dropped)}.")

@@ -14,6 +14,7 @@ import pytest
 
 from experiments import STUDIES
 from fashion_cnn.config import CNN
+from fashion_cnn.running.results import recorded_results
 from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.recorder import Recorder, clean, sync
 from fashion_cnn.store.trajectories import Trajectory
@@ -65,6 +66,19 @@ def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path:
     assert f"{paths[0]} was changed or damaged: it holds no JSON object" in said
     assert f"{paths[1]} is not a run as this code keeps it: " in said
     assert "1 run made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
+
+
+@pytest.mark.fault("folder-damaged")
+def test_folders_of_other_code_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, paths = open_store(tmp_path), []
+    for seed, part in enumerate(("run", "run", "run", "header")):
+        trajectory, run = header_and_record(store, FOUR, seed)
+        trajectory.save_run(run)
+        paths.append(damage(trajectory, part))
+    assert recorded_results(store, ["baseline_study"]) == {}
+    damaged, others = capsys.readouterr().err.splitlines()
+    assert f"{paths[3]} was changed or damaged" in damaged
+    assert "is not a run as this code keeps it: " in others and others.endswith(" (and so it is with 2 more)")
 
 
 @pytest.mark.fault("folder-damaged")
