@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def shown(status: int, show: Callable[[], None]) -> int:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console on standard output or error that does not break lines early in a file."""
+    """A console on standard output or error: as wide as the terminal or `COLUMNS`; in a file no line is broken."""
     from rich.console import Console  # half of the time that `--help` would take
 
     class QuietConsole(Console):
@@ -122,14 +123,16 @@ def console(*, stderr: bool = False) -> Console:
             raise BrokenPipeError
 
     file = cast("TextIO", _Lasting(sys.stderr)) if stderr else sys.stdout
-    return QuietConsole(file=file, width=None if file.isatty() else LOG_WIDTH, highlight=False, markup=False)
+    seen = file.isatty()
+    width = None if seen else LOG_WIDTH
+    return QuietConsole(file=file, width=width, soft_wrap=not seen, highlight=False, markup=False)
 
 
 def table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
     """An empty table with columns of text and columns of numbers."""
     from rich.table import Table
 
-    empty = Table(title=title, title_justify="left")
+    empty = Table(title=title or None, title_justify="left")
     for name in left:
         empty.add_column(name, overflow="fold")
     for name in right:
@@ -162,9 +165,76 @@ def counting_down(what: str) -> Iterator[Callable[[int], None]]:
         yield step
 
 
+@dataclass(frozen=True)
+class Grid:
+    """What a table says."""
+
+    left: Sequence[str]
+    """The names of the columns of text."""
+    right: Sequence[str]
+    """The names of the columns of numbers, which come after them."""
+    parts: Sequence[tuple[str, str, Sequence[Sequence[str]]]]
+    """Of each part what it is about, such as a study, its heading, and its rows of cells; an empty row is a line."""
+    about: str = "study"
+    """What that is: the name of the column that has it where no terminal shows headings."""
+    optional: Sequence[str] = ()
+    """Columns that are left out where the terminal is too narrow for them, the first one first."""
+    ruled: bool = False
+    """Whether lines are drawn, for cells of several lines."""
+
+
+def show(out: Console, grid: Grid) -> None:
+    """Print a table that fits the terminal; elsewhere lines of cells between tabs, for grep and awk.
+
+    The first of these lines has the names of the columns.
+    """
+    names = [*grid.left, *grid.right]
+    if not out.file.isatty():
+        lines = [[grid.about, *names], *([name, *row] for name, _, rows in grid.parts for row in rows if row)]
+        for cells in lines:
+            print(*("; ".join(cell.split("\n")).replace("\t", " ") for cell in cells), sep="\t", file=out.file)
+        return
+    kept = _fitting(grid, out.width)
+    for index, (_, heading, rows) in enumerate(grid.parts):
+        numbers = [name for name in grid.right if name in kept]
+        heads = numbers if grid.ruled else [name.replace(" ", "\n") for name in numbers]
+        drawn = table(heading, [name for name in grid.left if name in kept], heads)
+        if not grid.ruled:
+            drawn.box, drawn.pad_edge, drawn.padding = None, False, (0, 2, 0, 0)
+        for row in rows:
+            if row:
+                drawn.add_row(*(cell for name, cell in zip(names, row, strict=True) if name in kept))
+            else:
+                drawn.add_section()
+        if index:
+            out.print()
+        out.print(drawn)
+    if dropped := [name for name in names if name not in kept]:
+        out.print(f"A wider terminal shows: {', '.join(dropped)}.")
+
+
+def _fitting(grid: Grid, width: int) -> Sequence[str]:
+    """The columns that fit with no word broken, without the optional ones that do not."""
+    names = [*grid.left, *grid.right]
+    needed = {}
+    for index, name in enumerate(names):
+        cells = [row[index] for _, _, rows in grid.parts for row in rows if row]
+        texts = [cell.split("\n") if name in grid.right else cell.split() for cell in cells]
+        needed[name] = max(len(word) for words in (name.split(), *texts) for word in (*words, ""))
+    for name in grid.optional:
+        if sum(needed.values()) + 2 * (len(needed) - 1) > width:
+            del needed[name]
+    return list(needed)
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: 8.2 s, 3 min 20 s, 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of a thing, in words: 1 run, 2 runs, 0 trajectories."""
+    return f"{number} {noun if number == 1 else noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"

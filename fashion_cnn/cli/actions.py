@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fashion_cnn.config import RunConfig, nearest
 from fashion_cnn.environment import settle
 from fashion_cnn.signals import Stopped
-from fashion_cnn.study import AD_HOC, Study, select_studies
+from fashion_cnn.study import AD_HOC, ALL, Study, select_studies
 from fashion_cnn.terminal import complain, printable, silence
 
 if TYPE_CHECKING:
@@ -48,14 +50,16 @@ def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:
     return Study(AD_HOC, "Single runs that belong to no study.", arms)
 
 
-def count(text: str) -> int:
-    """A whole number of at least 1, as an argument's type."""
+def count(text: str, most: int | None = None) -> int:
+    """A whole number of at least 1, and of `most` at most, as an argument's type."""
     with suppress(ValueError):
-        if (value := int(text)) >= 1:
+        if (value := int(text)) >= 1 and value <= (most or value):
             return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number of at least 1")
+    allowed = "of at least 1" if most is None else f"from 1 to {most}"
+    raise argparse.ArgumentTypeError(f"{text!r} is not allowed: give a whole number {allowed}")
 
 
+RUN_ID = "its first 8 digits, as fashion-cnn list shows them, or all of them"
 SHARED: dict[str, dict[str, Any]] = {
     "study": {"nargs": "*", "metavar": "STUDY", "help": "of {studies}; or all (default: all)"},
     "--data-dir": {"metavar": "DIR", "help": "folder of Fashion-MNIST's four files"},
@@ -67,42 +71,118 @@ SHARED: dict[str, dict[str, Any]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser that takes no abbreviations, and whose errors are one line that names the command."""
+
+    def __init__(self, **settings: Any) -> None:
+        """As argparse's own, whose settings it takes."""
+        super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Exit with the status of wrong use."""
         self.exit(WRONG, f"{self.prog}: {message}; see {self.prog} --help\n")
 
-    def add_shared(self, *names: str, studies: str = "") -> None:
-        """Add arguments of `SHARED`; `studies` are the names that a help text lists."""
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse's own, but no word is unknown: each is an error, of this command and not of its parent."""
+        options, unknown = super().parse_known_args(None if args is None else list(args), namespace)
+        for word in sorted(unknown, key=lambda word: not word.startswith("-")):
+            if not word.startswith("-"):
+                self.error(f"{word!r} is one word too many")
+            name = word.partition("=")[0]
+            self.error(f"there is no option {name!r}{nearest(name, self._option_string_actions)}")
+        return options, unknown
+
+    def add_shared(self, *names: str, studies: Sequence[str] = ()) -> None:
+        """Add arguments of `SHARED`; `studies` are the names that a help text lists, and that a shell completes."""
         for name in names:
             settings = SHARED[name]
-            self.add_argument(name, **{**settings, "help": settings["help"].format(studies=studies)})
+            help_text = settings["help"].format(studies=", ".join(studies))
+            argument = self.add_argument(name, **{**settings, "help": help_text})
+            if name == "study":
+                completed(argument, [*studies, ALL])
+
+
+def completed(argument: argparse.Action, words: Sequence[str]) -> None:
+    """Have a shell complete an argument by these words, whose check is not argparse's."""
+    argument.completer = lambda **_: words  # type: ignore[attr-defined]  # where argcomplete looks for it
 
 
 class Commands:
     """The commands of `fashion-cnn`, to which each user's module adds its own."""
 
     def __init__(self, project: Project) -> None:
-        self.studies = ", ".join(study.name for study in project.studies)
+        self.studies = [study.name for study in project.studies]
         self.arms = list(dict.fromkeys(arm for study in project.studies for arm in study.arms))
-        self._parser = Parser(prog="fashion-cnn", description="Tracked, replayable experiments on Fashion-MNIST.")
-        self._commands = self._parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+        self._parser = Parser(
+            prog="fashion-cnn",
+            usage="fashion-cnn [-h] [--version] COMMAND ...",
+            description="Tracked, replayable experiments on Fashion-MNIST.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self._parser.add_argument("--version", action="store_true", help="print the version and exit")
+        # Not listed by argparse, which has no groups of commands: see `_overview`.
+        self._commands = self._parser.add_subparsers(
+            prog="fashion-cnn", metavar="COMMAND", required=True, parser_class=Parser, help=argparse.SUPPRESS
+        )
+        self._groups: dict[str, dict[str, str]] = {}
 
-    def add(self, name: str, help: str, action: Action, *shared: str) -> Parser:
-        """Add a command with `--debug` and arguments of `SHARED`; its own are added to the parser returned."""
-        parser = self._commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+    def group(self, title: str) -> None:
+        """Begin a group of commands, by what their user wants."""
+        self._groups[title] = {}
+
+    def add(self, name: str, help: str, action: Action, *shared: str, example: str) -> Parser:
+        """Add a command with `--debug` and arguments of `SHARED`; its own are added to the parser returned.
+
+        `example` is what follows the command's name in a call that makes sense.
+        """
+        list(self._groups.values())[-1][name] = help
+        description, epilog = help[0].upper() + help[1:] + ".", f"example: fashion-cnn {name} {example}"
+        parser = self._commands.add_parser(name, description=description, epilog=epilog)
         parser.set_defaults(action=action)
         parser.add_shared(*shared, "--debug", studies=self.studies)
         return parser
 
     def parse(self, words: Sequence[str]) -> argparse.Namespace:
-        """The options of the command that the words name, with its `action`; exits where they are wrong."""
+        """The options of the command that the words name, with its `action`; exits where they are wrong.
+
+        Without a command the help is printed, or the version.
+        """
+        self._parser.epilog = self._overview()
+        if "_ARGCOMPLETE" in os.environ:  # a shell asks what could follow
+            import argcomplete
+
+            argcomplete.autocomplete(self._parser)
+        if not words:
+            self._parser.print_help()
+            self._parser.exit(DONE)
+        if list(words) == ["--version"]:
+            print(f"fashion-cnn {version()}")
+            self._parser.exit(DONE)
         names = list(self._commands.choices)
-        if words and not words[0].startswith("-") and words[0] not in names:
+        if not words[0].startswith("-") and words[0] not in names:
             hint = nearest(words[0], names)
             self._parser.error(f"there is no command {words[0]!r}{hint}; there are: {', '.join(names)}")
         return self._parser.parse_args(words)
+
+    def _overview(self) -> str:
+        """The commands by group, each with its help."""
+        width, lines = max(shutil.get_terminal_size().columns - 2, 40), []
+        for title, commands in self._groups.items():
+            lines.append(f"{title}:")
+            for name, help_text in commands.items():
+                start = f"    {name:9} "
+                lines += textwrap.wrap(help_text, width, initial_indent=start, subsequent_indent=" " * len(start))
+            lines.append("")
+        return "\n".join([*lines, "fashion-cnn COMMAND --help tells a command's options, with an example."])
+
+
+def version() -> str:
+    """Of the installed package."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("fashion-cnn")
+    except metadata.PackageNotFoundError:
+        return "(not installed: make setup)"
 
 
 def guarded(action: Callable[[], int], debug: bool) -> int:
@@ -144,7 +224,9 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
 
 def answer(options: argparse.Namespace, value: Mapping[str, Any], text: str) -> None:
     """Print what a command has to say: as JSON where that is asked for, else as text."""
-    print(json.dumps(value) if options.json else text)
+    from fashion_cnn.cli.answers import json_text
+
+    print(json_text(value) if options.json else text)
 
 
 def write_output(path: Path, content: bytes, *, option: str = "--output") -> None:

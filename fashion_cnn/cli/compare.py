@@ -9,40 +9,76 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_cnn.cli.actions import DONE, Commands, Project, answer, count, open_store, write_output
-from fashion_cnn.study import select_studies
-from fashion_cnn.terminal import complain, printable
+from fashion_cnn.cli.actions import (
+    DONE,
+    RUN_ID,
+    Commands,
+    Project,
+    answer,
+    completed,
+    count,
+    open_store,
+    write_output,
+)
+from fashion_cnn.config import nearest
+from fashion_cnn.study import StudyError, select_studies
+from fashion_cnn.terminal import complain, counted, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fashion_cnn.store.tracking import Store
 
+PORTS = 65_535  # the highest one there is
+STATUSES = ("finished", "running", "failed", "killed", "lost", "scheduled")
+
 
 def add_commands(commands: Commands) -> None:
     """Add list, ui, report, export and diff."""
-    commands.add("list", "list the recorded runs", _list, "study", "--json", "--tracking-uri")
-    ui = commands.add("ui", "serve the store on this machine and print the address to open", _ui, "--tracking-uri")
-    ui.add_argument("study", nargs="?", metavar="STUDY", help="print the addresses of this study alone")
-    ui.add_argument("--port", type=count, default=5000, help="(default: 5000)")
+    commands.group("compare runs")
+    _add_list(commands)
+    ui_help = "serve the store on this machine and print the address to open"
+    ui = commands.add("ui", ui_help, _ui, "--tracking-uri", example="filter_study --published")
+    study = ui.add_argument("study", nargs="?", metavar="STUDY", help="print the addresses of this study alone")
+    completed(study, commands.studies)
+    ui.add_argument("--port", type=_port, metavar="N", default=5000, help=f"1 to {PORTS} (default: 5000)")
     allow_help = "also answer a browser that reaches it as HOST[:PORT], through a proxy; may be given again"
     ui.add_argument("--allow", action="append", type=_host, default=[], metavar="HOST", help=allow_help)
     ui.add_argument("--published", action="store_true", help="import the published runs into the store first, once")
     ui.add_argument("--open", action="store_true", help="open a browser there")
     report_help = "write one offline HTML page of all studies, of the recorded runs or of the published ones"
-    report = commands.add("report", report_help, _report, "study", "--data-dir", "--tracking-uri")
+    store = ("study", "--tracking-uri")
+    report = commands.add("report", report_help, _report, "--data-dir", *store, example="--output page.html")
     report.add_argument("--output", metavar="FILE", default="report.html", help="(default: report.html)")
     report.add_argument("--figures", metavar="DIR", help="write the studies' figures into this folder, too")
     whose = report.add_mutually_exclusive_group()
     whose.add_argument("--published", action="store_true", help="of the published runs; needs no store")
     else_help = "of the published runs where the store has no finished one of your own"
     whose.add_argument("--or-published", action="store_true", help=else_help)
-    export = commands.add("export", "write runs.csv and epochs.csv", _export, "study", "--tracking-uri")
+    export = commands.add("export", "write runs.csv and epochs.csv", _export, *store, example="--output tables")
     export.add_argument("--output", metavar="DIR", default=".", help="folder to write into (default: this one)")
     diff_help = "tell how two runs differ: settings, seed, data, code, environment, and the first epoch that does"
-    diff = commands.add("diff", diff_help, _diff, "--json", "--tracking-uri")
-    for name, which in (("first", "a run's id, or its first digits, at least 6"), ("second", "another's")):
+    diff = commands.add("diff", diff_help, _diff, "--json", "--tracking-uri", example="1f0c9a3b 7d42e610")
+    for name, which in (("first", RUN_ID), ("second", "another's")):
         diff.add_argument(name, metavar="RUN_ID", help=which)
+
+
+def _add_list(commands: Commands) -> None:
+    shared = ("study", "--json", "--tracking-uri")
+    listing = commands.add("list", "list the recorded runs", _list, *shared, example="filter_study --limit 5")
+    which = listing.add_argument_group("which runs")
+    study_help = "of this study; may be given again, as STUDY may"
+    study = which.add_argument("--study", dest="studies", action="append", default=[], metavar="STUDY", help=study_help)
+    completed(study, commands.studies)
+    arm_help = "of this arm, by its whole name; may be given again"
+    arm = which.add_argument("--arm", dest="arms", action="append", default=[], metavar="NAME", help=arm_help)
+    completed(arm, commands.arms)
+    which.add_argument("--status", choices=STATUSES, help="that ended so, or have not ended")
+    which.add_argument("--limit", type=count, metavar="N", help="the newest N of them")
+
+
+def _port(text: str) -> int:
+    return count(text, PORTS)
 
 
 def _host(text: str) -> str:
@@ -53,16 +89,26 @@ def _host(text: str) -> str:
 
 
 def _list(project: Project, options: argparse.Namespace) -> int:
-    import pandas as pd
-
     from fashion_cnn.cli import tables
+    from fashion_cnn.cli.answers import run_values
     from fashion_cnn.store.tracking import is_lost
 
     store = open_store(options)
     _tell_renamed(store)
-    runs, now = _recorded_runs(project, options.study, store), store.clock.now()
-    lost = pd.Series([is_lost(row, now) for row in runs.to_dict("records")], runs.index, dtype=bool)
-    tables.show_runs(runs.assign(status=runs["status"].mask(lost, "lost")), as_json=options.json)
+    rows, now = _recorded_runs(project, [*options.study, *options.studies], store).to_dict("records"), store.clock.now()
+    arms = list(dict.fromkeys(str(row["arm"]) for row in rows))
+    for arm in options.arms:
+        if arm not in arms:
+            there = f"there are: {'; '.join(arms)}" if arms else "there are none"
+            raise StudyError(f"no run of an arm {printable(arm)!r} is recorded{nearest(arm, arms)}; {there}")
+    runs = [run_values({**row, "status": "LOST" if is_lost(row, now) else row["status"]}) for row in rows]
+    chosen = [
+        run
+        for run in runs
+        if options.status in (None, run["status"].lower()) and (not options.arms or run["arm"] in options.arms)
+    ]
+    newest = chosen[-options.limit :] if options.limit else chosen
+    tables.show_runs(newest, of=len(runs), as_json=options.json)
     return DONE
 
 
@@ -171,18 +217,20 @@ def _own(runs: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _export(project: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.evidence.inert import inert_cell
-    from fashion_cnn.evidence.tables import columns_of
+    from fashion_cnn.cli.answers import EPOCH_FIELDS, RUN_FIELDS, csv_columns, csv_values, epoch_values, run_values
+    from fashion_cnn.evidence.tables import columns_of, to_csv
 
     store = open_store(options)
-    runs = _recorded_runs(project, options.study, store)
-    runs = runs[list(columns_of(runs.to_dict("records"), dict.fromkeys(runs, "text")))]
-    epochs = store.epochs(list(runs["run_id"]))
-    for name, frame in (("runs.csv", runs), ("epochs.csv", epochs)):
+    rows = _recorded_runs(project, options.study, store).to_dict("records")
+    epochs = epoch_values(store.epochs([row["run_id"] for row in rows]).to_dict("records"))
+    tables = {
+        "runs.csv": (columns_of(rows, csv_columns(RUN_FIELDS)), list(map(run_values, rows))),
+        "epochs.csv": (csv_columns(EPOCH_FIELDS), epochs),
+    }
+    for name, (columns, values) in tables.items():
         path = Path(options.output, name)
-        inert = frame.map(lambda value: inert_cell(value) if isinstance(value, str) else value)
-        write_output(path, inert.to_csv(index=False).encode())
-        print(f"{path}: {len(frame)} rows")
+        write_output(path, to_csv(map(csv_values, values), columns))
+        print(f"{path}: {counted(len(values), 'row')}")
     return DONE
 
 

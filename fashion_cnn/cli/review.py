@@ -8,7 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fashion_cnn.cli.actions import DONE, FAILED, UNDECIDED, Commands, Project, answer, count, open_store, write_output
+from fashion_cnn.cli.actions import (
+    DONE,
+    FAILED,
+    RUN_ID,
+    UNDECIDED,
+    Commands,
+    Project,
+    answer,
+    completed,
+    count,
+    open_store,
+    write_output,
+)
 from fashion_cnn.study import AD_HOC, select_studies
 from fashion_cnn.terminal import complain, shown
 
@@ -33,39 +45,52 @@ REPLAY = (
 
 def add_commands(commands: Commands) -> None:
     """Add claims, check, replay, bundle, verify, import and results."""
-    commands.add("claims", "decide each study's claims over the recorded seeds", _claims, "study", *STORE)
-    check = commands.add("check", "tell whether a run's record is complete and consistent", _check, *STORE)
-    check.add_argument("run_id", metavar="RUN_ID", help="or its first digits, at least 6")
+    commands.group("review results")
+    claims_help = "decide each study's claims over the recorded seeds"
+    commands.add("claims", claims_help, _claims, "study", *STORE, example="filter_study")
+    check_help = "tell whether a run's record is complete and consistent"
+    check = commands.add("check", check_help, _check, *STORE, example="1f0c9a3b")
+    check.add_argument("run_id", metavar="RUN_ID", help=RUN_ID)
+    _add_replay(commands)
+    bundle_help = "pack the complete records of studies into one file for a reviewer"
+    bundle = commands.add("bundle", bundle_help, _bundle, "study", *STORE, example="filter_study --output filters.zip")
+    bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
+    bundle.add_argument("--published", action="store_true", help="of the published results, not of the store")
+    verify_help = "check a bundle: its hashes, whether its records are complete and consistent, its claims"
+    verify = commands.add("verify", verify_help, _verify, "--json", example="bundle.zip")
+    verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
+    verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+    import_help = "bring a bundle's runs into the store, to compare and replay them"
+    bring = commands.add("import", import_help, _import, *STORE, example="bundle.zip")
+    bring.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file; its runs never count as recorded here")
+    bring.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+    _add_results(commands)
+
+
+def _add_replay(commands: Commands) -> None:
     replay_help = "train a recorded run again, or a whole study, and compare it state by state"
-    replay = commands.add("replay", replay_help, _replay, "--workers", "--data-dir", *STORE)
+    replay = commands.add("replay", replay_help, _replay, "--workers", "--data-dir", *STORE, example="1f0c9a3b")
     replay.description = REPLAY
-    replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help="or its first digits, at least 6")
-    all_help = f"every run of a study, each trajectory trained once; of {commands.studies}, {AD_HOC}"
-    replay.add_argument("--all", metavar="STUDY", help=all_help)
+    replay.add_argument("run_id", nargs="?", metavar="RUN_ID", help=RUN_ID)
+    all_help = f"every run of a study, each trajectory trained once; of {', '.join(commands.studies)}, {AD_HOC}"
+    completed(replay.add_argument("--all", metavar="STUDY", help=all_help), [*commands.studies, AD_HOC])
     published_help = "each published training of the lowest seed, of these studies or of all; needs no store"
-    replay.add_argument("--published", nargs="*", metavar="STUDY", help=published_help)
+    published = replay.add_argument("--published", nargs="*", metavar="STUDY", help=published_help)
+    completed(published, commands.studies)
     accept_help = "with --all: status 0 also where all arms whose bits differ are EQUIVALENT"
     replay.add_argument("--accept", choices=("equivalent",), help=accept_help)
     replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
     replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
-    bundle_help = "pack the complete records of studies into one file for a reviewer"
-    bundle = commands.add("bundle", bundle_help, _bundle, "study", *STORE)
-    bundle.add_argument("--output", metavar="FILE", default="bundle.zip", help="(default: bundle.zip)")
-    bundle.add_argument("--published", action="store_true", help="of the published results, not of the store")
-    verify_help = "check a bundle: its hashes, whether its records are complete and consistent, its claims"
-    verify = commands.add("verify", verify_help, _verify, "--json")
-    verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file")
-    verify.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
-    bring = commands.add("import", "bring a bundle's runs into the store, to compare and replay them", _import, *STORE)
-    bring.add_argument("bundle", metavar="BUNDLE", type=Path, help="the file; its runs never count as recorded here")
-    bring.add_argument("--expect", metavar="SHA256", help="of the file, from where the result was published")
+
+
+def _add_results(commands: Commands) -> None:
     results_help = "show what the published results say, check them, or bring them up to date"
     update_help = (
         "merge the store's complete records into experiments/results, and write the tables of README.md and docs/"
     )
     check_help = "compute verdicts and tables again from the published files alone; status 1 where anything differs"
     replace_help = "with --update: also drop published runs of another code, data set or config than the newest"
-    results = commands.add("results", results_help, _results, *STORE)
+    results = commands.add("results", results_help, _results, "study", *STORE, example="filter_study")
     which = results.add_mutually_exclusive_group()
     which.add_argument("--update", action="store_true", help=update_help)
     which.add_argument("--check", action="store_true", help=check_help)
@@ -245,6 +270,8 @@ def _results(project: Project, options: argparse.Namespace) -> int:
 
     if options.replace and not options.update:
         raise ResultsError("--replace is part of an update: give --update, too")
+    if options.study and (options.check or options.update):
+        raise ResultsError("--check and --update are about all of the published results: name no study")
     studies, published, post = project.studies, project.published, project.post
     if options.check:
         if wrong := problems(studies, published, post, REPOSITORY):
@@ -261,10 +288,10 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
         answer(options, value, "\n".join(lines))
         return DONE
-    records = read(published)
-    decided = verdicts_over(studies, records, post.read_bytes())
+    chosen, records = select_studies(studies, options.study), read(published)
+    decided = verdicts_over(studies, records, post.read_bytes()).of(chosen)
     only_these = only_these_images(decided, frames(records)[0], answers_of(records))
     tables.show_verdicts(decided, only_these, as_json=options.json)
-    if not options.json and (lacking := unpublished(studies, records)):
+    if not options.json and (lacking := unpublished(chosen, records)):
         print(lacking)
     return DONE

@@ -9,11 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from fashion_cnn.checkout import REPOSITORY
-from fashion_cnn.cli.actions import DONE, FAILED, Commands, Parser, Project, ad_hoc, answer, count, guarded, open_store
+from fashion_cnn.cli.actions import (
+    DONE,
+    FAILED,
+    RUN_ID,
+    SHARED,
+    Commands,
+    Parser,
+    Project,
+    ad_hoc,
+    answer,
+    completed,
+    count,
+    guarded,
+    open_store,
+)
 from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
 from fashion_cnn.study import Study, changes, select_studies
-from fashion_cnn.terminal import complain, readable_outputs, shown
+from fashion_cnn.terminal import complain, counted, readable_outputs, shown
 
 if TYPE_CHECKING:
     from fashion_cnn.store.tracking import Store
@@ -33,27 +47,39 @@ def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
 
 def add_commands(commands: Commands) -> None:
     """Add run, train, doctor, sync and gc."""
-    run = commands.add("run", "train and record studies", _run_selected, "study")
+    commands.group("run experiments")
+    example = "filter_study --seeds 3"
+    run = commands.add("run", "train and record studies", _run_selected, "study", example=example)
     _add_run_options(run, commands.arms)
-    train = commands.add("train", "train and record one run that belongs to no study", _train)
-    train.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
+    _add_train(commands)
+    doctor_help = "look at what recording and replaying need, and whether this machine gives the published bits"
+    store = ("--json", "--tracking-uri")
+    commands.add("doctor", doctor_help, _doctor, "--data-dir", *store, example="--data-dir ~/fashion-mnist")
+    commands.add("sync", "send to the store what could not be sent", _sync, *store, example="--json")
+    gc_help = "drop what recorded runs no longer need from the trajectories' folders"
+    gc = commands.add("gc", gc_help, _gc, *store, example="--dry-run")
+    gc.add_argument("--dry-run", action="store_true", help="tell what would be freed, drop nothing")
+
+
+def _add_train(commands: Commands) -> None:
+    train_help = "train and record one run that belongs to no study"
+    train = commands.add("train", train_help, _train, example="--filters 8 --epochs 3 --seed 1")
+    which = train.add_argument_group("which run")
+    which.add_argument("--name", help="the run's arm (default: what differs from the defaults)")
     like_help = "start from the settings and the seed of this recorded run; those that are given here replace its own"
-    train.add_argument("--like", metavar="RUN_ID", help=like_help)
-    train.add_argument("--seed", type=_seed, help="(default: 0)")
+    which.add_argument("--like", metavar="RUN_ID", help=f"{like_help} ({RUN_ID})")
+    which.add_argument("--seed", type=_seed, metavar="K", help="a whole number (default: 0)")
+    settings = train.add_argument_group("its settings")
     for name, setting in FIELDS.items():
         default = "none" if setting.default is None else setting.default
-        train.add_argument(
+        choices = setting.metadata.get("choices")
+        settings.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
-            metavar={int: "N", float: "X", str: "NAME"}[kind(name)],
+            metavar=f"{{{','.join(choices)}}}" if choices else {int: "N", float: "X"}[kind(name)],
             help=f"{setting.metadata['help']}: {allowed(name)} (default: {default})",
         )
     _add_training_options(train)
-    doctor_help = "look at what recording and replaying need, and whether this machine gives the published bits"
-    commands.add("doctor", doctor_help, _doctor, "--json", "--data-dir", "--tracking-uri")
-    commands.add("sync", "send to the store what could not be sent", _sync, "--json", "--tracking-uri")
-    gc_help = "drop what recorded runs no longer need from the trajectories' folders"
-    commands.add("gc", gc_help, _gc, "--json", "--tracking-uri")
 
 
 def _seed(text: str) -> int:
@@ -63,31 +89,35 @@ def _seed(text: str) -> int:
 
 
 def _add_run_options(parser: Parser, arms: Sequence[str]) -> None:
-    parser.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
-    parser.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
+    which = parser.add_argument_group("which runs")
+    which.add_argument("--seeds", type=count, default=1, metavar="N", help="how many seeds (default: 1)")
+    which.add_argument("--first-seed", type=_seed, default=0, metavar="K", help="the first of them (default: 0)")
     arms_help = f"only these arms, of: {'; '.join(arms)} (default: all)"
-    parser.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=arms_help)
+    completed(which.add_argument("--arms", nargs="+", default=(), metavar="NAME", help=arms_help), arms)
     _add_training_options(parser)
 
 
 def _add_training_options(parser: Parser) -> None:
     """Add how runs are made: see `running.session.Options`."""
-    parser.add_shared("--workers", "--data-dir", "--tracking-uri")
-    parser.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
-    parser.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
+    parser.add_shared("--data-dir", "--tracking-uri")
+    how = parser.add_argument_group("how they are made")
+    how.add_argument("--smoke", action="store_true", help="a trial in seconds: few images, at most 2 epochs; tagged")
+    how.add_argument("--dry-run", action="store_true", help="print the plan, train nothing")
     no_reuse_help = "train every run alone from the start and record it again, tagged"
-    parser.add_argument("--no-reuse", dest="reuse", action="store_false", help=no_reuse_help)
+    how.add_argument("--no-reuse", dest="reuse", action="store_false", help=no_reuse_help)
     arithmetic_help = (
         "portable: the same bits on every processor with AVX2; native: this processor's fastest kernels (default: "
         "portable where the processor can)"
     )
-    parser.add_argument("--arithmetic", choices=ARITHMETICS, help=arithmetic_help)
-    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
+    how.add_argument("--arithmetic", choices=ARITHMETICS, help=arithmetic_help)
+    where = parser.add_argument_group("where they are made")
+    where.add_argument("--workers", **SHARED["--workers"])
+    where.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="gpu: one worker (default: cpu)")
     executor_help = "ray: on a cluster's nodes (default: local)"
-    parser.add_argument("--executor", choices=("local", "ray"), default="local", help=executor_help)
+    where.add_argument("--executor", choices=("local", "ray"), default="local", help=executor_help)
     default = "default: RAY_ADDRESS, else a cluster of this machine alone"
     address_help = f"the Ray cluster's head, or auto for the cluster that runs here ({default})"
-    parser.add_argument("--address", metavar="HOST:PORT", help=address_help)
+    where.add_argument("--address", metavar="HOST:PORT", help=address_help)
 
 
 def _run_selected(project: Project, options: argparse.Namespace) -> int:
@@ -194,7 +224,10 @@ def _sync(project: Project, options: argparse.Namespace) -> int:
 def _gc(_: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.store.recorder import clean
 
-    freed, left = clean(open_store(options))
-    text = f"{freed / 2**20:.1f} MiB freed; {left} trajectories left alone: their runs have not all ended and been sent"
-    answer(options, {"bytes_freed": freed, "left": left}, text)
+    freed, left = clean(open_store(options), dry=options.dry_run)
+    done = "would be freed" if options.dry_run else "freed"
+    text = (
+        f"{freed / 2**20:.1f} MiB {done}; {counted(left, 'trajectory')} left alone: not all runs are finished and sent"
+    )
+    answer(options, {"dry_run": options.dry_run, "bytes_freed": freed, "left": left}, text)
     return DONE

@@ -28,15 +28,15 @@ from fashion_cnn.evidence.record import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_Kind = Literal["text", "whole", "real"]
-COLUMNS: Final[Mapping[str, _Kind]] = {
+Kind = Literal["text", "whole", "real"]
+COLUMNS: Final[Mapping[str, Kind]] = {
     **dict.fromkeys(("run_id", "name", "status"), "text"),
     **dict.fromkeys(("start_time", "end_time"), "whole"),
     **dict.fromkeys((*TABLE_TAGS, *PARAMS), "text"),
     **dict.fromkeys((*EPOCH_METRICS, *RUN_METRICS), "real"),
 }
 """Of the table of runs; see `columns_of`."""
-EPOCH_COLUMNS: Final[Mapping[str, _Kind]] = {"run_id": "text", "epoch": "whole", **dict.fromkeys(EPOCH_METRICS, "real")}
+EPOCH_COLUMNS: Final[Mapping[str, Kind]] = {"run_id": "text", "epoch": "whole", **dict.fromkeys(EPOCH_METRICS, "real")}
 _NOTHING: Final = "not there"
 
 
@@ -64,7 +64,7 @@ def iso_time(milliseconds: float) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind]) -> bytes:
+def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Kind]) -> bytes:
     """A table as a CSV file, each number with as many digits as distinguish it from any other."""
     buffer = io.StringIO()
     table = csv.writer(buffer)  # with the CR LF of RFC 4180: with LF alone Python does not quote a text with a CR
@@ -73,18 +73,18 @@ def to_csv(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind]) -> b
     return buffer.getvalue().encode()
 
 
-def columns_of(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, _Kind] = COLUMNS) -> dict[str, _Kind]:
+def columns_of(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, Kind] = COLUMNS) -> dict[str, Kind]:
     """Those columns that a table of these runs has: of the newest format among them, for older ones left empty."""
     newest = max(map(format_of, rows), default=RECORD_FORMAT)
     return {name: kind for name, kind in columns.items() if since(name) <= newest}
 
 
-def runs_to_csv(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, _Kind] = COLUMNS) -> bytes:
+def runs_to_csv(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Kind] = COLUMNS) -> bytes:
     """The table of some runs as a CSV file, with those of the columns that their formats have."""
     return to_csv(rows, columns_of(rows, columns))
 
 
-def runs_from_csv(content: bytes, columns: Mapping[str, _Kind] = COLUMNS) -> list[dict[str, Any]]:
+def runs_from_csv(content: bytes, columns: Mapping[str, Kind] = COLUMNS) -> list[dict[str, Any]]:
     """The rows of a CSV file that `runs_to_csv` wrote; errors are those of `from_csv`, and runs of a newer format."""
     names, *rows = _cells(content) or [[]]
     runs = [dict(zip(names, (cell or None for cell in cells), strict=False)) for cells in rows]
@@ -93,7 +93,7 @@ def runs_from_csv(content: bytes, columns: Mapping[str, _Kind] = COLUMNS) -> lis
     return _read([names, *rows], columns_of(runs, columns))
 
 
-def from_csv(content: bytes, columns: Mapping[str, _Kind]) -> list[dict[str, Any]]:
+def from_csv(content: bytes, columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
     """The rows of a CSV file that `to_csv` wrote; an empty cell is None.
 
     Raises:
@@ -109,7 +109,7 @@ def _cells(content: bytes) -> list[list[str]]:
         raise TableError(f"it holds no table ({error})") from None
 
 
-def _read(table: Sequence[Sequence[str]], columns: Mapping[str, _Kind]) -> list[dict[str, Any]]:
+def _read(table: Sequence[Sequence[str]], columns: Mapping[str, Kind]) -> list[dict[str, Any]]:
     if not table or table[0] != list(columns):
         raise TableError(f"its columns are not {', '.join(columns)}")
     rows = []
@@ -128,13 +128,13 @@ def _read(table: Sequence[Sequence[str]], columns: Mapping[str, _Kind]) -> list[
 _KINDS: Final = {"text": "text", "whole": "whole number", "real": "number in full precision"}
 
 
-def _cell(value: Any, kind: _Kind) -> str:
+def _cell(value: Any, kind: Kind) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return inert_cell(str(value)) if kind == "text" else str(int(value)) if kind == "whole" else repr(float(value))
 
 
-def _value(cell: str, kind: _Kind) -> Any:
+def _value(cell: str, kind: Kind) -> Any:
     try:
         return (text_of_cell(cell) or None) if kind == "text" else int(cell) if kind == "whole" else float(cell)
     except ValueError:

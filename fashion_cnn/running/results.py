@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.running.plan import Run, RunKey
 from fashion_cnn.store.entries import RunEntry
-from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.files import TrajectoryError, told_together
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory, trajectories
 
@@ -114,6 +114,7 @@ def recorded_results(store: Store, studies: Sequence[str]) -> dict[RecordKey, Ru
         StoreError: the store does not answer.
     """
     results: dict[RecordKey, RunResult] = {}
+    errors: list[Exception] = []
     for trajectory in trajectories(store.address.trajectories):
         try:
             identity = asdict(trajectory.header.identity).values()
@@ -122,7 +123,9 @@ def recorded_results(store: Store, studies: Sequence[str]) -> dict[RecordKey, Ru
                     key = (*map(str, key_of(entry)), str(entry.smoke).lower(), *identity)
                     results[key] = result_of(entry, trajectory)
         except (TrajectoryError, OSError) as error:  # of this folder alone
-            print(f"what it holds is left out: {error}", file=sys.stderr)
+            errors.append(error)
+    for line in told_together(errors):
+        print(f"what it holds is left out: {line}", file=sys.stderr)
     frame = store.runs(sorted(studies))
     whole = (frame["status"] == "FINISHED") & frame["epochs_trained"].notna() & frame["published"].isna()
     for row in frame[whole].to_dict("records"):

@@ -31,7 +31,7 @@ from fashion_cnn.running.session import Session
 from fashion_cnn.signals import Stopped, stoppable
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import LOST, RunEntry, RunStatus
-from fashion_cnn.store.files import TrajectoryError
+from fashion_cnn.store.files import TrajectoryError, told_together
 from fashion_cnn.store.recorder import Recorder
 from fashion_cnn.store.trajectories import Trajectory, trajectories
 
@@ -72,14 +72,16 @@ def close_lost(session: Session, recorder: Recorder, planned: Collection[Path], 
         tell: is given a line for each run that is closed, and for what cannot be used.
     """
     here: set[str] = set()
-    closed = []
+    closed, errors = [], list[Exception]()
     for trajectory in trajectories(session.address.trajectories):
         try:
             here |= {entry.record for entry in trajectory.runs(session.address.name)}
             lost = recorder.tidy(trajectory) if trajectory.folder not in planned else []
             closed += [run_name(entry) for entry in lost]
         except (TrajectoryError, OSError) as error:  # of this folder alone
-            tell(f"{error}; it is left alone")
+            errors.append(error)
+    for line in told_together(errors):
+        tell(f"{line}; it is left alone")
     try:
         closed += session.store.close_lost(here)
     except StoreError as error:

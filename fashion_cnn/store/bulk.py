@@ -80,7 +80,8 @@ def _insert(connection: Connection, experiment: str, run_id: str, uri: str, run:
     whence = {"source_type": "UNKNOWN", "source_name": "", "entry_point_name": "", "source_version": ""}
     row = {"name": run.name, "user_id": run.tags.get("mlflow.user", "unknown"), **place, **times, **whence}
     values = {(each.key, each.step, each.timestamp, each.value): each for each in run.metrics}  # each once
-    latest = {each.key: each for each in sorted(run.metrics, key=lambda one: (one.step, one.timestamp, one.value))}
+    latest = {each.key: each for each in run.metrics}  # in their order: the first is the one that the UI draws
+    latest |= {each.key: each for each in sorted(run.metrics, key=lambda one: (one.step, one.timestamp, one.value))}
     texts = {models.SqlTag: {"mlflow.runName": run.name, **run.tags}, models.SqlParam: run.params}
     with store.ManagedSessionMaker(read_only=False) as session:
         session.execute(insert(models.SqlRun), [row])

@@ -101,11 +101,10 @@ class States:
             if int(path.stem) <= last - KEPT_STATES:
                 path.unlink()
 
-    def drop_all_but(self, last: int) -> None:
-        """Drop all weights, and all full states but that of epoch `last`."""
-        for path in (*(self.folder / "weights").glob("*.npz"), *(self.folder / "states").glob("*.npz")):
-            if path != self.path("states", last):
-                path.unlink()
+    def all_but(self, last: int) -> list[Path]:
+        """The files of all weights, and of all full states but that of epoch `last`."""
+        files = *(self.folder / "weights").glob("*.npz"), *(self.folder / "states").glob("*.npz")
+        return [path for path in files if path != self.path("states", last)]
 
     def path(self, kind: str, epoch: int) -> Path:
         """The file of an epoch's `weights` or full state (`states`)."""

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from typing import Any
 
 class TrajectoryError(RuntimeError):
     """A trajectory's folder cannot be used as asked: one line that says why."""
+
+
+class OtherCode(TrajectoryError):
+    """A file that code which keeps other things has written."""
 
 
 class Unwritable(OSError):
@@ -66,11 +70,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def shaped(path: Path, what: str) -> Iterator[None]:
-    """Has an error of making a value from a file's JSON object be a TrajectoryError that names the file."""
+    """Has an error of making a value from a file's JSON object be an OtherCode that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise TrajectoryError(f"{path} is not {what}: {error}") from None
+        raise OtherCode(f"{path} is not {what}: {error}") from None
+
+
+def told_together(errors: Sequence[Exception]) -> list[str]:
+    """A line for each error, but one for all that are of other code: a store that it made has one in every folder."""
+    lines = {str(error): isinstance(error, OtherCode) for error in errors}
+    others = [line for line, of_other_code in lines.items() if of_other_code]
+    if len(others) > 1:
+        others = [f"{others[0]} (and so it is with {len(others) - 1} more)"]
+    return [*(line for line, of_other_code in lines.items() if not of_other_code), *others]
 
 
 def check_name(name: str) -> str:

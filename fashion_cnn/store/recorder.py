@@ -133,8 +133,10 @@ def sync(store: Store) -> tuple[int, str | None]:
     return sent, trouble
 
 
-def clean(store: Store) -> tuple[int, int]:
+def clean(store: Store, *, dry: bool = False) -> tuple[int, int]:
     """Drop what recorded runs no longer need, where all runs of a trajectory are finished and sent.
+
+    A `dry` call drops nothing, and gives what another would.
 
     Returns:
         Bytes freed, and how many trajectories were left alone.
@@ -144,7 +146,7 @@ def clean(store: Store) -> tuple[int, int]:
         with trajectory.held() as had, suppress(TrajectoryError):
             runs = trajectory.runs()
             if had and all(run.status == "finished" and trajectory.sent(run).done for run in runs):
-                freed += trajectory.clean()
+                freed += trajectory.clean(dry=dry)
                 continue
         left += 1
     return freed, left

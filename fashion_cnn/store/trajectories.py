@@ -256,21 +256,22 @@ class Trajectory(RunFiles):
         folders = sorted((self.folder / "sheets").glob("[0-9]*"))
         return {int(folder.name): sorted(folder.glob("*.png")) for folder in folders}
 
-    def size(self) -> int:
-        """Bytes in the folder."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
-    def clean(self) -> int:
+    def clean(self, *, dry: bool = False) -> int:
         """Drop what recorded runs no longer need and give the bytes freed; the caller holds the lock, and all is sent.
 
         What stays is the last state, so that a longer run can continue it, the epochs' lines and the runs. An
-        earlier cut that is wanted later is trained again, and must give the same weights.
+        earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only counts.
         """
-        before = self.size()
-        self._states.drop_all_but(last=len(self.epochs()))
-        for folder in (*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")):
-            shutil.rmtree(folder)
-        return before - self.size()
+        folders = [*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")]
+        spare = [*self._states.all_but(last=len(self.epochs())), *(path for one in folders for path in one.rglob("*"))]
+        files = [path for path in spare if path.is_file()]
+        freed = sum(path.stat().st_size for path in files)
+        if not dry:
+            for path in files:
+                path.unlink()
+            for folder in folders:
+                shutil.rmtree(folder)
+        return freed
 
 
 def folder_name(sha256: str, alone: str | None = None) -> str:

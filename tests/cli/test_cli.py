@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -59,6 +60,15 @@ WRONG = {
     ("run", "--workers", "0"): "give a whole number of at least 1",
     ("run", "--first-seed", "-1"): "give a whole number of at least 0",
     ("run", "--first-seed", "4294967296"): "seed is 4294967296; allowed: a whole number from 0 to 4,294,967,295",
+    ("run", "--seed", "3"): "fashion-cnn run: there is no option '--seed' (did you mean '--seeds'?)",
+    ("train", "--seeds=3"): "fashion-cnn train: there is no option '--seeds' (did you mean '--seed'?)",
+    ("gc", "--dry-runs"): "fashion-cnn gc: there is no option '--dry-runs' (did you mean '--dry-run'?)",
+    ("gc", "now"): "fashion-cnn gc: 'now' is one word too many; see fashion-cnn gc --help",
+    ("ui", "--port", "70000"): "'70000' is not allowed: give a whole number from 1 to 65535",
+    ("list", "--limit", "0"): "fashion-cnn list: argument --limit: '0' is not allowed",
+    ("list", "--status", "done"): "fashion-cnn list: argument --status: invalid choice: 'done'",
+    ("results", "nothing_study"): "there is no study 'nothing_study'",
+    ("results", "filter_study", "--check"): "are about all of the published results: name no study",
     ("runn",): "there is no command 'runn' (did you mean 'run'?)",
     ("train", "--filters", "0"): "filters is 0; allowed: a whole number from 1 to 1,024",
     ("train", "--filters", "many"): "filters is 'many'; allowed: a whole number",
@@ -84,6 +94,42 @@ def test_the_process_of_a_wrong_call_prints_the_line_and_ends_with_2(lab: Lab) -
     printed, errors = process.communicate(timeout=600)
     assert (process.returncode, printed) == (2, "")
     assert errors.count("\n") == 1 and WRONG["runn",] in errors
+
+
+def test_a_bare_call_lists_the_commands_and_the_version_is_told(lab: Lab) -> None:
+    bare = lab.call_process()
+    assert [group in bare for group in ("\nrun experiments:\n", "\ncompare runs:\n", "\nreview results:\n")] == 3 * [
+        True
+    ]
+    assert max(map(len, bare.splitlines())) <= 80
+    assert re.fullmatch(r"fashion-cnn \d+\.\d+\.\d+\n", lab.call_process("--version"))
+
+
+@pytest.mark.parametrize("command", ["run", "train", "list", "gc", "replay", "results"])
+def test_a_commands_help_has_an_example(lab: Lab, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        console(STUDIES, Path("post.csv"), Path("results"), [command, "--help"])
+    assert ended.value.code == 0
+    assert f"\n\nexample: fashion-cnn {command} " in capsys.readouterr().out
+
+
+COMPLETED = {
+    "re": ["report", "replay", "results"],
+    "run filt": ["filter_study "],
+    "run --arms 16": ["16\\ filters "],
+    "train --arithmetic p": ["portable "],
+    "list --lim": ["--limit "],
+    "results epo": ["epochs_study "],
+}
+
+
+@pytest.mark.parametrize("words", COMPLETED)
+def test_a_shell_completes_words(lab: Lab, words: str, tmp_path: Path) -> None:
+    line = f"fashion-cnn {words}"
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked |= {"_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "words"), "COMP_TYPE": "9"}
+    subprocess.run(lab.command(), cwd=REPOSITORY, env={**lab.variables, **asked}, check=True, capture_output=True)
+    assert (tmp_path / "words").read_text().split("\n") == COMPLETED[words]
 
 
 @pytest.fixture(scope="module")

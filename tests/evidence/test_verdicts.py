@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from experiments import POST_RESULTS, STUDIES
-from fashion_cnn import terminal
 from fashion_cnn.cli import tables as console
+from fashion_cnn.cli.answers import SCHEMA
 from fashion_cnn.evidence.statistics import Part
 from fashion_cnn.evidence.verdicts import CAVEATS, QUIET, Verdicts, verdicts
+from tests.support.screens import on_screen
 
 SEEDS = 6
 ARMS = sum(len(study.arms) for study in STUDIES)
@@ -134,7 +135,7 @@ def test_the_order_of_the_rows_makes_no_difference(said: Verdicts) -> None:
 def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str]) -> None:
     console.show_verdicts(said, {}, as_json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told == {**said.as_dict(), "for_these_test_images_only": {}}
+    assert told == {"schema": SCHEMA, **said.as_dict(), "for_these_test_images_only": {}}
     assert [one["study"] for one in told["studies"]] == [study.name for study in STUDIES]
     assert told["caveats"] == list(CAVEATS)
     assert len(told["post"]["test_results"]["values"]) == told["post"]["test_results"]["compared"] == 18
@@ -148,13 +149,10 @@ def test_json_holds_everything(said: Verdicts, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("width", [80, 150])
-def test_the_tables_fit_and_tell_every_verdict_and_caveat(
-    said: Verdicts, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(terminal, "LOG_WIDTH", width)
+def test_the_tables_fit_and_tell_every_verdict_and_caveat(said: Verdicts, width: int) -> None:
     limited = said.studies[0].sentences[0].says
-    console.show_verdicts(said, {said.studies[0].study.name: [limited]}, as_json=False)
-    printed = capsys.readouterr().out
+    only_these = {said.studies[0].study.name: [limited]}
+    printed = on_screen(lambda: console.show_verdicts(said, only_these, as_json=False), width)
     assert max(map(len, printed.splitlines())) <= width
     words = " ".join(re.sub("[│┃]", " ", printed).split())
     for one in said.studies:

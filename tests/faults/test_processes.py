@@ -261,8 +261,8 @@ def test_a_hang_up_that_is_ignored_stops_nothing() -> None:
 
 @pytest.mark.fault("machine-dies")
 def test_a_run_without_heartbeat_is_listed_as_lost(story: Story) -> None:
-    listed = {row["arm"]: row["status"] for row in json.loads(story.said["list --json"])}
-    assert listed == {"long": "lost", "other": "FINISHED"}
+    listed = {row["arm"]: row["status"] for row in json.loads(story.said["list --json"])["runs"]}
+    assert listed == {"long": "LOST", "other": "FINISHED"}
     assert "1 lost: said to be running, but without a sign of life for two minutes." in story.said["list"]
 
 

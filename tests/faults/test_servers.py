@@ -348,7 +348,7 @@ def images(store: Store, run_id: str) -> Counter[tuple[str, str]]:
 @pytest.mark.fault("server-dies")
 class TestATrackingServerThatDies:
     def test_does_not_hold_up_a_training(self, story: Story) -> None:
-        assert "1 runs made" in story.said["train"]
+        assert "1 run made" in story.said["train"]
         assert story.took < 30  # what a single request may take
 
     def test_leaves_the_run_finished_and_says_how_to_send_it(self, story: Story) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from experiments import STUDIES
 from fashion_cnn.config import CNN
+from fashion_cnn.running.results import recorded_results
 from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.recorder import Recorder, clean, sync
 from fashion_cnn.store.trajectories import Trajectory
@@ -60,11 +61,24 @@ def test_damaged_folders_are_told_and_keep_no_other_from_being_trained(tmp_path:
         trajectory.save_run(run)
         paths.append(damage(trajectory, part))
     train = ("train", "--model", "dense", "--dense-units", "8", "--epochs", "1")
-    assert "1 runs to record" in lab.call(*train, "--dry-run")
+    assert "1 run to record" in lab.call(*train, "--dry-run")
     said = lab.call(*train)
     assert f"{paths[0]} was changed or damaged: it holds no JSON object" in said
     assert f"{paths[1]} is not a run as this code keeps it: " in said
-    assert "1 runs made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
+    assert "1 run made" in said and store.runs("ad_hoc")["status"].tolist() == ["FINISHED"]
+
+
+@pytest.mark.fault("folder-damaged")
+def test_folders_of_other_code_are_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, paths = open_store(tmp_path), []
+    for seed, part in enumerate(("run", "run", "run", "header")):
+        trajectory, run = header_and_record(store, FOUR, seed)
+        trajectory.save_run(run)
+        paths.append(damage(trajectory, part))
+    assert recorded_results(store, ["baseline_study"]) == {}
+    damaged, others = capsys.readouterr().err.splitlines()
+    assert f"{paths[3]} was changed or damaged" in damaged
+    assert "is not a run as this code keeps it: " in others and others.endswith(" (and so it is with 2 more)")
 
 
 @pytest.mark.fault("folder-damaged")
@@ -210,9 +224,9 @@ def test_two_clones_with_different_code_write_to_one_store_and_neither_is_taken_
     said = lab.call(*train)
     printed, _ = other.communicate(timeout=600)
     assert other.returncode == 0, printed
-    assert "1 runs made" in said and "1 runs made" in printed
+    assert "1 run made" in said and "1 run made" in printed
     runs = lab.runs()
     assert runs["status"].tolist() == ["FINISHED"] * 2
     assert set(runs["code_sha256"]) == {code_sha256(), code_sha256(clone / "fashion_cnn")}
     assert len(set(runs["code_sha256"])) == 2 == len(lab.trajectories())
-    assert "1 runs were recorded already" in lab.call(*train)
+    assert "Nothing to do: the run was recorded already." in lab.call(*train)

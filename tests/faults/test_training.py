@@ -105,5 +105,5 @@ def test_durations_hold_though_the_clock_jumps(tmp_path: Path, data: Path, monke
     assert 0 < run["fit_seconds"] + run["evaluate_seconds"] < spent
     shown = (run["end_time"] - run["start_time"]) / 1000
     assert shown == pytest.approx(run["fit_seconds"] + run["evaluate_seconds"], abs=0.002)
-    assert re.search(r"1 runs made in (\d+ min )?\d+(\.\d)? s;", printed)
+    assert re.search(r"1 run made in (\d+ min )?\d+(\.\d)? s, from start to end", printed)
     check_records(lab)

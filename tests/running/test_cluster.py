@@ -385,7 +385,7 @@ class TestNodesOfOtherProcessors:
             assert capped == record.row["node"].endswith(cluster.nodes[1].id[:8])
             assert missing(record, SMOKE_RULES) == [] and contradictions(record) == []
         planned = member.call(*member.on_cluster(*seed_three), "--dry-run")
-        assert "0 runs to record from 0 trajectories; 2 are recorded already." in planned
+        assert "Nothing to do: all 2 runs were recorded already." in planned
 
 
 @pytest.mark.timeout(1500)

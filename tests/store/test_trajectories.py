@@ -182,7 +182,9 @@ def test_only_one_can_hold_it_at_a_time(trajectory: Trajectory) -> None:
 def test_cleaning_keeps_the_last_state_and_what_is_known(trained: Trajectory) -> None:
     trained.save_cut(CutDone(4, state(4).weights_sha256(), 0.1, 100.0, {"model.keras": b"m"}))
     trained.save_run(record(status="finished", cut=4))
-    assert trained.clean() > 0
+    wanted = trained.clean(dry=True)
+    assert trained.cut(4) is not None and trained.weights(3) is not None
+    assert trained.clean() == wanted > 0
     latest = trained.latest_state()
     assert latest is not None and latest.epoch == 4
     assert len(trained.epochs()) == 4 and len(trained.runs()) == 1
