@@ -22,6 +22,7 @@ from fashion_cnn.store.trajectories import CutFiles
 DATASET = "fashion-mnist"
 GRID = "images/"  # where MLflow keeps what its image grid shows
 NATIVE = "data/model.keras"  # in a logged model
+LOGGED_MODEL = "model"  # its name, by which `runs:/ID/model` finds it
 
 
 def digest_of(data_sha256: str) -> str:
@@ -140,7 +141,7 @@ def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles)
         config = run.run_config()
         model_id = client.create_logged_model(
             experiment,
-            name=config.model,
+            name=LOGGED_MODEL,
             source_run_id=run_id,
             params={**config.params(), "seed": str(run.seed)},
             tags={"study": run.study, "arm": run.arm, "weights_sha256": cut.weights_sha256},
