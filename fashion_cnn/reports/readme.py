@@ -258,6 +258,7 @@ def parts(
         "cost": lambda: speed.cost(findings.counted),
         "surprises": findings.surprises,
         "basis": findings.basis,
+        "studies": lambda: _studies_table(studies),
         "benchmark": lambda: speed.ratios(measured),
         "scaling": lambda: speed.scaling(scaling, server, findings.counted),
         **appendix.parts(),
@@ -279,6 +280,15 @@ def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README
         return str(cog.process_string(text, page))
     except CogError as error:
         raise SummaryError(f"{page}: {error}") from None
+
+
+def _studies_table(studies: Sequence[Study]) -> str:
+    """One row per registered study, published or not: its question and its arms."""
+    rows = []
+    for study in studies:
+        post = any(claim.source == "post" for claim in study.claims)
+        rows.append([f"`{study.name}`{'' if post else ' (ours)'}", study.question, "; ".join(study.arms)])
+    return table(["study", "question", "arms"], rows)
 
 
 def _distinct(texts: Iterable[Any]) -> list[str]:
