@@ -74,7 +74,6 @@ def test_a_tracked_run_is_recorded_as_a_script_records_it(told: dict[str, Any], 
     assert told["tested"] == [[run["test_loss"], run["test_accuracy"]]] * 2
     epochs = lab.store().epochs([told["run"]])
     assert told["history"] == {name: epochs[name].tolist() for name in ("loss", "accuracy")}
-    assert lab.call("check", told["run"], status=1).count("made up") <= 1
 
 
 def test_the_builder_load_network_and_mlflow_have_the_same_network(told: dict[str, Any]) -> None:
