@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 Labelled = tuple[NDArray[Any], NDArray[Any]]
 SHOWN = 3  # images whose feature maps are drawn
+OWN_IMAGES = (
+    "track=True records runs of Fashion-MNIST, whose files have a known hash: leave the images out, or leave track out "
+    "and fit with fashion_cnn.Record, which logs what is no evidence"
+)
 
 
 class ModelBuilder:
@@ -78,23 +82,18 @@ class ModelBuilder:
             use_callback: whether `fit` stops below a training loss.
             callback_loss: that loss; 0 never stops.
             seed: of the initial weights and the orders.
-            track: whether `fit` has the run trained by a worker and recorded, as a script does; see `tracked.track`.
-                That is for Fashion-MNIST, so no images are given.
+            track: whether `fit` has a worker train the run and records it, as a script does, on Fashion-MNIST.
 
         Raises:
             ConfigError: a setting that is not allowed.
             TrainingError: images or labels that are not as above.
         """
         settings = RunConfig(
-            additional_convolutions=additional_convolutions,
-            epochs=epochs,
-            filters=filters,
-            callback_loss=callback_loss,
+            additional_convolutions=additional_convolutions, epochs=epochs, filters=filters, callback_loss=callback_loss
         )
-        if not isinstance(use_callback, bool):
-            raise ConfigError(f"use_callback is {use_callback!r}; allowed: True or False")
-        if not isinstance(track, bool):
-            raise ConfigError(f"track is {track!r}; allowed: True or False")
+        for name, value in (("use_callback", use_callback), ("track", track)):
+            if not isinstance(value, bool):
+                raise ConfigError(f"{name} is {value!r}; allowed: True or False")
         self.config = settings if use_callback else replace(settings, callback_loss=None)
         self.seed = check_seed(seed)
         self.run_id: str | None = None
@@ -103,27 +102,18 @@ class ModelBuilder:
         self._training = _checked("training", training_images, training_labels)
         self._testing = _checked("testing", testing_images, testing_labels)
         if track and (self._training or self._testing):
-            raise training.TrainingError(
-                "track=True records runs of Fashion-MNIST, whose files have a known hash: leave the images out, or "
-                "leave track out and fit with fashion_cnn.Record, which logs what is no evidence"
-            )
-        self._model: keras.Sequential | None = None
-        self._callback: StopAtLoss | None = None
+            raise training.TrainingError(OWN_IMAGES)
 
-    @property
+    @cached_property
     def model(self) -> keras.Sequential:
         """The Keras model, built at the first use and trained by `fit`."""
-        if self._model is None:
-            with _deterministic():
-                self._model = models.build(self.config, self.seed)
-        return self._model
+        with _deterministic():
+            return models.build(self.config, self.seed)
 
-    @property
+    @cached_property
     def callback(self) -> StopAtLoss:
         """What stops the training below `callback_loss`, made at the first use; `fit` has it if `use_callback`."""
-        if self._callback is None:
-            self._callback = StopAtLoss(self._callback_loss)
-        return self._callback
+        return StopAtLoss(self._callback_loss)
 
     def print_summary(self) -> None:
         """Print the model's layers, their output shapes and parameters."""
