@@ -142,6 +142,31 @@ def _against_portable(threads: int, device: str, variables: Mapping[str, str]) -
     return f"{' and '.join(other)} chooses other kernels" if other else ""
 
 
+def own_kernels() -> bool:
+    """Have TensorFlow compute in this machine's arithmetic where this process imports it itself, as a notebook does.
+
+    TensorFlow reads its choice of kernels when it is imported: workers get theirs from the runner. Call it before Keras
+    is imported.
+
+    Returns:
+        False where TensorFlow was imported before, with another choice.
+
+    Raises:
+        EnvironmentFault: Keras was imported before, with another back end.
+    """
+    chosen = KERNELS[choose(None).arithmetic]
+    if "keras" not in sys.modules:  # a user's variable or keras.json may name another back end
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+    elif (backend := sys.modules["keras"].config.backend()) != "tensorflow":
+        raise EnvironmentFault(
+            f"Keras was imported with the back end {backend}; start again and import fashion_cnn before it"
+        )
+    if "tensorflow" in sys.modules and any(os.environ.get(name) != chosen[name] for name in chosen):
+        return False
+    os.environ.update(chosen)
+    return True
+
+
 def worker_variables(variables: Mapping[str, str], device: str, arithmetic: Arithmetic) -> dict[str, str]:
     """The variables of a worker's process: the caller's, with arithmetic and back end fixed, and unasked GPUs hidden.
 

@@ -66,6 +66,16 @@ def select_studies(studies: Sequence[Study], names: Sequence[str]) -> list[Study
     return [study for study in studies if not names or study.name in names]
 
 
+def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:
+    """The study of runs that belong to none."""
+    return Study(AD_HOC, "Single runs that belong to no study.", arms)
+
+
+def arm_name(config: RunConfig) -> str:
+    """What the arm of a single run is called where nobody named it: by what differs from the defaults."""
+    return ", ".join(f"{name}={value}" for name, value in changes(config).items()) or "defaults"
+
+
 def changes(config: RunConfig) -> dict[str, Any]:
     """The settings that differ from the defaults of the config's network; the network first where it is not the cnn."""
     base = RunConfig(model=config.model)

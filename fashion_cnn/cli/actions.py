@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fashion_cnn.config import RunConfig, nearest
 from fashion_cnn.environment import settle
 from fashion_cnn.signals import Stopped
-from fashion_cnn.study import AD_HOC, ALL, Study, select_studies
+from fashion_cnn.study import ALL, Study, ad_hoc, select_studies
 from fashion_cnn.terminal import complain, printable, silence
 
 if TYPE_CHECKING:
@@ -43,11 +43,6 @@ class Project:
 
 
 Action = Callable[[Project, argparse.Namespace], int]  # carries out a command; returns the exit status
-
-
-def ad_hoc(arms: Mapping[str, RunConfig]) -> Study:
-    """The study of runs that belong to none."""
-    return Study(AD_HOC, "Single runs that belong to no study.", arms)
 
 
 def count(text: str, most: int | None = None) -> int:

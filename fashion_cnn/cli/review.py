@@ -94,6 +94,8 @@ def _add_results(commands: Commands) -> None:
     which = results.add_mutually_exclusive_group()
     which.add_argument("--update", action="store_true", help=update_help)
     which.add_argument("--check", action="store_true", help=check_help)
+    pages_help = "write the tables of README.md and docs/ anew, from the published files and the registered studies"
+    which.add_argument("--pages", action="store_true", help=pages_help)
     results.add_argument("--replace", action="store_true", help=replace_help)
 
 
@@ -265,13 +267,13 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.evidence.images import answers_of, only_these_images
     from fashion_cnn.evidence.tables import frames
-    from fashion_cnn.reports.publish import problems, read, update, write_readme
+    from fashion_cnn.reports.publish import problems, read, update, write_pages
     from fashion_cnn.reports.published import ResultsError, unpublished, verdicts_over
 
     if options.replace and not options.update:
         raise ResultsError("--replace is part of an update: give --update, too")
-    if options.study and (options.check or options.update):
-        raise ResultsError("--check and --update are about all of the published results: name no study")
+    if options.study and (options.check or options.update or options.pages):
+        raise ResultsError("--check, --update and --pages are about all of the published results: name no study")
     studies, published, post = project.studies, project.published, project.post
     if options.check:
         if wrong := problems(studies, published, post, REPOSITORY):
@@ -282,11 +284,15 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         return DONE
     if options.update:
         merged = update(open_store(options), studies, published, post, replace=options.replace)
-        write_readme(studies, published, post, REPOSITORY)
+        write_pages(studies, published, post, REPOSITORY)
         value = {"added": merged.added, "runs": len(merged.records), "dropped": list(merged.dropped)}
         lines = [f"dropped: {line}" for line in merged.dropped]
         lines.append(f"{merged.added} runs added; {len(merged.records)} are published")
         answer(options, value, "\n".join(lines))
+        return DONE
+    if options.pages:
+        changed = write_pages(studies, published, post, REPOSITORY)
+        answer(options, {"pages": changed}, "\n".join(f"{page} written" for page in changed) or "no page differs")
         return DONE
     chosen, records = select_studies(studies, options.study), read(published)
     decided = verdicts_over(studies, records, post.read_bytes()).of(chosen)

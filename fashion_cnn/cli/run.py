@@ -17,7 +17,6 @@ from fashion_cnn.cli.actions import (
     Commands,
     Parser,
     Project,
-    ad_hoc,
     answer,
     completed,
     count,
@@ -26,7 +25,7 @@ from fashion_cnn.cli.actions import (
 )
 from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
-from fashion_cnn.study import Study, changes, select_studies
+from fashion_cnn.study import Study, ad_hoc, arm_name, select_studies
 from fashion_cnn.terminal import complain, counted, readable_outputs, shown
 
 if TYPE_CHECKING:
@@ -133,8 +132,8 @@ def _train(_: Project, options: argparse.Namespace) -> int:
     values = {name: parse(name, text) for name in FIELDS if (text := getattr(options, name)) is not None}
     base, seed = ({}, 0) if options.like is None else _settings_like(options, values.get("model"))
     config = RunConfig(**{**base, **values})
-    name = options.name or ", ".join(f"{key}={value}" for key, value in changes(config).items()) or "defaults"
-    return _record([ad_hoc({name: config})], (), [seed if options.seed is None else options.seed], options)
+    study = ad_hoc({options.name or arm_name(config): config})
+    return _record([study], (), [seed if options.seed is None else options.seed], options)
 
 
 def _settings_like(options: argparse.Namespace, model: str | None) -> tuple[dict[str, Any], int]:

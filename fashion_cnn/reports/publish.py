@@ -75,7 +75,7 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
     if found := [*found, *results.file_problems(files, studies, post.read_bytes())]:
         return found
     pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
-    return [f"{page} differs from what is published; fashion-cnn results --update writes it" for page in pages]
+    return [f"{page} differs from what is published; fashion-cnn results --pages writes it" for page in pages]
 
 
 def _strangers(folder: Path, files: Collection[str]) -> list[str]:
@@ -87,10 +87,12 @@ def _strangers(folder: Path, files: Collection[str]) -> list[str]:
     ]
 
 
-def write_readme(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> None:
-    """Generate the parts of README.md and docs/ anew; see `problems` for the arguments."""
-    for page, text in _rendered(studies, folder, post, repository).items():
+def write_pages(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> list[str]:
+    """Generate the parts of README.md and docs/ anew; see `problems` for the arguments. Returns the changed pages."""
+    rendered = _rendered(studies, folder, post, repository)
+    for page, text in rendered.items():
         write_bytes(page, text.encode())
+    return [page.relative_to(repository).as_posix() for page in rendered]
 
 
 def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:

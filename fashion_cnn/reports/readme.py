@@ -268,6 +268,7 @@ def parts(
         "again": lambda: speed.again(findings.counted, [study.name for study in studies]),
         "surprises": findings.surprises,
         "basis": findings.basis,
+        "studies": lambda: _studies_table(studies),
         "benchmark": lambda: speed.ratios(measured),
         "scaling": lambda: speed.scaling(scaling, server, findings.counted),
         **appendix.parts(),
@@ -308,6 +309,15 @@ def _headlines(sentences: Sequence[tuple[str, Sentence]]) -> str:
         f"{findings(each)}."
         for each in (*chosen, *first("ours", "supported", last))
     )
+
+
+def _studies_table(studies: Sequence[Study]) -> str:
+    """One row per registered study, published or not: its question and its arms."""
+    rows = []
+    for study in studies:
+        post = any(claim.source == "post" for claim in study.claims)
+        rows.append([f"`{study.name}`{'' if post else ' (ours)'}", study.question, "; ".join(study.arms)])
+    return table(["study", "question", "arms"], rows)
 
 
 def _distinct(texts: Iterable[Any]) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DATASET = "fashion-mnist"
 WRITERS = 8  # files that a server is sent at a time
 NATIVE = "data/model.keras"  # in a logged model
+LOGGED_MODEL = "model"  # its name, by which `runs:/ID/model` finds it
 
 
 def digest_of(data_sha256: str) -> str:
@@ -177,7 +178,7 @@ def log_model(connection: Connection, run_id: str, run: RunEntry, cut: CutFiles)
         config = run.run_config()
         model = client.create_logged_model(
             experiment,
-            name=config.model,
+            name=LOGGED_MODEL,
             source_run_id=run_id,
             params={**config.params(), "seed": str(run.seed)},
             tags={"study": run.study, "arm": run.arm, "weights_sha256": cut.weights_sha256},

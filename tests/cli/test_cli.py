@@ -68,7 +68,7 @@ WRONG = {
     ("list", "--limit", "0"): "fashion-cnn list: argument --limit: '0' is not allowed",
     ("list", "--status", "done"): "fashion-cnn list: argument --status: invalid choice: 'done'",
     ("results", "nothing_study"): "there is no study 'nothing_study'",
-    ("results", "filter_study", "--check"): "are about all of the published results: name no study",
+    ("results", "filter_study", "--pages"): "are about all of the published results: name no study",
     ("runn",): "there is no command 'runn' (did you mean 'run'?)",
     ("train", "--filters", "0"): "filters is 0; allowed: a whole number from 1 to 1,024",
     ("train", "--filters", "many"): "filters is 'many'; allowed: a whole number",

@@ -82,7 +82,7 @@ def test_what_a_part_shows_is_the_pilots() -> None:
 def test_the_page_is_what_the_pilots_runs_give() -> None:
     page = PAGE.read_text(encoding="utf-8")
     made = tables.parts(STUDIES, (REPOSITORY / PILOT).read_bytes())
-    assert render(page, made) == page, "fashion-cnn results --update writes it"
+    assert render(page, made) == page, "fashion-cnn results --pages writes it"
     assert "Confirmation: 20 seeds, 10 to 29." in page
 
 

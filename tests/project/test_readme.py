@@ -6,12 +6,11 @@ import re
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from experiments import SCRIPTS
-from tests.support.command import REPOSITORY, Lab
+from tests.support.command import REPOSITORY
 from tests.support.documents import GENERATED, shell_lines, slugs, tree_of
 
 PAGES = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md")))
@@ -121,18 +120,3 @@ def test_every_make_target_that_is_named_exists() -> None:
     named = {name for text in TEXTS.values() for name in re.findall(r"(?:`|^)make ([a-z]+)\b", text, re.MULTILINE)}
     assert len(named) > 5
     assert [name for name in named if not re.search(rf"^{name}:", targets, re.MULTILINE)] == []
-
-
-@pytest.mark.slow
-def test_the_readmes_study_is_one_that_runs(tmp_path: Path, made_up: Path) -> None:
-    (code,) = re.findall(r"```python\n(\"\"\"Does a larger batch.*?)```", TEXTS["docs/add-a-study.md"], re.DOTALL)
-    script = tmp_path / "batch_study.py"
-    script.write_text(code, encoding="utf-8")
-    lab = Lab(tmp_path, made_up)
-    done = subprocess.run(
-        [sys.executable, script, "--smoke", "--arms", "batches of 128"],
-        cwd=tmp_path, env=lab.variables, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    runs = lab.runs("batch_study")
-    assert list(runs["arm"]) == ["batches of 128"] and list(runs["status"]) == ["FINISHED"]

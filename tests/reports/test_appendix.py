@@ -183,8 +183,8 @@ def test_an_appendix_that_is_not_what_the_published_files_give_is_found(tmp_path
         for name, content in published(found).items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(content)
-    publishing.write_readme(STUDY, published_now, POST_RESULTS, tmp_path)
-    told = ["docs/appendix.md differs from what is published; fashion-cnn results --update writes it"]
+    publishing.write_pages(STUDY, published_now, POST_RESULTS, tmp_path)
+    told = ["docs/appendix.md differs from what is published; fashion-cnn results --pages writes it"]
     assert publishing.problems(STUDY, published_now, POST_RESULTS, tmp_path) == []
     assert publishing.problems(STUDY, published_before, POST_RESULTS, tmp_path) == told
     right = page.read_text(encoding="utf-8")

@@ -412,10 +412,10 @@ def _pages(repository: Path, lab: Lab) -> Path:
         (repository / name).write_text(f"# A page\n{mark}", encoding="utf-8")
     found = publishing.problems(STUDIES, lab.published, POST_RESULTS, repository)
     assert found == [
-        f"{name} differs from what is published; fashion-cnn results --update writes it"
+        f"{name} differs from what is published; fashion-cnn results --pages writes it"
         for name in ("README.md", "docs/results.md")
     ]
-    publishing.write_readme(STUDIES, lab.published, POST_RESULTS, repository)
+    publishing.write_pages(STUDIES, lab.published, POST_RESULTS, repository)
     return repository
 
 

@@ -13,14 +13,15 @@ import keras
 import numpy as np
 import pytest
 
-from fashion_cnn import builder
+from fashion_cnn import builder, figures
 from fashion_cnn.builder import ModelBuilder
 from fashion_cnn.callbacks import StopAtLoss
 from fashion_cnn.config import CNN, ConfigError, RunConfig
-from fashion_cnn.data import Dataset
+from fashion_cnn.data import CLASS_NAMES, Dataset
 from fashion_cnn.events import EpochDone, Job
 from fashion_cnn.training import TrainingError, as_pixels
 from tests.conftest import answer, python, weights_sha256
+from tests.support.made_up import ANKLE_BOOT
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -51,7 +52,7 @@ def loads(monkeypatch: pytest.MonkeyPatch, made_up_data: Dataset) -> Iterator[li
 # --- the arguments ---------------------------------------------------------------------------------------------------
 
 
-def test_the_arguments_are_the_post_s_and_then_the_seed() -> None:
+def test_the_arguments_are_the_post_s_then_the_seed_and_whether_to_record() -> None:
     parameters = inspect.signature(ModelBuilder).parameters.values()
     assert [(parameter.name, parameter.default) for parameter in parameters] == [
         ("training_images", None),
@@ -64,8 +65,9 @@ def test_the_arguments_are_the_post_s_and_then_the_seed() -> None:
         ("use_callback", False),
         ("callback_loss", 0),
         ("seed", 0),
+        ("track", False),
     ]
-    assert [p.name for p in parameters if p.kind is p.KEYWORD_ONLY] == ["seed"]
+    assert [p.name for p in parameters if p.kind is p.KEYWORD_ONLY] == ["seed", "track"]
 
 
 def test_the_defaults_are_the_default_config() -> None:
@@ -85,6 +87,7 @@ def test_the_arguments_are_settings_of_a_run() -> None:
         ({"epochs": "5"}, "epochs is '5'; allowed: a whole number from 1 to 10,000"),
         ({"callback_loss": -1}, "callback_loss is -1.0; allowed: a number of at least 0"),
         ({"use_callback": "yes"}, "use_callback is 'yes'; allowed: True or False"),
+        ({"track": 1}, "track is 1; allowed: True or False"),
         ({"seed": -1}, "seed is -1; allowed: a whole number from 0 to 4,294,967,295"),
         (
             {"additional_convolutions": 3},
@@ -165,6 +168,16 @@ def test_plain_lists_are_as_good_as_arrays(made_up_data: Dataset) -> None:
         filters=2,
     )
     assert from_lists.test() == small(few).test()
+
+
+def test_a_tracked_run_takes_no_images_of_ones_own() -> None:
+    with pytest.raises(TrainingError, match=r"^track=True records runs of Fashion-MNIST, [^\n]*: leave the images out"):
+        ModelBuilder(IMAGES, LABELS, track=True)
+
+
+def test_a_tracked_run_takes_no_callbacks_of_ones_own() -> None:
+    with pytest.raises(TrainingError, match=r"^track=True takes no callbacks: [^\n]* leave them out"):
+        ModelBuilder(track=True).fit(callbacks=[StopAtLoss(1)])
 
 
 # --- the data --------------------------------------------------------------------------------------------------------
@@ -291,6 +304,32 @@ def test_calling_it_trains_tests_and_prints_as_the_post_does(
     loss, accuracy = made.test()
     assert [line.split(" - ")[0] for line in epochs] == ["Epoch 1/2", "Epoch 2/2"]
     assert last == f"Testing Loss: {loss:.2f}  Testing Accuracy: {accuracy:.2f}"
+
+
+# --- feature maps ----------------------------------------------------------------------------------------------------
+
+
+def test_the_feature_maps_are_of_the_first_three_testing_images_of_the_first_one_s_class(
+    made_up_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr(
+        figures, "feature_maps", lambda images, maps, **how: drawn.update(images=images, maps=maps, **how)
+    )
+    small(made_up_data).feature_maps(channels=[0])
+    boots = [place for place, label in enumerate(made_up_data.test_labels) if label == ANKLE_BOOT][:3]
+    assert (drawn["indices"], drawn["class_name"], drawn["channels"]) == (boots, CLASS_NAMES[ANKLE_BOOT], [0])
+    assert np.array_equal(drawn["images"], made_up_data.test_images[boots])
+    assert [(name, maps.shape) for name, maps in drawn["maps"].items()][:2] == [
+        ("convolution_1", (3, 26, 26, 2)),
+        ("pooling_1", (3, 13, 13, 2)),
+    ]
+
+
+def test_images_between_0_and_1_have_the_same_feature_maps(made_up_data: Dataset) -> None:
+    sets = [(images / 255)[..., None] for images in (made_up_data.train_images, made_up_data.test_images)]
+    prepared = ModelBuilder(sets[0], made_up_data.train_labels, sets[1], made_up_data.test_labels, filters=2)
+    assert figures.png(prepared.feature_maps()) == figures.png(small(made_up_data).feature_maps())
 
 
 # --- the same numbers everywhere -------------------------------------------------------------------------------------

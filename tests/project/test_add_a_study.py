@@ -1,0 +1,135 @@
+"""docs/add-a-study.md, done on a copy of the repository as a person would: what it names is all that it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import REPOSITORY, Lab
+
+pytestmark = pytest.mark.slow
+
+PAGE = (REPOSITORY / "docs" / "add-a-study.md").read_text(encoding="utf-8")
+OF_STUDIES = (
+    *("tests/science/test_study.py", "tests/science/test_config.py", "tests/project/test_readme.py"),
+    *("tests/evidence/test_power.py", "tests/reports/test_published_files.py"),
+)
+"""The tests of studies, documents and results that train nothing."""
+DROPPED = ("train", "--dropout", "0.5", "--filters", "2", "--seed", "3")
+TRAIN = """
+import json, sys
+from pathlib import Path
+from tests.support.command import Lab
+
+lab = Lab(Path(sys.argv[1]), Path(sys.argv[2]))
+said = [lab.call(*words) for words in json.loads(sys.argv[3])]
+runs = lab.runs("ad_hoc").sort_values("start_time")
+said.append(lab.call("replay", runs.query("epochs == '2' and reuse == 'on' and dropout == '0.5'")["run_id"].iloc[0]))
+print(json.dumps({"said": said, "runs": runs.astype(object).where(runs.notna(), None).to_dict("records")}))
+"""
+
+
+class Copy:
+    """A copy of the repository, in which a person works."""
+
+    def __init__(self, folder: Path, lab: Lab) -> None:
+        self.folder, self.lab = folder, lab
+        listing = ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        names = subprocess.run(listing, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, names.split("\0")):
+            if (path := REPOSITORY / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / name)
+
+    def python(self, *words: object, status: int = 0) -> str:
+        """Run Python in the copy, with its packages; returns what it printed, errors last."""
+        variables = {**self.lab.variables, "PYTHONPATH": str(self.folder), "XDG_CACHE_HOME": str(self.lab.folder)}
+        done = subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=self.folder, env=variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def command(self, *words: object, status: int = 0) -> str:
+        return self.python("-m", "experiments", *words, status=status)
+
+    def apply(self, patch: str) -> None:
+        variables = {**os.environ, "GIT_CEILING_DIRECTORIES": str(self.folder.parent)}
+        subprocess.run(("git", "apply", "-"), cwd=self.folder, env=variables, input=patch, text=True, check=True)
+
+
+@pytest.fixture
+def copy(tmp_path: Path, made_up: Path) -> Copy:
+    (tmp_path / "lab").mkdir()
+    return Copy(tmp_path / "copy", Lab(tmp_path / "lab", made_up))
+
+
+def blocks(kind: str) -> list[str]:
+    """The page's fenced blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+def test_a_study_takes_a_script_and_one_line(copy: Copy) -> None:
+    (code,) = blocks("python")
+    script = copy.folder / "experiments" / "batch_study.py"
+    script.write_text(code, encoding="utf-8")
+    copy.python(script, "--smoke", "--arms", "batches of 128")
+    runs = copy.lab.runs("batch_study")
+    assert list(runs["arm"]) == ["batches of 128"] and list(runs["status"]) == ["FINISHED"]
+
+    scripts = copy.folder / "experiments" / "__init__.py"
+    text = scripts.read_text(encoding="utf-8")
+    scripts.write_text(re.sub(r"(SCRIPTS = \(.*?)\)", r'\1    "batch_study",\n)', text, flags=re.DOTALL), "utf-8")
+    differing = copy.command("results", "--check", status=1)
+    assert "docs/run.md differs from what is published; fashion-cnn results --pages writes it" in differing
+    copy.command("results", "--pages")
+    assert "batch_study" in copy.command("results", "--check")
+    assert "| `batch_study` (ours) | What do batches of" in (copy.folder / "docs" / "run.md").read_text("utf-8")
+    copy.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_STUDIES)
+    copy.python("-m", "ruff", "check", "experiments")
+
+
+def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy) -> None:
+    before = json.loads((copy.folder / "fashion_cnn" / "known_answers.json").read_text("utf-8"))
+    copy.apply("".join(blocks("diff")))
+    copy.python("-m", "ruff", "check", "fashion_cnn")
+    copy.python("-m", "fashion_cnn.known_answers", "--write")
+    after = json.loads((copy.folder / "fashion_cnn" / "known_answers.json").read_text("utf-8"))
+    assert after["code_sha256"] != before["code_sha256"]
+    if after["versions"] == before["versions"]:  # else the file is another machine's
+        assert {name: answer for name, answer in after["answers"].items() if name != "dropout"} == before["answers"]
+    assert "all of it holds" in copy.command("results", "--check")
+
+    told = _trained(copy)
+    # A run of one epoch; the same resumed to two; two at once, in a process of its own; two without dropout.
+    first, resumed, whole, without = (row["weights_sha256"] for row in told["runs"])
+    assert resumed == whole and len({first, resumed, without}) == 3
+    assert [row["dropout"] for row in told["runs"]] == ["0.5", "0.5", "0.5", "0.0"]
+    assert {(row["status"], row["arithmetic"], row["record_format"]) for row in told["runs"]} == {
+        ("FINISHED", "portable", "3")
+    }
+    assert told["said"][-1].startswith("EXACT: ad_hoc: dropout=0.5, ")
+
+    from fashion_cnn.review.network import load_network
+
+    run_id = told["runs"][1]["run_id"]
+    assert load_network(copy.lab.store(), run_id).count_params() == int(told["runs"][1]["parameters"])
+    assert copy.lab.artifact(run_id, "figures/feature_maps.png").stat().st_size > 10_000
+
+
+def _trained(copy: Copy) -> dict[str, Any]:
+    """What comes of runs with dropout, and one without."""
+    words = [[*DROPPED, "--epochs", "1"], [*DROPPED, "--epochs", "2"], [*DROPPED, "--epochs", "2", "--no-reuse"]]
+    words.append(["train", "--filters", "2", "--seed", "3", "--epochs", "2"])
+    said = copy.python("-c", TRAIN, copy.lab.folder, copy.lab.data, json.dumps(words))
+    told: dict[str, Any] = json.loads(next(line for line in said.splitlines() if line.startswith('{"said"')))
+    return told
