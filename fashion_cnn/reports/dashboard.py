@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from fashion_cnn.config import RunConfig, feature_map_sizes
-from fashion_cnn.events import is_drawn
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import decide
 from fashion_cnn.evidence.verdicts import without_busy_times
@@ -26,6 +25,7 @@ from fashion_cnn.reports.gather import incomplete
 from fashion_cnn.reports.markdown import evidence, noted, plain, table
 from fashion_cnn.reports.page import study_table
 from fashion_cnn.reports.published import ORIGIN
+from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.description import NOTE, literal
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import (
@@ -92,7 +92,7 @@ def refresh(store: Store, studies: Sequence[Study], post: Path) -> list[str]:
         for source, rows, curves in sources:
             chosen, _ = select(rows[rows["study"] == study.name], study, lacking)
             if len(chosen):
-                parts.append(Part(_looked_at(source, study, chosen, curves), chosen))
+                parts.append(Part(_looked_at(store, source, study, chosen, curves), chosen))
         _mark(store, study, of_study, parts)
         experiment = str(of_study["experiment_id"].iloc[0])
         texts = {
@@ -124,20 +124,26 @@ def _mark(store: Store, study: Study, runs: pd.DataFrame, parts: Sequence[Part])
                 store.client.delete_tag(row["run_id"], COUNTS)
 
 
-def _looked_at(source: Source, study: Study, chosen: pd.DataFrame, epochs: pd.DataFrame) -> Source:
+def _looked_at(store: Store, source: Source, study: Study, chosen: pd.DataFrame, epochs: pd.DataFrame) -> Source:
     """A source with what its views are to show of the chosen runs."""
     of_chosen = epochs[epochs["run_id"].isin(chosen["run_id"])]
     later = of_chosen[of_chosen["epoch"] > 1]  # the first epoch lies far from the others
     ranges = {name: _range(later if len(later) else of_chosen, name) for name in _RANGED if len(of_chosen)}
+    source = replace(source, ranges=ranges)
     drawn = chosen[chosen[PICTURES].notna() & (chosen["model"] == "cnn")]
     if drawn.empty:
-        return replace(source, ranges=ranges)
+        return source
     # The lowest seed of those that most arms have pictures of.
     arms_of = Counter({int(seed): part["arm"].nunique() for seed, part in drawn.groupby("seed")})
     seed = min(seed for seed, count in arms_of.items() if count == max(arms_of.values()))
-    compared = drawn[drawn["seed"] == str(seed)]
-    longest = max((config for arm, config in study.arms.items() if arm in set(compared["arm"])), key=_depth)
-    return replace(source, ranges=ranges, seed=str(seed), layers=_layers(longest), epoch=_common_epoch(compared))
+    compared = drawn[drawn["seed"] == str(seed)].to_dict("records")
+    there = {str(row["arm"]): set(maps_in_grid(store, row["artifact_uri"]).values()) for row in compared}
+    if not (every := {layer for shown in there.values() for layer, _ in shown}):
+        return source
+    depths = {name: place for arm in there for place, name in enumerate(_layers(study.arms[arm]))}
+    layers = sorted(every, key=lambda name: (depths.get(name, -1), name))
+    common = set.intersection(*({epoch for _, epoch in shown} for shown in there.values() if shown))
+    return replace(source, seed=str(seed), layers=layers, epoch=max(common, default=0))
 
 
 def _range(epochs: pd.DataFrame, name: str) -> tuple[float, float]:
@@ -155,17 +161,6 @@ def _layers(config: RunConfig) -> list[str]:
         counts[kind] += 1
         names.append(f"{kind}_{counts[kind]}")
     return names
-
-
-def _depth(config: RunConfig) -> int:
-    return len(_layers(config)) if config.model == "cnn" else 0
-
-
-def _common_epoch(runs: pd.DataFrame) -> int:
-    """The last epoch after which feature maps of all of these runs were drawn."""
-    ends = {int(epochs) for epochs in runs["epochs_trained"]}
-    shortest = min(ends)
-    return shortest if len(ends) == 1 else max(epoch for epoch in range(shortest + 1) if is_drawn(epoch))
 
 
 def describe(study: Study, parts: Sequence[Part], experiment: str, post: pd.DataFrame) -> str:

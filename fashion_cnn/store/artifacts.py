@@ -148,16 +148,22 @@ def data_set_input(data_sha256: str, images: Sequence[int] | None) -> DatasetInp
     return DatasetInput(dataset=data, tags=[InputTag("mlflow.data.context", "training")])
 
 
-def map_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:
-    """The feature maps in the image grid of a run whose artifacts lie at `uri`: by epoch and layer a small WebP."""
+def maps_in_grid(connection: Connection, uri: str) -> dict[str, tuple[str, int]]:
+    """The feature maps in the image grid of a run whose artifacts lie at `uri`: by path the layer and the epoch."""
     if (here := local_folder(uri)) is not None:
         paths = sorted(f"{grid.FOLDER}/{path.name}" for path in (here / grid.FOLDER).glob("*"))
     else:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
-        paths = [item.path for item in repository.list_artifacts(grid.FOLDER)]
-    wanted = {path: shown for path in paths if (shown := grid.thumbnail_of(PurePosixPath(path).name))}
+        with connection.errors():
+            repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
+            paths = [item.path for item in repository.list_artifacts(grid.FOLDER)]
+    return {path: shown for path in paths if (shown := grid.thumbnail_of(PurePosixPath(path).name))}
+
+
+def map_thumbnails(connection: Connection, uri: str) -> dict[int, dict[str, bytes]]:
+    """As `maps_in_grid`, the pictures themselves: by epoch and layer a small WebP."""
+    wanted = maps_in_grid(connection, uri)
     found: dict[int, dict[str, bytes]] = {}
     with tempfile.TemporaryDirectory() as kept:
         for path, content in read_artifacts(connection, uri, list(wanted), kept):

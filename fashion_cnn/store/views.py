@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
+from fashion_cnn.store import grid
 from fashion_cnn.store.connection import Connection
 from fashion_cnn.store.experiments import MARK
 
 COUNTS: Final = "fashion_cnn.counts"
 """The tag of the runs that count, one per arm and seed, as claims and tables choose them: what the views filter by."""
 COLOUR: Final = "mlflow.runColor"
-PICTURES: Final = "mlflow.loggedImages"
+(PICTURES,) = grid.SHOWN
 """The tag of a run that has pictures in the image grid."""
 VIEW: Final = "mlflow.sharedViewState."
 WRITTEN: Final = "fashion_cnn.written"
@@ -157,14 +158,14 @@ def _by_arm(source: Source) -> list[_Section]:
 
 
 def _feature_maps(source: Source) -> list[_Section]:
-    grid = {
+    card = {
         "type": "IMAGE",
-        "imageKeys": [f"feature_maps/{layer}" for layer in source.layers],
+        "imageKeys": [f"{grid.MAPS}/{layer}" for layer in source.layers],
         "step": source.epoch,
         "showRunParams": False,
         "displayName": f"Feature maps, seed {source.seed}: move the slider over the epochs",
     }
-    return [_Section("Feature maps", [grid], columns=1, height=200 + _PICTURE * len(source.layers))]
+    return [_Section("Feature maps", [card], columns=1, height=200 + _PICTURE * len(source.layers))]
 
 
 def _seeds(source: Source) -> list[_Section]:
@@ -200,10 +201,11 @@ def _hidden(shown: Collection[Mapping[str, Any]], layers: Sequence[str]) -> list
     """Deleted charts of all that is not shown: MLflow adds one for each metric and image key that has none."""
     taken = {chart.get("metricKey") for chart in shown}
     metrics = [name for name in (*EPOCH_METRICS, *RUN_METRICS, *_SYSTEM) if name not in taken]
+    pictures = [*(f"{grid.MAPS}/{name}" for name in layers), *(f"figures/{name}" for name in grid.FIGURES)]
     gone = {"deleted": True, "isGenerated": True, "metricSectionId": "section-0"}
     return [
         *({"uuid": f"no-{name}", "type": "BAR", "metricKey": name, **gone} for name in metrics),
-        *({"uuid": f"no-{name}", "type": "IMAGE", "imageKeys": [f"feature_maps/{name}"], **gone} for name in layers),
+        *({"uuid": f"no-{key}", "type": "IMAGE", "imageKeys": [key], **gone} for key in pictures),
     ]
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,16 @@ from fashion_cnn.reports.dashboard import refresh
 from fashion_cnn.reports.gather import recorded
 from fashion_cnn.reports.markdown import evidence
 from fashion_cnn.reports.publish import import_runs
-from fashion_cnn.store import views
+from fashion_cnn.store import grid, views
 from fashion_cnn.store.description import NOTE
 from fashion_cnn.store.tracking import Store
-from fashion_cnn.store.views import HERE, PICTURES, PUBLISHED, VIEW
+from fashion_cnn.store.views import HERE, PUBLISHED, VIEW
 from tests.support.published import BASELINE, published, records
 from tests.support.recorded import put, record
-from tests.support.scripted import open_store
+from tests.support.scripted import PIXEL, open_store
 
 KEYS = ("by-arm", "feature-maps", "seeds", "cost")
+LAYERS = ("pooling_2", "convolution_1", "pooling_1", "convolution_2")
 TWICE = {"minutes": 60}  # recorded later than the others
 
 
@@ -39,7 +41,10 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     made = open_store(folder)
     for arm in BASELINE.arms:
         for seed in (0, 1):
-            put(made, record(BASELINE, arm, seed), BASELINE.question, **{PICTURES: "True"})
+            whole = record(BASELINE, arm, seed)
+            maps = [grid.Picture(f"{grid.MAPS}/{layer}", epoch, 1, PIXEL) for layer in LAYERS for epoch in (0, 1, 5)]
+            files = grid.files(str(seed), maps if arm == "cnn" else [])
+            put(made, replace(whole, artifacts={**whole.artifacts, **files}), BASELINE.question, **grid.SHOWN)
         put(made, record(BASELINE, arm, 0), BASELINE.question, smoke="true")
         put(made, record(BASELINE, arm, 1, **TWICE), BASELINE.question, reuse="off")
         put(made, record(BASELINE, arm, 0), BASELINE.question, code_sha256="0" * 64)
@@ -98,9 +103,11 @@ def test_the_axes_hold_all_values_but_those_of_the_first_epoch(store: Store) -> 
 def test_feature_maps_are_those_of_the_lowest_seed_that_all_arms_have(store: Store) -> None:
     shown = state(store, "feature-maps-here")
     assert shown["searchFilter"].endswith("and params.seed = '0'")
-    (grid,) = (chart for chart in shown["compareRunCharts"] if not chart["deleted"])
-    assert grid["imageKeys"] == [f"feature_maps/{kind}_{n}" for n in (1, 2) for kind in ("convolution", "pooling")]
-    assert grid["step"] == BASELINE.arms["cnn"].epochs
+    (shown_grid,) = (chart for chart in shown["compareRunCharts"] if not chart["deleted"])
+    assert shown_grid["imageKeys"] == [
+        f"feature_maps/{layer}" for layer in sorted(LAYERS, key=lambda name: (name[-1], name))
+    ]
+    assert shown_grid["step"] == BASELINE.arms["cnn"].epochs == 5
 
 
 def test_the_description_has_the_numbers_and_verdicts_of_claims_and_leads_to_each_view(store: Store) -> None:
