@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,35 @@ from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, from_byte
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.dashboard import refresh
 from fashion_cnn.reports.images import NONE_KEPT
 from fashion_cnn.reports.page import StudyView, render_report
+from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.views import VIEW
 from fashion_cnn.study import Study
 from tests.support.published import BASELINE, POST, SEEDS, STUDY, published, records
 from tests.support.recorded import put, record
 from tests.support.scripted import PIXEL, open_store
 from tests.support.tampering import rehashed, with_artifact
 
-ARRAYS = Predictions(np.zeros(3, np.uint8)).to_bytes()  # in place of activations
+SHAPES = {
+    "convolution_1": (26, 26, 32),
+    "pooling_1": (13, 13, 32),
+    "convolution_2": (11, 11, 32),
+    "pooling_2": (5, 5, 32),
+}
+
+
+def arrays() -> bytes:
+    """Activations of three images."""
+    buffer = io.BytesIO()
+    maps = {layer: np.random.default_rng(0).random((3, *shape), np.float32) for layer, shape in SHAPES.items()}
+    np.savez_compressed(buffer, images=np.array([0, 23, 28]), **maps)  # type: ignore[arg-type]  # its stub knows no names
+    return buffer.getvalue()
+
+
+ARRAYS = arrays()
 LONG = Study("long_study", "How long?", {f"{n} epochs": replace(CNN, epochs=n) for n in range(1, 21)})
 
 
@@ -157,6 +177,31 @@ def test_activations_of_the_first_seed_are_published_and_imported_with_the_run(s
     path = other.artifact(of_cnn, "activations.npz")
     assert path is not None and path.read_bytes() == ARRAYS
     assert [other.artifact(run_id, "predictions.npz") is None for run_id in runs["run_id"]] == [False] * 4
+    where = dict(runs[["run_id", "artifact_uri"]].to_numpy())
+    shown = {run_id: set(maps_in_grid(other, uri).values()) for run_id, uri in where.items()}
+    assert {run_id: maps for run_id, maps in shown.items() if maps} == {of_cnn: {(layer, 5) for layer in SHAPES}}
+    refresh(other, STUDIES, POST_RESULTS)
+    experiment = other.client.get_experiment(other.experiment(BASELINE.name, BASELINE.question))
+    assert f"{VIEW}feature-maps-published" in experiment.tags
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_of_the_published_results_shows_what_is_published_to_look_at(store: Store, tmp_path: Path) -> None:
+    for arm in BASELINE.arms:
+        maps = {"activations.npz": ARRAYS, "figures/feature_maps.png": PIXEL}
+        one = record(BASELINE, arm, 0)
+        put(store, rehashed(replace(one, artifacts={**one.artifacts, **maps})), BASELINE.question)
+    folder = tmp_path / "results"
+    publishing.update(store, STUDIES, folder, POST_RESULTS)
+    (view, *others), verdicts = publishing.published_views(STUDIES, folder, POST_RESULTS, None)
+    assert set(view.sheets) == {"cnn"} and set(view.sheets["cnn"][5]) == set(SHAPES) == set(view.activations["cnn"])
+    page = render_report([view, *others], verdicts=verdicts, made_at="now", published=True)
+    assert "convolution 2 of cnn after epoch 5" in page
+
+    for path in (folder / "activations").iterdir():  # as it was before activations were published
+        path.unlink()
+    (view, *_), _ = publishing.published_views(STUDIES, folder, POST_RESULTS, None)
+    assert {epoch: list(shown) for epoch, shown in view.sheets["cnn"].items()} == {5: ["all_layers"]}
 
 
 @pytest.mark.usefixtures("undrawn")
