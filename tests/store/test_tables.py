@@ -106,7 +106,7 @@ def everything(store: Store) -> dict[str, Any]:
     }
     inputs = [
         (each.dataset.to_dictionary(), [(tag.key, tag.value) for tag in each.tags])
-        for each in run.inputs.dataset_inputs
+        for each in (run.inputs.dataset_inputs if run.inputs else ())
     ]
     info = {
         name: getattr(run.info, name) for name in ("run_name", "status", "start_time", "end_time", "lifecycle_stage")
