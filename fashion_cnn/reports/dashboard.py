@@ -26,7 +26,7 @@ from fashion_cnn.reports.markdown import evidence, noted, plain, table
 from fashion_cnn.reports.page import study_table
 from fashion_cnn.reports.published import ORIGIN
 from fashion_cnn.store.artifacts import maps_in_grid
-from fashion_cnn.store.description import NOTE, literal
+from fashion_cnn.store.description import NOTE, literal, signed
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import (
     COLOUR,
@@ -37,7 +37,6 @@ from fashion_cnn.store.views import (
     Source,
     View,
     address,
-    signed,
     views,
     write,
 )
@@ -102,7 +101,8 @@ def refresh(store: Store, studies: Sequence[Study], post: Path) -> list[str]:
         }
         texts[NOTE] = signed(describe(study, parts, experiment, printed))
         changed = write(store, experiment, texts, replaceable=("", study.question))
-        left += [f"{study.name}: {tag} was changed by somebody, and is left as it is" for tag in changed]
+        named = {NOTE: "the description"} | {view.tag: f"the view {view.name}" for part in parts for view in part.views}
+        left += [f"{study.name}: {named[tag]} was changed in the UI, and is left as it is" for tag in changed]
     return left
 
 

@@ -130,7 +130,10 @@ def _write(folder: Path, artifacts: Mapping[str, bytes]) -> None:
     for name, content in artifacts.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        try:
+            path.write_bytes(content)
+        except OSError as error:  # a full disk's does not say of which file
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: Sequence[int] | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote as url_quote
 
 from fashion_cnn.store.address import Address, StoreError
+from fashion_cnn.store.description import NOTE, signed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -109,7 +110,7 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
         raise lost
     # Without the kind a new experiment opens in MLflow's view for language models.
     artifacts = address.artifacts and f"{address.artifacts}/{url_quote(study)}"
-    tags = {MARK: study, KIND: CUSTOM, "mlflow.note.content": question}
+    tags = {MARK: study, KIND: CUSTOM, NOTE: signed(question)}
     try:
         return str(client.create_experiment(study, artifacts, tags))
     except MlflowException as error:

@@ -8,9 +8,7 @@ description that somebody changed in the UI is recognized, and left alone from t
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
-import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -20,6 +18,7 @@ from typing import Any, Final
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
 from fashion_cnn.store import grid
 from fashion_cnn.store.connection import Connection
+from fashion_cnn.store.description import digest, is_signed
 from fashion_cnn.store.experiments import MARK
 
 COUNTS: Final = "fashion_cnn.counts"
@@ -35,7 +34,6 @@ COLUMNS: Final = (
     "metrics.`fit_cpu_seconds`",
 )  # fmt: skip
 _SYSTEM: Final = tuple(f"system/{name}" for name in ("peak_memory_mib", "other_load"))
-_SIGNATURE: Final = re.compile(r"\n\n<!-- fashion-cnn (?P<digest>[0-9a-f]{16}) -->$")
 _ALL: Final = 1000  # runs that a chart shows
 _CARD: Final = 360  # pixels: the height that MLflow gives a card
 _PICTURE: Final = 250  # pixels: of a picture in the grid, with what is around it
@@ -88,7 +86,7 @@ class View:
         """The tag's value, of a view made `at` a time in ms; the same arguments give the same text."""
         packed = zlib.compress(json.dumps(self.state, separators=(",", ":")).encode(), 9)
         state = f"deflate;{base64.b64encode(packed).decode()}"
-        signature = _digest(self.name + state)
+        signature = digest(self.name + state)
         return json.dumps({"name": self.name, "createdAt": at, "updatedAt": at, "state": state, "written": signature})
 
 
@@ -209,18 +207,13 @@ def _hidden(shown: Collection[Mapping[str, Any]], layers: Sequence[str]) -> list
     ]
 
 
-def signed(text: str) -> str:
-    """A description with a comment that holds its hash, which Markdown does not show."""
-    return f"{text}\n\n<!-- fashion-cnn {_digest(text)} -->"
-
-
 def is_unchanged(value: str) -> bool:
     """Whether a view's or a description's text is as it was written here."""
-    if found := _SIGNATURE.search(value):
-        return found["digest"] == _digest(value[: found.start()])
+    if is_signed(value):
+        return True
     with suppress(ValueError, KeyError, TypeError):
         view = json.loads(value)
-        return bool(view["written"] == _digest(view["name"] + view["state"]))
+        return bool(view["written"] == digest(view["name"] + view["state"]))
     return False
 
 
@@ -271,7 +264,3 @@ def _names(value: str | None) -> set[str]:
         names = json.loads(value or "[]")
         return {name for name in names if isinstance(name, str)} if isinstance(names, list) else set()
     return set()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

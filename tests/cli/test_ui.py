@@ -196,8 +196,9 @@ def test_the_experiments_description_has_its_arms_and_verdicts_and_links_that_op
     expect(link).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("cell", name="20 epochs").first).to_be_visible()
     expect(page.get_by_text("<!-- fashion-cnn")).to_have_count(0)
-    link.click()
-    expect(page.get_by_text("feature_maps/convolution_1").first).to_be_visible(timeout=PATIENCE)
+    with page.context.expect_page() as opened:  # MLflow opens what a description links to in a tab of its own
+        link.click()
+    expect(opened.value.get_by_text("feature_maps/convolution_1").first).to_be_visible(timeout=PATIENCE)
 
 
 def test_the_table_compares_the_runs_class_by_class(served: Served, page: Page) -> None:

@@ -294,7 +294,7 @@ def test_the_ui_starts_and_imports_what_it_can(store: Store, tmp_path: Path, mon
         (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "results" / name).write_bytes(content)
     store.client.delete_experiment(store.experiment("epochs_study", "How long?"))
-    served = Mock(return_value=0)
+    served = Mock(side_effect=lambda *_, prepare, **__: prepare() or 0)
     monkeypatch.setattr("fashion_cnn.cli.ui.serve", served)
     monkeypatch.setattr("tests.support.command.STUDIES", PUBLISHED)
     said = Lab(tmp_path, tmp_path).call("ui", "--published")

@@ -100,7 +100,9 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
     assert process.stdout is not None
     try:
         said = [line for line in iter(process.stdout.readline, "Ctrl-C stops it.\n") if line]
-        assert f"  http://127.0.0.1:{port}/#/experiments\n" in said, (folder / "log").read_text()[-2000:]
+        assert f"  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n" in said, (
+            folder / "log"
+        ).read_text()[-2000:]
         yield UI(open_store(folder / "after"), port)
     finally:
         process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ import pytest
 
 from fashion_cnn.cli.actions import guarded
 from fashion_cnn.signals import Stopped, stoppable
+from fashion_cnn.store import direct
 from tests.support.scripted import open_store
 
 pytestmark = pytest.mark.fault("signal")
@@ -19,7 +20,7 @@ def test_a_signal_while_the_store_is_asked_is_no_error_of_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(tmp_path)
-    monkeypatch.setattr(store.client, "search_experiments", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(direct, "experiments", lambda _: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Stopped, match=r"^stopped by SIGTERM; all is well$"), stoppable("all is well"):
         store.runs(["baseline_study"])
 

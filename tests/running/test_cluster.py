@@ -367,14 +367,14 @@ class TestNodesOfOtherProcessors:
         while len(cluster.nodes) > 1:
             cluster.nodes.pop().kill()
         cluster.add_node(ONEDNN_MAX_CPU_ISA="SSE41")  # other kernels, as an older processor has them
-        printed = member.call(*member.on_cluster(*SMOKE, "--first-seed", 4))
+        printed = member.call_process(*member.on_cluster(*SMOKE, "--first-seed", 4))
         assert "left out, because ONEDNN_MAX_CPU_ISA=SSE41 chooses other kernels" in printed
         portable = member.runs("baseline_study").query("seed == '4'")
         assert len(portable) == 2 and set(portable["arithmetic"]) == {"portable"}
         assert set(portable["node"].str[-8:]) == {cluster.nodes[0].id[:8]}
 
         seed_three = (*SMOKE, "--first-seed", 3, "--arithmetic", "native")
-        printed = member.call(*member.on_cluster(*seed_three))
+        printed = member.call_process(*member.on_cluster(*seed_three))
         assert "2 environments" in printed
         runs = member.runs("baseline_study").query("seed == '3'")
         assert len(runs) == 2 and set(runs["status"]) == {"FINISHED"}
@@ -384,7 +384,7 @@ class TestNodesOfOtherProcessors:
             capped = variables.get("ONEDNN_MAX_CPU_ISA") == "SSE41"
             assert capped == record.row["node"].endswith(cluster.nodes[1].id[:8])
             assert missing(record, SMOKE_RULES) == [] and contradictions(record) == []
-        planned = member.call(*member.on_cluster(*seed_three), "--dry-run")
+        planned = member.call_process(*member.on_cluster(*seed_three), "--dry-run")
         assert "Nothing to do: all 2 runs were recorded already." in planned
 
 

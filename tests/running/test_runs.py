@@ -20,6 +20,7 @@ from fashion_cnn.environment import machine
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
 from fashion_cnn.running.plan import plan, select_runs
 from fashion_cnn.sample import sample_places
+from fashion_cnn.store.description import NOTE, signed
 from fashion_cnn.store.entries import Sent
 from tests.support.command import Lab
 
@@ -58,7 +59,7 @@ class TestTheStudies:
         experiments = {one.name: one for one in studies[0].store().client.search_experiments()}
         for study in STUDIES:
             assert experiments[study.name].tags["mlflow.experimentKind"] == "custom_model_development"
-            assert experiments[study.name].tags["mlflow.note.content"] == study.question
+            assert experiments[study.name].tags[NOTE] == signed(study.question)
 
     def test_arms_of_other_images_differ_and_keep_the_identity_of_the_data(self, studies: tuple[Lab, str]) -> None:
         runs = studies[0].runs("data_study", "split_study", "epochs_study").set_index(["study", "arm"])

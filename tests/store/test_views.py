@@ -22,7 +22,7 @@ from fashion_cnn.reports.gather import recorded
 from fashion_cnn.reports.markdown import evidence
 from fashion_cnn.reports.publish import import_runs
 from fashion_cnn.store import grid, views
-from fashion_cnn.store.description import NOTE
+from fashion_cnn.store.description import NOTE, signed
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import HERE, PUBLISHED, VIEW
 from tests.support.published import BASELINE, published, records
@@ -153,7 +153,7 @@ def test_a_run_that_counts_no_more_leaves_the_views(store: Store) -> None:
 
 
 def test_a_text_is_known_until_a_letter_of_it_changes() -> None:
-    (view, *_), text = views.views(HERE), views.signed("what came out")
+    (view, *_), text = views.views(HERE), signed("what came out")
     for written in (view.envelope(1), text):
         assert views.is_unchanged(written)
         for other in (written.replace("a", "b", 1), "", "[]", '{"written": 1}'):
