@@ -133,7 +133,8 @@ def _write(folder: Path, artifacts: Mapping[str, bytes]) -> None:
         try:
             path.write_bytes(content)
         except OSError as error:  # a full disk's does not say of which file
-            raise OSError(error.errno, error.strerror, str(path)) from error
+            error.filename = error.filename or str(path)
+            raise
 
 
 def log_data_set(connection: Connection, run_id: str, data_sha256: str, images: Sequence[int] | None) -> None:

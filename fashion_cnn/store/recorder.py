@@ -245,6 +245,7 @@ class _Sender(threading.Thread):
                 self._send(trajectory)
 
     def _send(self, trajectory: Trajectory) -> None:
+        last = self._closing  # a send that began before is tried once more
         try:
             leaving = trajectory in self._leaving
             self._store.send(trajectory)
@@ -253,8 +254,9 @@ class _Sender(threading.Thread):
             with self._changed:
                 self._troubles[trajectory] = str(error) if known else f"{type(error).__name__}: {error}"
                 waiting = isinstance(error, StoreBusy) and time.monotonic() < self._until
-                if waiting or not self._closing:
-                    self._due.setdefault(trajectory, time.monotonic() + RETRY)
+                if waiting or not last:
+                    soon = self._closing and not waiting
+                    self._due.setdefault(trajectory, 0.0 if soon else time.monotonic() + RETRY)
                 if waiting and self._closing and not self._announced:
                     tell_waiting(self._store.address)
                     self._announced = True
