@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from fashion_cnn.store import artifacts, grid, send
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.files import TrajectoryError, read_json
+from fashion_cnn.store.recorder import Recorder
 from fashion_cnn.store.send import STEPS
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory
@@ -168,3 +170,26 @@ def test_what_was_sent_is_not_sent_again(store: Store, monkeypatch: pytest.Monke
         monkeypatch.setattr(store.client, name, watched(name, getattr(store.client, name)))
     store.send(trajectory)
     assert asked == []
+
+
+def test_a_send_that_fails_while_the_recorder_closes_is_tried_once_more(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trajectory, run = header_and_record(store, replace(DENSE, epochs=1))
+    recorder, errors = Recorder(store), [StoreError("no answer")]
+
+    def send_late(of: Trajectory) -> None:
+        if of in recorder._sender._leaving and errors:
+            while not recorder._sender._closing:
+                time.sleep(0.01)
+            raise errors.pop()
+        Store.send(store, of)
+
+    monkeypatch.setattr(store, "send", send_late)
+    assert trajectory.acquire()
+    with recorder:
+        recorder.begin(trajectory, [run])
+        for event in events(trajectory, 1):
+            recorder.take(trajectory, event)
+        recorder.leave(trajectory)
+    assert errors == [] and recorder.trouble is None and store.runs()["status"].tolist() == ["FINISHED"]
