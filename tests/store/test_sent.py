@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -176,10 +177,11 @@ def test_a_send_that_fails_while_the_recorder_closes_is_tried_once_more(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trajectory, run = header_and_record(store, replace(DENSE, epochs=1))
-    recorder, errors = Recorder(store), [StoreError("no answer")]
+    recorder, errors, begun = Recorder(store), [StoreError("no answer")], threading.Event()
 
     def send_late(of: Trajectory) -> None:
         if of in recorder._sender._leaving and errors:
+            begun.set()
             while not recorder._sender._closing:
                 time.sleep(0.01)
             raise errors.pop()
@@ -192,4 +194,5 @@ def test_a_send_that_fails_while_the_recorder_closes_is_tried_once_more(
         for event in events(trajectory, 1):
             recorder.take(trajectory, event)
         recorder.leave(trajectory)
+        assert begun.wait(60)
     assert errors == [] and recorder.trouble is None and store.runs()["status"].tolist() == ["FINISHED"]
