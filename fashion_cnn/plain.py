@@ -18,6 +18,7 @@ from fashion_cnn.checkout import REPOSITORY  # noqa: E402
 from fashion_cnn.config import RunConfig  # noqa: E402
 from fashion_cnn.store.address import StoreError, resolve  # noqa: E402
 from fashion_cnn.store.connection import Connection, metric  # noqa: E402
+from fashion_cnn.store.description import NOTE  # noqa: E402
 from fashion_cnn.study import ad_hoc  # noqa: E402
 from fashion_cnn.terminal import complain  # noqa: E402
 
@@ -78,7 +79,7 @@ class Record(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no 
         self._abandon()
         store = Connection(resolve(self._uri, REPOSITORY))
         study = ad_hoc({self._name: RunConfig()})
-        tags = {"study": study.name, "arm": self._name, "evidence": "none", "mlflow.note.content": NO_EVIDENCE}
+        tags = {"study": study.name, "arm": self._name, "evidence": "none", NOTE: NO_EVIDENCE}
         with store.errors():
             experiment = store.experiment(study.name, study.question)
             run = store.client.create_run(experiment, tags=tags, run_name=self._name)

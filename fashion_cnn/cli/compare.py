@@ -27,6 +27,7 @@ from fashion_cnn.terminal import complain, counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fashion_cnn.reports.gather import StoreFrames
     from fashion_cnn.store.tracking import Store
 
 PORTS = 65_535  # the highest one there is
@@ -162,16 +163,16 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     import time
 
     from fashion_cnn.data import CLASS_NAMES
-    from fashion_cnn.reports.gather import data_set, recorded, study_views
+    from fashion_cnn.reports.gather import data_set, study_views
     from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
     from fashion_cnn.reports.publish import published_views
 
     chosen, data = select_studies(project.studies, options.study), data_set(options.data_dir)
-    store = _reported_store(project, options)
-    if store is None:
+    own = _reported(project, options)
+    if own is None:
         views, verdicts = published_views(chosen, project.published, project.post, data)
     else:
-        stored = recorded(store, project.studies)
+        store, stored = own
         views, verdicts = study_views(store, chosen, data, stored), stored.verdicts(project.studies, project.post)
     look = None if data is None else Exploratory(data.train_images, data.train_labels, data.test_labels, CLASS_NAMES)
     page = render_report(
@@ -179,7 +180,7 @@ def _report(project: Project, options: argparse.Namespace) -> int:
         verdicts=verdicts,
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         exploratory=look,
-        published=store is None,
+        published=own is None,
     )
     write_output(Path(options.output), page.encode())
     if options.figures:
@@ -194,9 +195,10 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _reported_store(project: Project, options: argparse.Namespace) -> Store | None:
-    """The store whose runs a report is of; None where it is of the published ones."""
+def _reported(project: Project, options: argparse.Namespace) -> tuple[Store, StoreFrames] | None:
+    """The store whose runs a report is of, and what it holds; None where it is of the published ones."""
     from fashion_cnn.checkout import REPOSITORY
+    from fashion_cnn.reports.gather import recorded
     from fashion_cnn.store.address import resolve
 
     if options.published:
@@ -204,9 +206,9 @@ def _reported_store(project: Project, options: argparse.Namespace) -> Store | No
     address = resolve(options.tracking_uri, REPOSITORY)
     if not options.or_published or address.file is None or address.file.exists():
         store = open_store(options)
-        runs = store.runs([study.name for study in project.studies]) if options.or_published else None
-        if runs is None or _own(runs).any():
-            return store
+        stored = recorded(store, project.studies)
+        if not options.or_published or _own(stored.runs).any():
+            return store, stored
     complain("no finished run of your own is recorded yet: this report is of the published runs")
     return None
 

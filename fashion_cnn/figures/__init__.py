@@ -37,5 +37,6 @@ from fashion_cnn.figures.maps import layer_scale as layer_scale
 from fashion_cnn.figures.maps import strongest_channel as strongest_channel
 from fashion_cnn.figures.style import COLOURS as COLOURS
 from fashion_cnn.figures.style import FigureError as FigureError
+from fashion_cnn.figures.style import pixels_png as pixels_png
 from fashion_cnn.figures.style import png as png
 from fashion_cnn.figures.style import svg as svg

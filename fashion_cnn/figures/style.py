@@ -60,6 +60,15 @@ def png(figure: Figure, dpi: int = 120) -> bytes:
     return buffer.getvalue()
 
 
+def pixels_png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels as a PNG file, each as it is: (height, width), grey, or (height, width, 3)."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
 @styled
 def svg(figure: Figure) -> str:
     """A figure as an SVG element, without XML prologue, date or software: a file of its own or part of a page."""

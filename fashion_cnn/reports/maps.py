@@ -6,16 +6,15 @@ drawn anew. Which of them is seen follows from the stop of the slider, without a
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fashion_cnn import figures
+from fashion_cnn.reports.pictures import data_uri
 
 Thumbnails = Mapping[int, Mapping[str, bytes]]  # by epoch and layer, WebP or PNG files
 MOST_STOPS: Final = 24
@@ -89,7 +88,7 @@ def strongest(
             shape = "\N{MULTIPLICATION SIGN}".join(map(str, arms[arm][layer].shape[1:]))
             cells[layer] = [
                 Picture(
-                    _uri(_png(figures.coloured(shown, *scale[layer]))),
+                    _uri(figures.pixels_png(figures.coloured(shown, *scale[layer]))),
                     f"{layer} of {arm}, channel {channel}, for test image {index}",
                     f"{shape}, channel {channel}" + ("" if maps.any() else ": all 0"),
                     (stop,),
@@ -98,7 +97,7 @@ def strongest(
             ]
         rows.append(MapRow(arm, [notes[arm]] if arm in notes else [], cells))
     columns = {layer: f"{low:.2g} to {high:.2g}" for layer, (low, high) in scale.items()}
-    inputs = [] if images is None else [_uri(_png(image)) for image in images]
+    inputs = [] if images is None else [_uri(figures.pixels_png(image)) for image in images]
     return MapTable([f"test image {index}" for index in indices], columns, rows, inputs)
 
 
@@ -135,14 +134,5 @@ def over_epochs(sheets: Mapping[str, Thumbnails], alike: Mapping[str, str], note
     return MapTable([str(epoch) for epoch in epochs], layers, rows)
 
 
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _uri(content: bytes) -> str:
-    kind: Any = _SIGNATURES.get(content[:4], "png")
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return data_uri(content, _SIGNATURES.get(content[:4], "png"))

@@ -1,8 +1,8 @@
 """Studies and tidy frames in, one offline HTML page out. Nothing here reads a store, a file or a clock.
 
 The page loads nothing (its content security policy forbids it) and needs no script: plots are inline SVG, pictures
-base64 files, and a slider is a row of radio buttons. What decides
-the numbers is here and typed; what the page looks like is in `templates/report.html.j2`.
+base64 files, and a slider is a row of radio buttons. What decides the numbers is here and typed; what the page looks
+like is in `templates/report.html.j2`.
 """
 
 from __future__ import annotations

@@ -33,9 +33,13 @@ def picture(draw: Callable[..., Any], alt: str, prefix: str = "", **arguments: A
     content = figures.png(figure, DPI)
     # The file's header says how large it is, and so does the page: nothing moves while it is decoded.
     width, height = (round(side * 96 / DPI) for side in struct.unpack(">2I", content[16:24]))
-    source = f"data:image/png;base64,{base64.b64encode(content).decode()}"
     image = Markup('<img src="{}" alt="{}" width="{}" height="{}">')
-    return image.format(source, alt, width, height)
+    return image.format(data_uri(content), alt, width, height)
+
+
+def data_uri(content: bytes, kind: str = "png") -> str:
+    """A picture's file as an address that holds it."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _themed(colour: re.Match[str]) -> str:

@@ -59,7 +59,12 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def read(folder: Path) -> list[Record]:
     """The published records; a ResultsError where there are none, or the files are no published records."""
-    records = results.published_records(read_files(folder))
+    return _records(read_files(folder), folder)
+
+
+def _records(files: Mapping[str, bytes], folder: Path) -> list[Record]:
+    """As `read`, of files that were read already."""
+    records = results.published_records(files)
     if not records:
         raise ResultsError(f"{folder} has no published results; fashion-cnn results --update makes them")
     return records
@@ -259,7 +264,8 @@ def published_views(
     `post` is the file of the post's printed numbers; `data` has the images that feature maps are of. A ResultsError
     says that nothing is published.
     """
-    files, records = read_files(folder), read(folder)
+    files = read_files(folder)
+    records = _records(files, folder)
     runs, epochs = frames(records)
     answers, by_id = answers_of(records), {str(record.row["run_id"]): record for record in records}
     views = []

@@ -113,7 +113,7 @@ def layer_sheets(activations: Mapping[str, NDArray[np.float32]]) -> dict[str, by
     first = {layer: maps[:1] for layer, maps in activations.items()}
     scale = figures.layer_scale([first])
     return {
-        layer: _png(figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1]))
+        layer: figures.pixels_png(figures.channel_sheet(maps[0], low=scale[layer][0], high=scale[layer][1]))
         for layer, maps in first.items()
     }
 
@@ -153,11 +153,3 @@ def _stop_in_words(cut: Cut, rule: RunConfig) -> str:
     if cut.reason == "callback":
         return f"stopped after epoch {cut.epoch}: training loss below {rule.callback_loss:g}"
     return f"after all {cut.epoch} epochs" if cut.epoch > 1 else "after its one epoch"
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()

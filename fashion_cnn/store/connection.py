@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from fashion_cnn.store import direct
 from fashion_cnn.store.address import Address, StoreError
 from fashion_cnn.store.clock import Clock, of_database, of_folder
-from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, Experiments, binned, experiment_of, grouped, listed
+from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, Experiments, binned, experiment_of, grouped, listing
 from fashion_cnn.store.relocation import relocate
 from fashion_cnn.store.schema import make, mismatch
 
@@ -105,11 +105,13 @@ class Connection:
         """MLflow's client; of a store that is only read, made when it is needed, for importing MLflow takes seconds."""
         return _client(self.address)
 
+    def listing(self) -> list[Any]:
+        """The experiments of the store that are not in its bin, the newest first: `experiment_id`, `name`, `tags`."""
+        return listing(self.client) if self.tables is None else direct.experiments(self.tables)
+
     def experiments(self) -> Experiments:
-        """The experiments of the store that are not in its bin."""
-        if self.tables is not None:
-            return grouped(direct.experiments(self.tables))
-        return listed(self.client)
+        """The same, by study or name."""
+        return grouped(self.listing())
 
     def experiment(self, study: str, question: str) -> str:
         """The id of a study's experiment, made where there is none; a StoreError where it cannot be used."""

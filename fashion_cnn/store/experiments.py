@@ -69,14 +69,19 @@ class Binned(StoreError):
         )
 
 
-def listed(client: MlflowClient, view: int = ACTIVE) -> Experiments:
-    """The experiments of a store; the oldest where two have one mark."""
+def listing(client: MlflowClient, view: int = ACTIVE) -> list[Any]:
+    """All experiments of a store, the newest first, page after page."""
     page = client.search_experiments(view)
     found = list(page)
     while page.token:
         page = client.search_experiments(view, page_token=page.token)
         found += page
-    return grouped(found)
+    return found
+
+
+def listed(client: MlflowClient, view: int = ACTIVE) -> Experiments:
+    """The experiments of a store; the oldest where two have one mark."""
+    return grouped(listing(client, view))
 
 
 def grouped(found: Iterable[Any]) -> Experiments:

@@ -244,13 +244,8 @@ def write(
 
 def there(connection: Connection) -> dict[str, tuple[str, list[str]]]:
     """By study its experiment's id and the keys of the views that it has, whoever saved them."""
-    client = connection.client
     with connection.errors():
-        page = connection.patiently(client.search_experiments)
-        found = list(page)
-        while page.token:
-            page = client.search_experiments(page_token=page.token)
-            found += page
+        found = connection.patiently(connection.listing)
     return {
         each.tags[MARK]: (each.experiment_id, [tag.removeprefix(VIEW) for tag in each.tags if tag.startswith(VIEW)])
         for each in found
