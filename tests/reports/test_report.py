@@ -197,6 +197,8 @@ def test_imported_runs_are_counted_apart() -> None:
 def test_a_report_of_the_published_runs_calls_them_so() -> None:
     text = text_of(render_report([records(run())], made_at=MADE_AT, published=True))
     assert "report of the published runs" in text and "1 published run of 1 study." in text
+    with_empty = text_of(render_report([records(run()), records()], made_at=MADE_AT, published=True))
+    assert "1 published run of 1 study." in with_empty
 
 
 def test_a_verdict_is_a_word_in_a_colour_of_its_own(full: str) -> None:
