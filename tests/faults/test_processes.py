@@ -209,19 +209,19 @@ def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
 
 
 def stop_between_writes(lab: Lab, process: subprocess.Popen[str]) -> None:
-    """Stop a command for a while, but not while it holds the database, which would hold up everybody else."""
+    """Stop a command for a while, but not while it reads or writes the database, which would hold up whoever writes."""
     for _ in range(100):
         process.send_signal(signal.SIGSTOP)
         time.sleep(0.1)
         with closing(sqlite3.connect(lab.folder / "mlflow.db", timeout=0, isolation_level=None)) as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError:
                 process.send_signal(signal.SIGCONT)
             else:
                 connection.execute("ROLLBACK")
                 return
-    raise AssertionError("it held the database each time")
+    raise AssertionError("it used the database each time")
 
 
 def hang_up(lab: Lab, terminal: Terminal, epoch: int) -> None:
