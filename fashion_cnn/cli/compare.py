@@ -162,9 +162,10 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     import time
 
     from fashion_cnn.data import CLASS_NAMES
-    from fashion_cnn.reports.gather import data_set, recorded, study_views
+    from fashion_cnn.reports.gather import data_set, study_views
     from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
     from fashion_cnn.reports.publish import published_views
+    from fashion_cnn.reports.stored import recorded
 
     chosen, data = select_studies(project.studies, options.study), data_set(options.data_dir)
     store = _reported_store(project, options)
