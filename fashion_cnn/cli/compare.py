@@ -166,6 +166,7 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.reports.gather import data_set, study_views
     from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
     from fashion_cnn.reports.publish import published_views
+    from fashion_cnn.reports.stored import recorded
 
     chosen, data = select_studies(project.studies, options.study), data_set(options.data_dir)
     own = _reported(project, options)

@@ -102,7 +102,7 @@ def _add_results(commands: Commands) -> None:
 def _claims(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.evidence.images import only_these_images
-    from fashion_cnn.reports.gather import recorded
+    from fashion_cnn.reports.stored import recorded
 
     chosen = select_studies(project.studies, options.study)
     frames = recorded(open_store(options), project.studies)
@@ -200,8 +200,8 @@ def _bundle(project: Project, options: argparse.Namespace) -> int:
     import hashlib
 
     from fashion_cnn.checkout import REPOSITORY
-    from fashion_cnn.reports.gather import selections
     from fashion_cnn.reports.publish import published_selections
+    from fashion_cnn.reports.stored import selections
     from fashion_cnn.review.cover import reasons_text
     from fashion_cnn.review.pack import make_bundle
 

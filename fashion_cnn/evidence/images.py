@@ -105,10 +105,10 @@ def crossed_interval(differences: NDArray[np.int8], confidence: float) -> tuple[
     seeds, images = differences.shape
     random = np.random.default_rng([RESAMPLES, seeds])
     of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    table, of_images = differences.astype(np.float64), _drawn(images)
-    # Whole numbers, so that the order in which they are added makes no difference.
-    parts = [table @ part.T for part in np.split(of_images, _PARTS)]
-    means = (of_seeds * np.concatenate(parts, axis=1).T).sum(axis=1) / (seeds * images)
+    table, of_images = differences.astype(np.float32), _drawn(images)
+    # Whole numbers below 2^24, so that neither 32 bits nor the order in which they are added make a difference.
+    parts = [table @ part.astype(np.float32).T for part in np.split(of_images, _PARTS)]
+    means = (of_seeds * np.concatenate(parts, axis=1).T.astype(np.float64)).sum(axis=1) / (seeds * images)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 

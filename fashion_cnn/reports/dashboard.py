@@ -21,10 +21,10 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import decide
 from fashion_cnn.evidence.verdicts import without_busy_times
 from fashion_cnn.figures import COLOURS
-from fashion_cnn.reports.gather import incomplete
 from fashion_cnn.reports.markdown import evidence, noted, plain, table
 from fashion_cnn.reports.page import study_table
 from fashion_cnn.reports.published import ORIGIN
+from fashion_cnn.reports.stored import incomplete
 from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.description import NOTE, literal, signed
 from fashion_cnn.store.tracking import Store

@@ -1,12 +1,11 @@
-"""The store's records of some studies, as the report and the claims take them."""
+"""What the report shows of the studies in a store."""
 
 from __future__ import annotations
 
 import io
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,41 +13,15 @@ import pandas as pd
 
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
 from fashion_cnn.download import load_dataset
-from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.images import Answers, answers_of
-from fashion_cnn.evidence.record import Record, missing
-from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.evidence.together import compared, implausible_together
-from fashion_cnn.evidence.verdicts import Verdicts, verdicts
+from fashion_cnn.evidence.selection import select
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView
+from fashion_cnn.reports.stored import StoreFrames, of_runs, recorded
 from fashion_cnn.store.artifacts import map_thumbnails, read_artifacts
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.study import Study
 
 ACTIVATIONS = "activations.npz"  # of a run
-
-
-@dataclass(frozen=True)
-class StoreFrames:
-    """What a store holds of some studies, as tidy frames."""
-
-    runs: pd.DataFrame  # one row per run, whatever became of it
-    epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
-    incomplete: Mapping[str, str]  # see `incomplete`
-    answers: Mapping[str, Answers] = field(default_factory=dict)  # of runs that were looked at, by id
-
-    def verdicts(self, studies: Sequence[Study], post: Path) -> Verdicts:
-        """What they say of the claims of these studies and of the post's printed numbers, a CSV file."""
-        return verdicts(studies, self.runs, self.epochs, pd.read_csv(post), self.incomplete)
-
-
-def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
-    """What a store holds of some studies; it is asked once for the runs, and once per metric and 100 runs' epochs."""
-    runs = store.runs([study.name for study in studies])
-    answers: dict[str, Answers] = {}
-    lacking, epochs = incomplete(store, studies, runs, answers=answers)
-    return StoreFrames(runs, epochs, lacking, answers)
 
 
 def study_views(
@@ -77,7 +50,7 @@ def _study_view(store: Store, study: Study, data: Dataset | None, frames: StoreF
         study=study,
         runs=of_study,
         epochs=frames.epochs[frames.epochs["run_id"].isin(chosen["run_id"])],
-        incomplete=_of_runs(frames.incomplete, of_study),
+        incomplete=of_runs(frames.incomplete, of_study),
         answers=frames.answers,
         sheets=sheets,
     )
@@ -111,71 +84,6 @@ def with_maps(
         indices=indices,
         class_name="" if shown is None else CLASS_NAMES[shown.test_labels[indices[0]]],
     )
-
-
-def _of_runs(incomplete: Mapping[str, str], runs: pd.DataFrame) -> dict[str, str]:
-    """What is wrong with the records of some runs, in their order."""
-    return {run_id: incomplete[run_id] for run_id in runs["run_id"] if run_id in incomplete}
-
-
-def selections(store: Store, studies: Sequence[Study]) -> list[Selection]:
-    """The records of some studies that count, in their order, as a bundle takes them.
-
-    The store is asked for every artifact and model of what counts: a bundle holds their hashes in their place.
-    """
-    runs = store.runs([study.name for study in studies])
-    lacking, epochs = incomplete(store, studies, runs, whole=True)
-    by_run = {run_id: part.to_dict("records") for run_id, part in epochs.groupby("run_id")}
-    chosen_records = []
-    for study in studies:
-        of_study = runs[runs["study"] == study.name]
-        chosen, left_out = select(of_study, study, lacking)
-        records = list(store.records(chosen.to_dict("records"), by_run, whole=False))
-        chosen_records.append(Selection(study, records, left_out, _of_runs(lacking, of_study)))
-    return chosen_records
-
-
-def incomplete(
-    store: Store,
-    studies: Sequence[Study],
-    runs: pd.DataFrame,
-    *,
-    whole: bool = False,
-    answers: dict[str, Answers] | None = None,
-) -> tuple[dict[str, str], pd.DataFrame]:
-    """Which runs would be chosen as evidence but are none, for their records lack or contradict something.
-
-    They may contradict each other, too: then neither counts, for only a replay can tell which of them is the false one.
-    The store is asked for the epochs and the light artifacts of what would be chosen, no more; `whole`: for every
-    artifact and the model, too. `answers` is filled with what the networks answered. Returns the first thing that is
-    wrong, by run id; and the epochs of all runs that were looked at.
-    """
-    lacking: dict[str, str] = {}
-    sound: dict[str, Record] = {}
-    epochs = store.epochs([])
-    while True:
-        chosen = [select(runs[runs["study"] == study.name], study, lacking)[0] for study in studies]
-        known = set(epochs["run_id"])  # once: a store may hold thousands of runs
-        rows = [row for frame in chosen for row in frame.to_dict("records") if row["run_id"] not in known]
-        if not rows:
-            taken = [sound[run_id] for frame in chosen for run_id in frame["run_id"]]
-            breaches = implausible_together(taken)
-            if not breaches:
-                return lacking, epochs
-            lacking |= {run_id: str(each[0]) for run_id, each in breaches.items()}
-            continue
-        read = store.epochs([row["run_id"] for row in rows])
-        by_run = {run_id: part.to_dict("records") for run_id, part in read.groupby("run_id")}
-        for record in store.records(rows, by_run, whole=whole):
-            if faults := [*missing(record), *contradictions(record)]:
-                lacking[record.row["run_id"]] = str(faults[0])
-            else:
-                sound[record.row["run_id"]] = compared(record)
-            if answers is not None:
-                answers |= answers_of([record])
-        # A run without any epoch was looked at, too.
-        empty = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
-        epochs = pd.concat([part for part in (epochs, read, empty) if len(part)], ignore_index=True)
 
 
 def data_set(data_dir: str | None) -> Dataset | None:

@@ -23,13 +23,13 @@ from fashion_cnn.reports.gather import (
     activations_of,
     data_set,
     first_runs,
-    selections,
     study_views,
     with_maps,
 )
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ORIGIN, Merged, ResultsError
+from fashion_cnn.reports.stored import selections
 from fashion_cnn.running.cut import layer_sheets
 from fashion_cnn.store import grid
 from fashion_cnn.store.files import write_bytes

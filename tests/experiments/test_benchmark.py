@@ -27,8 +27,8 @@ from experiments.benchmark.parts import epoch_operations, makespan
 from experiments.benchmark.task import Task, run_side, run_timed_side
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.reports.gather import recorded
 from fashion_cnn.reports.publish import BENCHMARKS
+from fashion_cnn.reports.stored import recorded
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.files import Unwritable
 from fashion_cnn.store.tracking import Store

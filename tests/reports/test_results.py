@@ -347,9 +347,9 @@ def test_an_import_that_was_cut_off_is_done_again(store: Store, folder: Path) ->
 
 def test_they_count_for_no_claim_and_no_table_of_the_store(store: Store) -> None:
     from fashion_cnn.evidence.verdicts import verdicts
-    from fashion_cnn.reports import gather
+    from fashion_cnn.reports import stored
 
-    found = gather.recorded(store, STUDY)
+    found = stored.recorded(store, STUDY)
     said = verdicts(STUDY, found.runs, found.epochs, pd.read_csv(POST_RESULTS), found.incomplete)
     assert [one.taken for one in said.studies] == [0, 0]
     assert said.studies[0].left_out == (("published, recorded elsewhere", 2 * SEEDS),)

@@ -17,8 +17,8 @@ from fashion_cnn.evidence.record import missing, rules_of
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.reports import page
 from fashion_cnn.reports import published as results
-from fashion_cnn.reports.gather import recorded, selections
 from fashion_cnn.reports.publish import import_runs, published_selections
+from fashion_cnn.reports.stored import recorded, selections
 from fashion_cnn.review.pack import make_bundle
 from fashion_cnn.review.replay import records_of
 from fashion_cnn.review.stated import Here

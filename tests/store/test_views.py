@@ -18,9 +18,9 @@ from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import decide
 from fashion_cnn.evidence.verdicts import without_busy_times
 from fashion_cnn.reports.dashboard import refresh
-from fashion_cnn.reports.gather import recorded
 from fashion_cnn.reports.markdown import evidence
 from fashion_cnn.reports.publish import import_runs
+from fashion_cnn.reports.stored import recorded
 from fashion_cnn.store import grid, views
 from fashion_cnn.store.description import NOTE, signed
 from fashion_cnn.store.tracking import Store
