@@ -1,19 +1,21 @@
-"""Whatever a person does to a store between two commands, nothing of theirs is lost and all is recorded once."""
+"""Whatever a person does to a store between two commands, nothing of theirs is lost and all is recorded once.
+
+Steps are taken at random; which ones follows from FAULT_SEED. A failure tells those that led to it, as `WALK` takes
+them to repeat them alone.
+"""
 
 from __future__ import annotations
 
 import os
+import random
+from ast import literal_eval
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Final, TypeVar
 
-import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from mlflow.exceptions import MlflowException
 
 from fashion_cnn.evidence.selection import Selection
@@ -23,215 +25,217 @@ from tests.support.person import QUESTIONS, Person
 from tests.support.playing import STUDIES, ctrl_c, failure, forget_connections, out_of_memory
 from tests.support.published import published, records
 
-PICK = st.integers(0, 11)  # one of a list, counted around it
-SEED = st.integers(0, 1)
-WORD = st.sampled_from(["published", "imported", "study", "arm", "seed", "loss", "test_accuracy", "model", "status"])
-VALUE = st.sampled_from(["in the paper", "baseline_study", "a" * 32, "0.99"])
-NAME = st.sampled_from(["networks", "Filters", *QUESTIONS])
-CHOSEN = st.sampled_from([["baseline_study"], ["epochs_study"], list(QUESTIONS)])
-CLONE = st.sampled_from(["ours", "ours", "another"])
-WRITE = st.none() | st.integers(1, 150)  # at which a command is killed
-MOMENT = st.integers(1, 20)  # of a worker's events
-DISTURBANCE = st.sampled_from([ctrl_c, failure, out_of_memory])
-AT_THE_UI = st.sampled_from(["tag", "delete", "restore", "delete_experiment", "rename_experiment", "add"])
-NOTED = st.sampled_from(["notes.txt", "trajectories/notes.txt", "trajectories/mine/notes.txt", "artifacts/notes.txt"])
-WITHIN = st.sampled_from(["notes.txt", ".notes", "cuts/notes.txt", "sheets/notes.txt", "runs/notes.txt"])
+Method = TypeVar("Method", bound=Callable[..., Any])
+STEPS: Final[dict[str, tuple[int, Mapping[str, Sequence[Any]]]]] = {}
+"""How often each step is taken, and what it may be given."""
+
+PICK = range(12)  # one of a list, counted around it
+SEED = range(2)
+WORD = ("published", "imported", "study", "arm", "seed", "loss", "test_accuracy", "model", "status")
+VALUE = ("in the paper", "baseline_study", "a" * 32, "0.99")
+NAME = ("networks", "Filters", *QUESTIONS)
+CHOSEN = (["baseline_study"], ["epochs_study"], list(QUESTIONS))
+CLONE = ("ours", "ours", "another")
+WRITE = (None, *range(1, 150))  # at which a command is killed
+MOMENT = range(1, 21)  # of a worker's events
+DISTURBANCES = {"Ctrl-C": ctrl_c, "a failure": failure, "memory runs out": out_of_memory}
+NOTED = ("notes.txt", "trajectories/notes.txt", "trajectories/mine/notes.txt", "artifacts/notes.txt")
+WITHIN = ("notes.txt", ".notes", "cuts/notes.txt", "sheets/notes.txt", "runs/notes.txt")
 
 
-class Steps(RuleBasedStateMachine):
+def step(weight: int = 1, **choices: Sequence[Any]) -> Callable[[Method], Method]:
+    """Marks a method as a step of a person's, which says whether there was anything to do."""
+
+    def note(method: Method) -> Method:
+        STEPS[method.__name__] = weight, choices
+        return method
+
+    return note
+
+
+class Steps:
     """A person's steps, in any order."""
 
-    root: ClassVar[Path]
-    """Where stores are made; the published results are there, and a bundle."""
-    taken: ClassVar[Counter[str]]
+    def __init__(self, root: Path) -> None:
+        """`root` is where the published results are, and a bundle."""
+        self.root = root
+        place = root / f"store {len(list(root.iterdir()))}"
+        place.mkdir()
+        self.person = Person(place)
 
-    def __init__(self) -> None:
-        super().__init__()
-        made = self.root / f"store {len(list(self.root.iterdir()))}"
-        made.mkdir()
-        self.person = Person(made)
-
-    def teardown(self) -> None:
-        self.person.ends_well()
-        forget_connections()
-
-    @rule(studies=CHOSEN, seed=SEED, clone=CLONE)
-    def record(self, studies: list[str], seed: int, clone: str) -> None:
-        self.taken["record"] += 1
+    @step(weight=4, studies=CHOSEN, seed=SEED, clone=CLONE)
+    def record(self, studies: list[str], seed: int, clone: str) -> bool:
         self.person.run(studies, (seed,), clone)
+        return True
 
-    @rule(studies=CHOSEN, seed=SEED, clone=CLONE, at=st.integers(1, 250))
-    def record_and_be_killed(self, studies: list[str], seed: int, clone: str, at: int) -> None:
-        self.taken["kill"] += 1
+    @step(weight=4, studies=CHOSEN, seed=SEED, clone=CLONE, at=range(1, 250))
+    def record_and_be_killed(self, studies: list[str], seed: int, clone: str, at: int) -> bool:
         self.person.run(studies, (seed,), clone, at=at)
+        return True
 
-    @rule(studies=CHOSEN, seed=SEED, at=MOMENT, what=DISTURBANCE)
-    def record_and_be_disturbed(self, studies: list[str], seed: int, at: int, what: Callable[[], Any]) -> None:
-        self.taken["disturb"] += 1
-        self.person.run(studies, (seed,), incident=(at, what))
+    @step(weight=2, studies=CHOSEN, seed=SEED, at=MOMENT, what=tuple(DISTURBANCES))
+    def record_and_be_disturbed(self, studies: list[str], seed: int, at: int, what: str) -> bool:
+        self.person.run(studies, (seed,), incident=(at, DISTURBANCES[what]))
+        return True
 
-    @rule(studies=CHOSEN, seed=SEED, at=MOMENT, what=AT_THE_UI, pick=PICK, word=WORD, name=NAME)
-    def record_and_look_at_the_ui(
-        self, studies: list[str], seed: int, at: int, what: str, pick: int, word: str, name: str
-    ) -> None:
-        acts: dict[str, Callable[[], None]] = {
-            "tag": lambda: self.tag(pick, word, "best"),
-            "add": lambda: self.add(pick),
-            "delete": lambda: self.delete(pick),
-            "restore": lambda: self.restore(pick),
-            "delete_experiment": lambda: self.delete_experiment(pick),
-            "rename_experiment": lambda: self.rename_experiment(pick, name),
+    @step(
+        weight=3,
+        studies=CHOSEN,
+        seed=SEED,
+        at=MOMENT,
+        what=("tag", "add", "delete", "restore", "delete_experiment", "rename_experiment"),
+        pick=PICK,
+        word=WORD,
+        name=NAME,
+    )
+    def record_and_look_at_the_ui(self, studies: list[str], seed: int, at: int, what: str, **how: Any) -> bool:
+        _, choices = STEPS[what]
+        chosen = {"value": "best", **how}
+        act = getattr(self, what)
+        self.person.run(studies, (seed,), incident=(at, lambda: void(act, {each: chosen[each] for each in choices})))
+        return True
+
+    @step(at=MOMENT, command=("record", "sync", "gc", "import_published"))
+    def record_beside_another_clone(self, at: int, command: str) -> bool:
+        how: dict[str, dict[str, Any]] = {
+            "record": {"studies": ["baseline_study"], "seed": 0, "clone": "another"},
+            "import_published": {"at": None, "version": 0},
         }
-        self.taken["record"] += 1
-        self.person.run(studies, (seed,), incident=(at, acts[what]))
+        act = getattr(self, command)
+        self.person.run(["epochs_study"], (0,), incident=(at, lambda: void(act, how.get(command, {"at": None}))))
+        return True
 
-    @rule(at=MOMENT, command=st.sampled_from(["run", "sync", "gc", "ui"]))
-    def record_beside_another_clone(self, at: int, command: str) -> None:
-        acts: dict[str, Callable[[], None]] = {
-            "run": lambda: self.person.run(["baseline_study"], (0,), "another"),
-            "sync": lambda: self.sync(None),
-            "gc": lambda: self.gc(None),
-            "ui": lambda: self.import_published(None, 0),
-        }
-        self.taken["another clone"] += 1
-        self.person.run(["epochs_study"], (0,), incident=(at, acts[command]))
-
-    @rule(at=WRITE)
-    def sync(self, at: int | None) -> None:
-        self.taken["sync"] += 1
+    @step(at=WRITE)
+    def sync(self, at: int | None) -> bool:
         self.person.call("sync", at=at)
+        return True
 
-    @rule(at=WRITE)
-    def gc(self, at: int | None) -> None:
-        self.taken["gc"] += 1
+    @step(at=WRITE)
+    def gc(self, at: int | None) -> bool:
         status, said = self.person.call("gc", at=at)
-        assert status == (None if at and status is None else 0), said
+        assert status == 0 or (at and status is None), said
+        return True
 
-    @rule(at=WRITE, version=st.integers(0, 1))
-    def import_published(self, at: int | None, version: int) -> None:
-        self.taken["import"] += 1
-        self.person.call("ui", "--published", at=at, published=self.root / f"results {version}")
+    @step(at=WRITE, version=range(2))
+    def import_published(self, at: int | None, version: int) -> bool:
+        status, said = self.person.call("ui", "--published", at=at, published=self.root / f"results {version}")
+        assert status == 0 or (at and status is None) or self.person.is_refused(said), said
+        return True
 
-    @rule(at=WRITE)
-    def import_bundle(self, at: int | None) -> None:
-        self.taken["import"] += 1
-        self.person.call("import", self.root / "bundle.zip", at=at)
+    @step(at=WRITE)
+    def import_bundle(self, at: int | None) -> bool:
+        status, said = self.person.call("import", self.root / "bundle.zip", at=at)
+        assert status == 0 or (at and status is None) or self.person.is_refused(said), said
+        return True
 
-    @rule(command=st.sampled_from(["list", "claims"]))
-    def read(self, command: str) -> None:
-        self.taken["read"] += 1
+    @step(command=("list", "claims", "list"))
+    def read(self, command: str) -> bool:
         status, said = self.person.call(command)
         assert status == 0, said
+        return True
 
-    # What a person does themselves, at MLflow's UI
+    # What a person does at MLflow's UI,
 
-    @rule(pick=PICK, word=WORD, value=VALUE)
-    def tag(self, pick: int, word: str, value: str) -> None:
-        if runs := self._runs("tag"):
-            self.person.tag(runs[pick % len(runs)], word, value)
+    @step(weight=2, pick=PICK, word=WORD, value=VALUE)
+    def tag(self, pick: int, word: str, value: str) -> bool:
+        return self._with_run(pick, lambda run_id: self.person.tag(run_id, word, value))
 
-    @rule(pick=PICK)
-    def untag(self, pick: int) -> None:
-        """Deletes the words that are no tags of our records."""
-        for run_id in (runs := self._runs("untag"))[pick % (len(runs) or 1) :][:1]:
-            for word in set(dump(self.person.folder).runs[run_id].tags) & {"published", "imported", "loss", "model"}:
-                self.person.untag(run_id, word)
+    @step(pick=PICK, word=("published", "imported", "loss", "model"))  # no tags of our records
+    def untag(self, pick: int, word: str) -> bool:
+        return self._with_run(pick, lambda run_id: self.person.untag(run_id, word))
 
-    @rule(pick=PICK)
-    def add(self, pick: int) -> None:
-        if runs := self._runs("add"):
-            run_id, client = runs[pick % len(runs)], self.person.client
-            client.log_text(run_id, "of mine", "notes/mine.txt")
-            client.log_metric(run_id, "my_score", 0.5, step=7)
-            self.person.tag(run_id, "mlflow.note.content", "look at epoch 2")
+    @step(pick=PICK)
+    def add(self, pick: int) -> bool:
+        return self._with_run(pick, self.person.add)
 
-    @rule(pick=PICK)
-    def delete(self, pick: int) -> None:
-        if runs := self._runs("delete"):
-            self.person.client.delete_run(runs[pick % len(runs)])
+    @step(weight=2, pick=PICK)
+    def delete(self, pick: int) -> bool:
+        return self._with_run(pick, self.person.client.delete_run)
 
-    @rule(pick=PICK)
-    def restore(self, pick: int) -> None:
-        if runs := self._runs("restore", active=False):
-            self.person.client.restore_run(runs[pick % len(runs)])
+    @step(pick=PICK)
+    def restore(self, pick: int) -> bool:
+        return self._with_run(pick, self.person.client.restore_run, active=False)
 
-    @rule(pick=PICK)
-    def purge(self, pick: int) -> None:
-        if runs := self._runs("purge", active=False):
-            self.person.purge(runs[pick % len(runs)])
+    @step(pick=PICK)
+    def purge(self, pick: int) -> bool:
+        return self._with_run(pick, self.person.purge, active=False)
 
-    @rule(pick=PICK, name=NAME)
-    def rename_experiment(self, pick: int, name: str) -> None:
-        if ours := self._experiments("rename experiment", stage="active"):
-            with suppress(MlflowException):  # the name is taken
-                self.person.client.rename_experiment(ours[pick % len(ours)], name)
+    @step(pick=PICK, name=NAME)
+    def rename_experiment(self, pick: int, name: str) -> bool:
+        with suppress(MlflowException):  # the name is taken
+            return self._with_experiment(pick, lambda key: self.person.client.rename_experiment(key, name))
+        return False
 
-    @rule(pick=PICK)
-    def delete_experiment(self, pick: int) -> None:
-        if ours := self._experiments("delete experiment", stage="active"):
-            self.person.client.delete_experiment(ours[pick % len(ours)])
+    @step(pick=PICK)
+    def delete_experiment(self, pick: int) -> bool:
+        return self._with_experiment(pick, self.person.client.delete_experiment)
 
-    @rule(pick=PICK)
-    def restore_experiment(self, pick: int) -> None:
-        if ours := self._experiments("restore experiment", stage="deleted"):
-            self.person.client.restore_experiment(ours[pick % len(ours)])
+    @step(weight=2, pick=PICK)
+    def restore_experiment(self, pick: int) -> bool:
+        return self._with_experiment(pick, self.person.client.restore_experiment, "deleted")
 
-    @rule(pick=PICK, finished=st.booleans(), marked=st.booleans())
-    def work_of_others(self, pick: int, finished: bool, marked: bool) -> None:
-        ours = self._experiments("work of others", stage="active")
+    @step(pick=PICK, finished=(False, True), alike=(False, True))
+    def work_of_others(self, pick: int, finished: bool, alike: bool) -> bool:
+        ours = self.person.experiments("active")
         tags = {"study": "baseline_study", "arm": "dense", "seed": "0", "published": "a" * 32}
-        tags |= {"record": "x", "heartbeat": "2020-01-01T00:00:00Z"} if marked else {}
+        tags |= {"record": "x", "heartbeat": "2020-01-01T00:00:00Z"} if alike else {}
         if pick % 2 and ours:
             self.person.work_of_others(ours[pick % len(ours)], finished, tags)
         else:
-            tags |= {"trajectory_sha256": "0" * 64} if marked else {}
+            tags |= {"trajectory_sha256": "0" * 64} if alike else {}
             self.person.work_of_others(self.person.experiment_of_others(), finished, tags)
+        return True
 
     # and in folders.
 
-    @rule(name=NOTED)
-    def keep_notes(self, name: str) -> None:
-        self.taken["keep notes"] += 1
+    @step(name=NOTED)
+    def keep_notes(self, name: str) -> bool:
         self.person.note(name)
+        return True
 
-    @rule(pick=PICK, name=WITHIN)
-    def keep_notes_within(self, pick: int, name: str) -> None:
-        if there := self.person.trajectories():
-            self.taken["keep notes"] += 1
-            self.person.note(f"trajectories/{there[pick % len(there)].name}/{name}")
+    @step(pick=PICK, name=WITHIN)
+    def keep_notes_within(self, pick: int, name: str) -> bool:
+        return self._with(pick, self.person.trajectories(), lambda path: self.person.note(f"{path}/{name}"))
 
-    @rule(copied=st.booleans())
-    def move(self, copied: bool) -> None:
-        self.taken["copy" if copied else "move"] += 1
+    @step(copied=(False, True))
+    def move(self, copied: bool) -> bool:
         self.person.copy() if copied else self.person.move()
+        return True
 
-    @rule(pick=PICK)
-    def remove_trajectory(self, pick: int) -> None:
-        if there := self.person.trajectories():
-            self.taken["remove trajectory"] += 1
-            self.person.remove_trajectory(there[pick % len(there)])
+    @step(pick=PICK)
+    def remove_trajectory(self, pick: int) -> bool:
+        return self._with(pick, self.person.trajectories(), self.person.remove_trajectory)
 
-    @rule()
-    def remove_database(self) -> None:
-        self.taken["remove database"] += 1
-        self.person.remove_database()
+    @step(chance=range(4))
+    def remove_database(self, chance: int) -> bool:
+        if chance == 0:
+            self.person.remove_database()
+        return chance == 0
 
-    def _runs(self, step: str, active: bool = True) -> list[str]:
-        """The runs in the order in which they were made; a step that finds some is taken."""
-        found = [key for key, run in dump(self.person.folder).runs.items() if run.active == active]
-        self.taken[step] += bool(found)
-        return found
+    def _with_run(self, pick: int, act: Callable[[str], Any], active: bool = True) -> bool:
+        runs = dump(self.person.folder).runs.items()
+        return self._with(pick, [key for key, run in runs if run.active == active], act)
 
-    def _experiments(self, step: str, stage: str) -> list[str]:
-        """Likewise our studies' experiments."""
-        found = self.person.experiments(stage)
-        self.taken[step] += bool(found)
-        return found
+    def _with_experiment(self, pick: int, act: Callable[[str], Any], stage: str = "active") -> bool:
+        return self._with(pick, self.person.experiments(stage), act)
+
+    def _with(self, pick: int, found: Sequence[Any], act: Callable[[Any], Any]) -> bool:
+        if found:
+            act(found[pick % len(found)])
+        return bool(found)
+
+
+def void(act: Callable[..., Any], how: Mapping[str, Any]) -> None:
+    act(**how)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("person")
+    return published_in(tmp_path_factory.mktemp("person"))
+
+
+def published_in(root: Path) -> Path:
+    """Put two versions of published results into a folder, of which one has no second seed, and a bundle."""
     for version in range(2):
         found = published(records(*range(2 - version), studies=STUDIES), STUDIES)
         for name, content in found.items():
@@ -242,30 +246,48 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def take(root: Path, walks: int, steps: int) -> Counter[str]:
-    """Take so many walks of so many steps, which follow from FAULT_SEED; how many of each kind were taken."""
-    machine = type("Walk", (Steps,), {"root": root, "taken": Counter()})
-    seeded = hypothesis.seed(int(os.environ["FAULT_SEED"]))(machine)
-    how = settings(
-        max_examples=walks,
-        stateful_step_count=steps,
-        phases=(Phase.generate,),  # a failing walk is told as it was: to shorten it takes many minutes
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-    )
-    run_state_machine_as_test(seeded, settings=how)
-    return Counter(machine.taken)  # type: ignore[attr-defined]
+def drawn(seed: str) -> Any:
+    """Steps without end."""
+    chance = random.Random(seed)
+    while True:
+        (name,) = chance.choices(list(STEPS), [weight for weight, _ in STEPS.values()])
+        yield name, {argument: chance.choice(choices) for argument, choices in STEPS[name][1].items()}
+
+
+def walk(root: Path, steps: Any, count: int) -> Counter[str]:
+    """Take so many steps at a new store, and end well; gives how many of each kind were taken."""
+    walker, taken = Steps(root), list[Any]()
+    try:
+        for name, how in steps:
+            taken.append((name, how))
+            if not getattr(walker, name)(**how):
+                taken.pop()
+            if len(taken) == count:
+                break
+        walker.person.ends_well()
+    except Exception as error:
+        error.add_note(f"FAULT_SEED={os.environ['FAULT_SEED']}, these steps:\nWALK={taken!r}")
+        raise
+    finally:
+        forget_connections()
+    return Counter(name for name, _ in taken)
 
 
 @pytest.mark.fault("steps")
 def test_nothing_is_lost_and_all_is_recorded_once_whatever_a_person_does(root: Path) -> None:
-    assert take(root, walks=4, steps=20).total() >= 60
+    if given := os.environ.get("WALK"):
+        walk(root, literal_eval(given), 10**6)
+        return
+    for number in range(3):
+        walk(root, drawn(f"{os.environ['FAULT_SEED']} {number}"), 20)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.fault("steps", note="1,000 steps")
 def test_nothing_is_lost_in_many_steps(root: Path) -> None:
-    taken = take(root, walks=41, steps=30)
+    taken = Counter[str]()
+    for number in range(40):
+        taken += walk(root, drawn(f"{os.environ['FAULT_SEED']} {number}"), 25)
     print(f"{taken.total()} steps of FAULT_SEED={os.environ['FAULT_SEED']}: {dict(taken.most_common())}")
     assert taken.total() >= 1000

@@ -96,8 +96,16 @@ class Person:
         self.words.setdefault(run_id, {})[word] = value
 
     def untag(self, run_id: str, word: str) -> None:
-        self.client.delete_tag(run_id, word)
+        if word in dump(self.folder).runs[run_id].tags:
+            self.client.delete_tag(run_id, word)
         self.words.get(run_id, {}).pop(word, None)
+
+    def add(self, run_id: str) -> None:
+        """A file, a metric and a description."""
+        client = self.client
+        client.log_text(run_id, "of mine", "notes/mine.txt")
+        client.log_metric(run_id, "my_score", 0.5, step=7)
+        self.tag(run_id, "mlflow.note.content", "look at epoch 2")
 
     def purge(self, run_id: str) -> None:
         """What `mlflow gc` does to a run in the bin."""
@@ -122,10 +130,9 @@ class Person:
         path.write_text("of mine")
         self.notes.add(name)
 
-    def trajectories(self) -> list[Path]:
-        """The trajectories' folders in the order in which they were made."""
-        made = self.folder.glob("trajectories/*/header.json")
-        return [path.parent for path in sorted(made, key=lambda path: path.stat().st_mtime_ns)]
+    def trajectories(self) -> list[str]:
+        """The trajectories' folders, by name."""
+        return sorted(path.parent.relative_to(self.folder).as_posix() for path in self.folder.glob("*/*/header.json"))
 
     def move(self) -> None:
         before, self.folder = self.folder, self._next_place()
@@ -142,10 +149,9 @@ class Person:
         scripted.open_store(self.folder)
         self._forget([*self.foreign, *self.imported, *self.words])
 
-    def remove_trajectory(self, folder: Path) -> None:
-        shutil.rmtree(folder)
-        inside = f"{folder.relative_to(self.folder).as_posix()}/"
-        self.notes = {name for name in self.notes if not name.startswith(inside)}
+    def remove_trajectory(self, name: str) -> None:
+        shutil.rmtree(self.folder / name)
+        self.notes = {note for note in self.notes if not note.startswith(f"{name}/")}
 
     def _forget(self, run_ids: Collection[str]) -> None:
         self.foreign.difference_update(run_ids)
@@ -164,7 +170,7 @@ class Person:
         status, said = self.call(*words, clone=clone, at=at, **how)
         after = dump(self.folder)
         if status == 2:
-            assert any(text in said for text in REFUSALS) and self._is_out_of_place(studies), said
+            assert self.is_refused(said), said
             assert after.runs == before.runs
             return
         assert status in ((0,) if "incident" not in how else (0, 1, 130)) or at, (status, said)
@@ -275,12 +281,11 @@ class Person:
     def _ours(self, found: Dump) -> list[StoredRun]:
         return [run for run_id, run in found.runs.items() if run_id not in self.foreign | self.imported]
 
-    def _is_out_of_place(self, studies: Collection[str]) -> bool:
-        """Whether the experiment of one of these studies is in the bin, or its name another's."""
-        return any(
+    def is_refused(self, said: str) -> bool:
+        """Whether a command says that an experiment is in the bin, or its name another's, and it is so."""
+        return any(text in said for text in REFUSALS) and any(
             experiment.stage == "deleted" or experiment.tags.get(MARK, experiment.name) != experiment.name
             for experiment in dump(self.folder).experiments.values()
-            if studies and {experiment.name, experiment.tags.get(MARK)} & set(studies)
         )
 
     def _check_numbers(self, run_id: str, run: StoredRun, each: Wanted) -> None:
