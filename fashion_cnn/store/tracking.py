@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -82,16 +82,18 @@ class Store(Connection):
         with self.errors():
             self.log(run_id, tags=self.heartbeat())
 
-    def close_lost(self, here: Collection[str]) -> list[str]:
-        """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
+    def close_lost(self, here: Mapping[str, str | None]) -> list[str]:
+        """Mark runs whose heartbeat stopped as killed, where no folder on a disk of this machine is theirs.
 
-        `here` are the records that it has a folder of, whose lock tells more. Returns the names of the closed runs.
+        `here` are the records that it has a folder of, whose lock tells more, each with the run's id if one is noted: a
+        run that was deleted, made anew under another id, and restored is nobody's. Returns the closed runs' names.
         """
         closed = []
         with self.errors():
             for run in list(_search(self, None, "tags.record != '' and attributes.status = 'RUNNING'")):
                 row = _row(run)
-                if row.get("record") in here or not is_lost(row, self.clock.now()):
+                noted = here.get(str(row["record"]), "")
+                if noted in (None, row["run_id"]) or not is_lost(row, self.clock.now()):
                     continue
                 self.log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
                 ended = max(round(1000 * _last_sign(row)), row["start_time"])

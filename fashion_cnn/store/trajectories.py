@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity, Started
@@ -43,6 +44,10 @@ from fashion_cnn.store.files import (
     write_bytes,
     write_json,
 )
+
+_EPOCH: Final = "[0-9]" * 6
+_ASIDE: Final = re.compile(r"\.(.+\.\d+|\d{6})\.\d+")
+"""The names of what `write_bytes` and `save_sheets` write aside."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,10 @@ class Trajectory(RunFiles):
         except Timeout:
             return False
         self._lock = lock
-        # What a killed process was writing: nobody else writes while the lock is held.
+        # What a killed process was writing: nobody else writes while the lock is held; other files are a person's.
         for aside in list(self.folder.rglob(".*")):
-            shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
+            if _ASIDE.fullmatch(aside.name):
+                shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
         return True
 
     def release(self) -> None:
@@ -268,7 +274,7 @@ class Trajectory(RunFiles):
         """
         before = self.size()
         self._states.drop_all_but(last=len(self.epochs()))
-        for folder in (*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")):
+        for folder in (*(self.folder / "cuts").glob(_EPOCH), *(self.folder / "sheets").glob(_EPOCH)):
             shutil.rmtree(folder)
         return before - self.size()
 

@@ -67,7 +67,7 @@ def test_other_peoples_runs_are_never_written_to_though_their_tags_are_called_as
     for run_id in runs:
         store.client.set_tag(run_id, "heartbeat", "2020-01-01T00:00:00Z")
     before = [seen(store, run_id) for run_id in runs]
-    assert store.close_lost(()) == []
+    assert store.close_lost({}) == []
     assert [seen(store, run_id) for run_id in runs] == before
 
 
@@ -251,6 +251,18 @@ def test_a_finished_run_that_is_in_the_store_no_more_as_what_it_was_is_asked_for
         store.client.set_tag(run_id, change, "of mine")
     to_make, finished = open_entries(session, planned, trajectory, {})
     assert len(to_make) == 1 and finished == []
+
+
+@pytest.mark.fault("deleted")
+def test_a_run_that_was_made_anew_and_is_restored_is_left_open_by_nobody(store: Store) -> None:
+    trajectory, run, first = started(store)
+    store.client.delete_run(first)
+    finish(store, trajectory, run)
+    store.client.set_tag(first, "heartbeat", "2020-01-01T00:00:00Z")
+    store.client.restore_run(first)
+    noted = {run.record: trajectory.sent(run).run_id}
+    assert store.close_lost(noted) == ["baseline_study: dense · seed 0"]
+    assert seen(store, first)[0] == "KILLED" and seen(store, str(noted[run.record]))[0] == "FINISHED"
 
 
 # An experiment in the bin, or renamed.

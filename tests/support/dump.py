@@ -58,13 +58,18 @@ class Dump:
 
 def dump(folder: Path) -> Dump:
     """What the store in a folder holds."""
+    # A move changes what addresses begin with, and nothing else: "@" stands for the folder and any other beside it.
+    beside = re.compile(f"(?:{re.escape(folder.parent.as_uri())}|{re.escape(str(folder.parent))})/[^/]+")
+
+    def here(value: Any) -> Any:
+        return beside.sub("@", value) if isinstance(value, str) and "/" in value else value
+
     with closing(sqlite3.connect(folder / "mlflow.db", timeout=60)) as connection:
         connection.row_factory = sqlite3.Row
         names = [row["name"] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        # A move changes what addresses begin with, and nothing else.
         tables = {
             name: [
-                {column: _here(row[column], folder) for column in row.keys()}  # noqa: SIM118  # a row's keys
+                {column: here(row[column]) for column in row.keys()}  # noqa: SIM118  # a row's keys
                 for row in connection.execute(f'SELECT * FROM "{name}" ORDER BY rowid')
             ]
             for name in names
@@ -89,13 +94,6 @@ def contents(folder: Path) -> dict[str, str]:
     """The SHA-256 of each file in a folder, by its path there."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-
-
-def _here(value: Any, folder: Path) -> Any:
-    """A value with "@" for the folder, and for any other one beside it, where the store may have been before."""
-    if not isinstance(value, str):
-        return value
-    return re.sub(f"(?:{re.escape(folder.parent.as_uri())}|{re.escape(str(folder.parent))})/[^/]+", "@", value)
 
 
 def _run(info: dict[str, Any], owned: list[tuple[str, dict[str, Any]]], folder: Path) -> StoredRun:

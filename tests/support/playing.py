@@ -121,6 +121,7 @@ class Script:
         script = number(trajectory_sha256(config, job.seed, **vars(identity)))
         yield scripted.started(identity, config.model)
         for past in job.past_cuts:
+            yield Drawn(past.epoch, {"convolution_1": scripted.PIXEL})
             yield scripted.cut_done(script, past.epoch)
         done, history = {*job.done_cuts, *(past.epoch for past in job.past_cuts)}, list(job.history)
         epoch = job.state.epoch if job.state else 0
