@@ -258,8 +258,8 @@ def test_a_run_that_was_made_anew_and_is_restored_is_left_open_by_nobody(store: 
     trajectory, run, first = started(store)
     store.client.delete_run(first)
     finish(store, trajectory, run)
-    store.client.set_tag(first, "heartbeat", "2020-01-01T00:00:00Z")
     store.client.restore_run(first)
+    store.client.set_tag(first, "heartbeat", "2020-01-01T00:00:00Z")
     noted = {run.record: trajectory.sent(run).run_id}
     assert store.close_lost(noted) == ["baseline_study: dense · seed 0"]
     assert seen(store, first)[0] == "KILLED" and seen(store, str(noted[run.record]))[0] == "FINISHED"
