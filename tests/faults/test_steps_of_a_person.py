@@ -182,7 +182,8 @@ class Steps:
         if pick % 2 and ours:
             self.person.work_of_others(ours[pick % len(ours)], finished, tags)
         else:
-            tags |= {"trajectory_sha256": "0" * 64} if alike else {}
+            # Where the study has no experiment, one with such a run would be taken for it, renamed.
+            tags |= {"trajectory_sha256": "0" * 64} if alike and self.person.experiment("baseline_study") else {}
             self.person.work_of_others(self.person.experiment_of_others(), finished, tags)
         return True
 

@@ -20,7 +20,7 @@ from fashion_cnn.store.experiments import MARK
 from fashion_cnn.store.tracking import Store
 from tests.support import scripted
 from tests.support.dump import Dump, StoredRun, contents, dump
-from tests.support.playing import STUDIES, Incident, identity, killed, number, play
+from tests.support.playing import STUDIES, Incident, forget_connections, identity, killed, number, play
 from tests.support.stores import shows_its_images
 
 REFUSALS = ("is in the store's bin", "another study's experiment was renamed to")
@@ -70,6 +70,7 @@ class Person:
 
     def _next_place(self) -> Path:
         self.places += 1
+        forget_connections()
         return self.root / f"place {self.places}"
 
     @property
@@ -87,6 +88,11 @@ class Person:
             for key, experiment in dump(self.folder).experiments.items()
             if experiment.stage == stage and experiment.tags.get(MARK) in QUESTIONS
         ]
+
+    def experiment(self, study: str) -> str | None:
+        """The id of a study's experiment, wherever it is."""
+        found = dump(self.folder).experiments.items()
+        return next((key for key, experiment in found if experiment.tags.get(MARK) == study), None)
 
     def experiment_of_others(self) -> str:
         found = self.client.get_experiment_by_name("churn")
@@ -327,7 +333,8 @@ class Person:
         self.run(list(QUESTIONS), (0, 1))
         assert dump(self.folder) == before, "a run of what is recorded changed something"
         for folder, was in self.originals:
-            assert contents(folder) == was, "the original of a copy was changed"
+            now = contents(folder)
+            assert now == was, f"the original of a copy was changed: {set(now.items()) ^ set(was.items())}"
 
 
 def _difference(was: StoredRun, then: StoredRun) -> str:

@@ -224,8 +224,13 @@ def _die_at(at: int, folder: Path) -> None:
 
 
 def forget_connections(close: bool = True) -> None:
-    """Have MLflow open its databases anew; a process that was forked must not use its parent's connections."""
+    """Have MLflow look anew for databases and, by a run's id, for artifacts, as in a process of its own.
+
+    One that was forked must not use its parent's connections, nor `close` them.
+    """
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     for engine in SqlAlchemyStore._engine_map.values():
         engine.dispose(close=close)
+    _artifact_repos_cache.clear()
