@@ -57,11 +57,15 @@ class Steps:
     """A person's steps, in any order."""
 
     def __init__(self, root: Path) -> None:
-        """`root` is where the published results are, and a bundle."""
+        """A store with two runs in it, another person's open one, and notes; `root` has published results, a bundle."""
         self.root = root
         place = root / f"store {len(list(root.iterdir()))}"
         place.mkdir()
         self.person = Person(place)
+        self.record(["baseline_study"], 0, "ours")
+        self.work_of_others(0, finished=False, alike=True)
+        for name in NOTED:
+            self.person.note(name)
 
     @step(weight=4, studies=CHOSEN, seed=SEED, clone=CLONE)
     def record(self, studies: list[str], seed: int, clone: str) -> bool:
@@ -174,7 +178,7 @@ class Steps:
     def restore_experiment(self, pick: int) -> bool:
         return self._with_experiment(pick, self.person.client.restore_experiment, "deleted")
 
-    @step(pick=PICK, finished=(False, True), alike=(False, True))
+    @step(weight=2, pick=PICK, finished=(False, True), alike=(False, True))
     def work_of_others(self, pick: int, finished: bool, alike: bool) -> bool:
         ours = self.person.experiments("active")
         tags = {"study": "baseline_study", "arm": "dense", "seed": "0", "published": "a" * 32}
@@ -189,13 +193,8 @@ class Steps:
 
     # and in folders.
 
-    @step(name=NOTED)
-    def keep_notes(self, name: str) -> bool:
-        self.person.note(name)
-        return True
-
-    @step(pick=PICK, name=WITHIN)
-    def keep_notes_within(self, pick: int, name: str) -> bool:
+    @step(weight=2, pick=PICK, name=WITHIN)
+    def keep_notes(self, pick: int, name: str) -> bool:
         return self._with(pick, self.person.trajectories(), lambda path: self.person.note(f"{path}/{name}"))
 
     @step(copied=(False, True))

@@ -228,8 +228,8 @@ def forget_connections(close: bool = True) -> None:
 
     One that was forked must not use its parent's connections, nor `close` them.
     """
-    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
     for engine in SqlAlchemyStore._engine_map.values():
         engine.dispose(close=close)
