@@ -24,7 +24,7 @@ MARK: Final = "fashion_cnn.study"
 KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
 OURS: Final = "tags.trajectory_sha256 != ''"
 """MLflow's filter for this project's runs: other people's have tags such as `study`, too."""
-ACTIVE, DELETED = 1, 2  # MLflow's views
+ACTIVE, DELETED, ALL = "active", "deleted", 3  # an experiment's stages, and MLflow's view of both
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Experiments:
     named: dict[str, str]
     renamed: dict[str, str]
     """What marked ones are called that are not called as their study."""
+    elsewhere: frozenset[str]
+    """The studies whose marked experiment is none of these, but in the bin (of those in the bin: in use)."""
 
     def of(self, study: str) -> str | None:
         """The experiment of a study, as far as mark and name tell."""
@@ -52,6 +54,8 @@ class Experiments:
         study, experiment = run.data.tags.get("study", ""), run.info.experiment_id
         if own := self.of(study):
             return own == experiment
+        if study in self.elsewhere:
+            return False
         return bool(study) and experiment not in self.marked.values()  # renamed before there was a mark
 
 
@@ -67,18 +71,20 @@ class Binned(StoreError):
         )
 
 
-def listed(client: MlflowClient, view: int = ACTIVE) -> Experiments:
-    """The experiments of a store; the oldest where two have one mark."""
-    page = client.search_experiments(view)
-    found = list(page)
+def listed(client: MlflowClient, stage: str = ACTIVE) -> Experiments:
+    """The experiments of a store at a stage; the oldest where two have one mark."""
+    page = client.search_experiments(ALL)
+    everything = list(page)
     while page.token:
-        page = client.search_experiments(view, page_token=page.token)
-        found += page
+        page = client.search_experiments(ALL, page_token=page.token)
+        everything += page
+    found = [each for each in everything if each.lifecycle_stage == stage]
     marked = [(each.tags[MARK], each) for each in found if MARK in each.tags]  # MLflow lists the newest first
     return Experiments(
         {study: each.experiment_id for study, each in marked},
         {each.name: each.experiment_id for each in found if MARK not in each.tags},
         {study: each.name for study, each in marked if each.name != study},
+        frozenset(each.tags[MARK] for each in everything if MARK in each.tags) - {study for study, _ in marked},
     )
 
 
@@ -92,7 +98,9 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
     from mlflow.exceptions import MlflowException
 
     there = listed(client)
-    found = there.of(study) or _renamed(client, study, there)
+    found = there.of(study)
+    if found is None and study not in there.elsewhere:
+        found = _renamed(client, study, there)
     if found:
         if study not in there.marked:
             with suppress(MlflowException):  # somebody else just did, or this user may not: it is known without, too

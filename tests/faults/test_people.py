@@ -72,6 +72,19 @@ def test_other_peoples_runs_are_never_written_to_though_their_tags_are_called_as
 
 
 @pytest.mark.fault("foreign-runs")
+def test_while_our_experiment_is_in_the_bin_no_other_is_taken_for_it(store: Store) -> None:
+    tags = {"study": STUDY, "trajectory_sha256": "0" * 64, "record": "x", "heartbeat": "2020-01-01T00:00:00Z"}
+    ours, other = store.experiment(STUDY, QUESTION), store.client.create_experiment("churn")
+    run_id = foreign(store, other, "RUNNING", **tags)
+    store.client.delete_experiment(ours)
+    before = seen(store, run_id)
+    assert store.close_lost({}) == [] and seen(store, run_id) == before and len(store.runs()) == 0
+    with pytest.raises(Binned, match=f"--experiment-id {ours}"):
+        Store(store.address).experiment(STUDY, QUESTION)
+    assert store.client.get_experiment(other).tags == {}
+
+
+@pytest.mark.fault("foreign-runs")
 def test_other_peoples_runs_in_our_experiment_are_not_read(store: Store, tmp_path: Path) -> None:
     record_one(store, FOUR)
     ours = store.experiment(STUDY, QUESTION)
@@ -89,7 +102,9 @@ def test_a_server_with_more_experiments_than_it_lists_at_once_hides_none(monkeyp
     class Page(list[Any]):
         token: str | None = None
 
-    first, second = (Page([SimpleNamespace(name=name, experiment_id=name, tags={})]) for name in ("a", "b"))
+    first, second = (
+        Page([SimpleNamespace(name=name, experiment_id=name, tags={}, lifecycle_stage="active")]) for name in ("a", "b")
+    )
     first.token = "more"
     client: Any = SimpleNamespace(search_experiments=lambda _, page_token=None: second if page_token else first)
     assert listed(client).named == {"a": "a", "b": "b"}
