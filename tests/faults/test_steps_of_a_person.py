@@ -29,7 +29,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 STEPS: Final[dict[str, tuple[int, Mapping[str, Sequence[Any]]]]] = {}
 """How often each step is taken, and what it may be given."""
 
-PICK = range(12)  # one of a list, counted around it
+PICK = (0, 0, 0, 1, 1, 2, 3, 5, 8)  # one of a list, the newest is 0: what was just made or deleted is of most interest
 SEED = range(2)
 WORD = ("published", "imported", "study", "arm", "seed", "loss", "test_accuracy", "model", "status")
 VALUE = ("in the paper", "baseline_study", "a" * 32, "0.99")
@@ -156,7 +156,7 @@ class Steps:
     def delete(self, pick: int) -> bool:
         return self._with_run(pick, self.person.client.delete_run)
 
-    @step(pick=PICK)
+    @step(weight=2, pick=PICK)
     def restore(self, pick: int) -> bool:
         return self._with_run(pick, self.person.client.restore_run, active=False)
 
@@ -221,7 +221,7 @@ class Steps:
 
     def _with(self, pick: int, found: Sequence[Any], act: Callable[[Any], Any]) -> bool:
         if found:
-            act(found[pick % len(found)])
+            act(found[-1 - pick % len(found)])
         return bool(found)
 
 
