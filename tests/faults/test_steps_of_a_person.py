@@ -278,8 +278,8 @@ def test_nothing_is_lost_and_all_is_recorded_once_whatever_a_person_does(root: P
     if given := os.environ.get("WALK"):
         walk(root, literal_eval(given), 10**6)
         return
-    for number in range(3):
-        walk(root, drawn(f"{os.environ['FAULT_SEED']} {number}"), 20)
+    for number in range(2):
+        walk(root, drawn(f"{os.environ['FAULT_SEED']} {number}"), 30)
 
 
 @pytest.mark.soak
