@@ -203,7 +203,7 @@ def import_runs(
     runs = store.runs(list(questions))
     run_ids = [record.row["run_id"] for record in published]
     # Imports from before there was an origin came from here, too.
-    from_here = runs["published"].notna() & runs["imported"].fillna(ORIGIN).eq(ORIGIN)
+    from_here = runs["published"].notna() & (runs["imported"].isna() | runs["imported"].eq(ORIGIN))
     for run_id in runs[from_here & ~runs["published"].isin(run_ids)]["run_id"]:
         store.delete(run_id)
     with_shown = [replace(record, artifacts={**record.artifacts, **shown_files(files, record)}) for record in published]

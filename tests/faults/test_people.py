@@ -179,6 +179,15 @@ def test_a_run_that_a_person_calls_published_stays_where_it_is(store: Store, tmp
 
 
 @pytest.mark.fault("imported-or-not")
+def test_the_first_import_beside_own_runs_asks_pandas_for_nothing_it_will_refuse(store: Store, tmp_path: Path) -> None:
+    for name, content in published(records(0, studies=(BASELINE,)), (BASELINE,)).items():
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).write_bytes(content)
+    record_one(store, FOUR)  # of no run is it said what it was imported from: warnings are errors here
+    assert import_runs(store, [BASELINE], tmp_path / "results") == 2
+
+
+@pytest.mark.fault("imported-or-not")
 def test_what_was_imported_stays_so_whatever_becomes_of_its_tags(store: Store, tmp_path: Path) -> None:
     def publish(*seeds: int) -> int:
         for name, content in published(records(*seeds, studies=(BASELINE,)), (BASELINE,)).items():
