@@ -30,7 +30,7 @@ STEPS: Final[dict[str, tuple[int, Mapping[str, Sequence[Any]]]]] = {}
 """How often each step is taken, and what it may be given."""
 
 PICK = (0, 0, 0, 1, 1, 2, 3, 5, 8)  # one of a list, the newest is 0: what was just made or deleted is of most interest
-SEED = range(2)
+SEED = (0, 0, 0, 1)
 WORD = ("published", "imported", "study", "arm", "seed", "loss", "test_accuracy", "model", "status")
 VALUE = ("in the paper", "baseline_study", "a" * 32, "0.99")
 NAME = ("networks", "Filters", *QUESTIONS)
