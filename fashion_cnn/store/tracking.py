@@ -63,19 +63,25 @@ class Store(Connection):
         return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
 
     def holds(self, trajectory: Trajectory, entry: RunEntry) -> bool:
-        """Whether a finished run that was (or is still to be) sent is in the store as it was, as far as can be told."""
-        sent = trajectory.sent(entry)
-        if not sent.done:
+        """Whether a run that was (or is still to be) sent is in the store as what it was, as far as can be told.
+
+        An unfinished one may be gone: it is made anew when it is sent. But one that a person has given other tags would
+        never count as this run's record.
+        """
+        sent, finished = trajectory.sent(entry), entry.status == "finished"
+        if not (sent.done if finished else sent.run_id):
             return True
         try:
             with self.errors():
                 run = self.active(str(sent.run_id))
         except StoreError:
             return True
+        if run is None or (finished and run.info.status != "FINISHED"):
+            return not finished
         said = {"study": entry.study, "arm": entry.arm, "config_sha256": entry.run_config().sha256()}
         said |= {"smoke": str(entry.smoke).lower(), "trajectory_sha256": trajectory.header.trajectory_sha256}
         said |= asdict(trajectory.header.identity)
-        return run is not None and run.info.status == "FINISHED" and said.items() <= run.data.tags.items()
+        return said.items() <= run.data.tags.items()
 
     def beat(self, run_id: str) -> None:
         """Tell that a run is alive."""

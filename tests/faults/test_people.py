@@ -257,6 +257,15 @@ def test_a_run_is_sent_to_a_database_that_took_the_place_of_one_that_was_removed
     assert row["status"] == "FINISHED" and is_whole(store, row["run_id"])
 
 
+def opened(store: Store, trajectory: Any) -> Any:
+    """What the next `run` of the one arm has to make, and what it finds finished."""
+    planned = PlannedTrajectory((Run(Study(STUDY, QUESTION, {"dense": FOUR}), "dense", 0, FOUR),))
+    options = SimpleNamespace(reuse=True, smoke=False)
+    session: Any = SimpleNamespace(store=store, address=store.address, smoke=False, options=options)
+    to_make, finished = open_entries(session, planned, trajectory, {})
+    return to_make, finished
+
+
 @pytest.mark.fault("deleted")
 @pytest.mark.parametrize("change", ["deleted", "arm", "trajectory_sha256"])
 def test_a_finished_run_that_is_in_the_store_no_more_as_what_it_was_is_asked_for_again(
@@ -264,17 +273,27 @@ def test_a_finished_run_that_is_in_the_store_no_more_as_what_it_was_is_asked_for
 ) -> None:
     trajectory = record_one(store, FOUR)
     (run_id,) = store.runs()["run_id"]
-    study = Study(STUDY, QUESTION, {"dense": FOUR})
-    planned = PlannedTrajectory((Run(study, "dense", 0, FOUR),))
-    options = SimpleNamespace(reuse=True, smoke=False)
-    session: Any = SimpleNamespace(store=store, address=store.address, smoke=False, options=options)
-    assert len(open_entries(session, planned, trajectory, {})[1]) == 1
+    assert len(opened(store, trajectory)[1]) == 1
     if change == "deleted":
         store.client.delete_run(run_id)
     else:
         store.client.set_tag(run_id, change, "of mine")
-    to_make, finished = open_entries(session, planned, trajectory, {})
+    to_make, finished = opened(store, trajectory)
     assert len(to_make) == 1 and finished == []
+
+
+@pytest.mark.fault("deleted")
+@pytest.mark.parametrize("status", ["running", "killed"])
+def test_an_unfinished_run_that_a_person_made_anothers_is_left_to_them_and_another_is_made(
+    store: Store, status: str
+) -> None:
+    trajectory, run, run_id = started(store, status)
+    assert [entry.record for entry in opened(store, trajectory)[0]] == [run.record]
+    store.client.set_tag(run_id, "arm", "of mine")
+    (entry,), finished = opened(store, trajectory)
+    assert entry.record != run.record and finished == []
+    (left,) = trajectory.runs()
+    assert left.status == "killed" and left.record == run.record
 
 
 @pytest.mark.fault("deleted")
