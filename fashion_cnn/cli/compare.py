@@ -27,7 +27,7 @@ from fashion_cnn.terminal import complain, counted, printable
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fashion_cnn.reports.gather import StoreFrames
+    from fashion_cnn.reports.stored import StoreFrames
     from fashion_cnn.store.tracking import Store
 
 PORTS = 65_535  # the highest one there is
@@ -166,7 +166,6 @@ def _report(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.reports.gather import data_set, study_views
     from fashion_cnn.reports.page import Exploratory, cost_figure, render_report, study_figures
     from fashion_cnn.reports.publish import published_views
-    from fashion_cnn.reports.stored import recorded
 
     chosen, data = select_studies(project.studies, options.study), data_set(options.data_dir)
     own = _reported(project, options)
@@ -199,7 +198,7 @@ def _report(project: Project, options: argparse.Namespace) -> int:
 def _reported(project: Project, options: argparse.Namespace) -> tuple[Store, StoreFrames] | None:
     """The store whose runs a report is of, and what it holds; None where it is of the published ones."""
     from fashion_cnn.checkout import REPOSITORY
-    from fashion_cnn.reports.gather import recorded
+    from fashion_cnn.reports.stored import recorded
     from fashion_cnn.store.address import resolve
 
     if options.published:

@@ -35,7 +35,8 @@ def open_entries(
 ) -> tuple[list[RunEntry], list[RunEntry]]:
     """The entries of a trajectory's runs that are to be made; the caller holds the trajectory's lock.
 
-    Runs of a process that died, which are not planned now, are marked as lost.
+    Runs of a process that died, which are not resumed now, are marked as lost: they are not planned, or the store has
+    them as something else.
 
     Args:
         session: whose store the runs are for.
@@ -46,20 +47,19 @@ def open_entries(
     Returns:
         Entries to be made, and those that another process has finished in the meantime.
     """
-    known = {key_of(entry): entry for entry in trajectory.runs(session.address.name)}
-    lines = trajectory.epochs()
+    known, lines = trajectory.runs(session.address.name), trajectory.epochs()
     to_make, finished = [], []
     for run in planned.runs:
-        entry = known.get(run.key())
-        if entry is not None and entry.status != "finished":
-            to_make.append(replace(entry, status="running", stop_reason=None, error=None, **made_with))
-        elif entry is not None and session.store.holds(trajectory, entry):
-            finished.append(entry)
-        else:
+        its = [entry for entry in known if key_of(entry) == run.key() and session.store.holds(trajectory, entry)]
+        if not its:
             to_make.append(_new_entry(session, run, lines, made_with))
-    wanted = {run.key() for run in planned.runs}
-    for key, entry in known.items():
-        if entry.status == "running" and key not in wanted:
+        elif its[-1].status == "finished":
+            finished.append(its[-1])
+        else:
+            to_make.append(replace(its[-1], status="running", stop_reason=None, error=None, **made_with))
+    resumed = {entry.record for entry in to_make}
+    for entry in known:
+        if entry.status == "running" and entry.record not in resumed:
             trajectory.save_run(replace(entry, status="killed", stop_reason="lost", error=LOST))
     return to_make, finished
 

@@ -71,11 +71,11 @@ def close_lost(session: Session, recorder: Recorder, planned: Collection[Path], 
         planned: the folders of trajectories whose runs may be resumed now; these are left alone.
         tell: is given a line for each run that is closed, and for what cannot be used.
     """
-    here: set[str] = set()
+    here: dict[str, str | None] = {}
     closed, errors = [], list[Exception]()
     for trajectory in trajectories(session.address.trajectories):
         try:
-            here |= {entry.record for entry in trajectory.runs(session.address.name)}
+            here |= {entry.record: trajectory.sent(entry).run_id for entry in trajectory.runs(session.address.name)}
             lost = recorder.tidy(trajectory) if trajectory.folder not in planned else []
             closed += [run_name(entry) for entry in lost]
         except (TrajectoryError, OSError) as error:  # of this folder alone

@@ -106,11 +106,11 @@ class Connection:
         return _client(self.address)
 
     def listing(self) -> list[Any]:
-        """The experiments of the store that are not in its bin, the newest first: `experiment_id`, `name`, `tags`."""
+        """All experiments of the store, the newest first: `experiment_id`, `name`, `lifecycle_stage`, `tags`."""
         return listing(self.client) if self.tables is None else direct.experiments(self.tables)
 
     def experiments(self) -> Experiments:
-        """The same, by study or name."""
+        """Those that are not in its bin, by study or name."""
         return grouped(self.listing())
 
     def experiment(self, study: str, question: str) -> str:

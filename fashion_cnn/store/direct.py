@@ -48,17 +48,19 @@ def _newest() -> str | None:
 
 
 def experiments(path: Path) -> list[Any]:
-    """The experiments that are not in the bin, the newest first: `experiment_id`, `name`, `tags`."""
+    """All experiments, the newest first: `experiment_id`, `name`, `lifecycle_stage`, `tags`."""
     with closing(sqlite3.connect(path, timeout=TIMEOUT)) as connection:
         connection.execute("BEGIN")
         listed = connection.execute(
-            "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active' "
-            "ORDER BY creation_time DESC, experiment_id"
+            "SELECT experiment_id, name, lifecycle_stage FROM experiments ORDER BY creation_time DESC, experiment_id"
         ).fetchall()
         tags: dict[int, dict[str, str]] = {}
         for number, key, value in connection.execute("SELECT experiment_id, key, value FROM experiment_tags"):
             tags.setdefault(number, {})[key] = value
-    return [SimpleNamespace(experiment_id=str(number), name=name, tags=tags.get(number, {})) for number, name in listed]
+    return [
+        SimpleNamespace(experiment_id=str(number), name=name, lifecycle_stage=stage, tags=tags.get(number, {}))
+        for number, name, stage in listed
+    ]
 
 
 def runs(path: Path, experiment_ids: Sequence[str], mark: str) -> list[Any]:

@@ -7,7 +7,7 @@ made before there was a mark, and gets it with the next run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from shlex import quote
@@ -26,7 +26,7 @@ MARK: Final = "fashion_cnn.study"
 KIND, CUSTOM = "mlflow.experimentKind", "custom_model_development"  # an experiment's tag, and what ours are
 OURS: Final = f"tags.{OUR_TAG} != ''"
 """MLflow's filter for this project's runs: other people's have tags such as `study`, too."""
-ACTIVE, DELETED = 1, 2  # MLflow's views
+ACTIVE, DELETED, ALL = "active", "deleted", 3  # an experiment's stages, and MLflow's view of both
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Experiments:
     named: dict[str, str]
     renamed: dict[str, str]
     """What marked ones are called that are not called as their study."""
+    elsewhere: frozenset[str]
+    """The studies whose marked experiment is none of these, but in the bin (of those in the bin: in use)."""
 
     def of(self, study: str) -> str | None:
         """The experiment of a study, as far as mark and name tell."""
@@ -54,6 +56,8 @@ class Experiments:
         study, experiment = run.data.tags.get("study", ""), run.info.experiment_id
         if own := self.of(study):
             return own == experiment
+        if study in self.elsewhere:
+            return False
         return bool(study) and experiment not in self.marked.values()  # renamed before there was a mark
 
 
@@ -69,29 +73,30 @@ class Binned(StoreError):
         )
 
 
-def listing(client: MlflowClient, view: int = ACTIVE) -> list[Any]:
-    """All experiments of a store, the newest first, page after page."""
-    page = client.search_experiments(view)
+def listing(client: MlflowClient) -> list[Any]:
+    """All experiments of a store, those in its bin, too; the newest first, page after page."""
+    page = client.search_experiments(ALL)
     found = list(page)
     while page.token:
-        page = client.search_experiments(view, page_token=page.token)
+        page = client.search_experiments(ALL, page_token=page.token)
         found += page
     return found
 
 
-def listed(client: MlflowClient, view: int = ACTIVE) -> Experiments:
-    """The experiments of a store; the oldest where two have one mark."""
-    return grouped(listing(client, view))
+def listed(client: MlflowClient, stage: str = ACTIVE) -> Experiments:
+    """The experiments of a store at a stage."""
+    return grouped(listing(client), stage)
 
 
-def grouped(found: Iterable[Any]) -> Experiments:
-    """Some experiments, the newest first as MLflow lists them; of two with one mark, the older one counts."""
-    found = list(found)
+def grouped(everything: Sequence[Any], stage: str = ACTIVE) -> Experiments:
+    """Those at a stage, of all, the newest first as MLflow lists them; of two with one mark, the older one counts."""
+    found = [each for each in everything if each.lifecycle_stage == stage]
     marked = [(each.tags[MARK], each) for each in found if MARK in each.tags]
     return Experiments(
         {study: each.experiment_id for study, each in marked},
         {each.name: each.experiment_id for each in found if MARK not in each.tags},
         {study: each.name for study, each in marked if each.name != study},
+        frozenset(each.tags[MARK] for each in everything if MARK in each.tags) - {study for study, _ in marked},
     )
 
 
@@ -105,7 +110,9 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
     from mlflow.exceptions import MlflowException
 
     there = listed(client)
-    found = there.of(study) or _renamed(client, study, there)
+    found = there.of(study)
+    if found is None and study not in there.elsewhere:
+        found = _renamed(client, study, there)
     if found:
         if study not in there.marked:
             with suppress(MlflowException):  # somebody else just did, or this user may not: it is known without, too

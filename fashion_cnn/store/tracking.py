@@ -7,7 +7,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -66,35 +66,43 @@ class Store(Connection):
         return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
 
     def holds(self, trajectory: Trajectory, entry: RunEntry) -> bool:
-        """Whether a finished run that was (or is still to be) sent is in the store as it was, as far as can be told."""
-        sent = trajectory.sent(entry)
-        if not sent.done:
+        """Whether a run that was (or is still to be) sent is in the store as what it was, as far as can be told.
+
+        An unfinished one may be gone: it is made anew when it is sent. But one that a person has given other tags would
+        never count as this run's record.
+        """
+        sent, finished = trajectory.sent(entry), entry.status == "finished"
+        if not (sent.done if finished else sent.run_id):
             return True
         try:
             with self.errors():
                 run = self.active(str(sent.run_id))
         except StoreError:
             return True
+        if run is None or (finished and run.info.status != "FINISHED"):
+            return not finished
         said = {"study": entry.study, "arm": entry.arm, "config_sha256": entry.run_config().sha256()}
         said |= {"smoke": str(entry.smoke).lower(), "trajectory_sha256": trajectory.header.trajectory_sha256}
         said |= asdict(trajectory.header.identity)
-        return run is not None and run.info.status == "FINISHED" and said.items() <= run.data.tags.items()
+        return said.items() <= run.data.tags.items()
 
     def beat(self, run_id: str) -> None:
         """Tell that a run is alive."""
         with self.errors():
             self.log(run_id, tags=self.heartbeat())
 
-    def close_lost(self, here: Collection[str]) -> list[str]:
-        """Mark runs whose heartbeat stopped as killed, where their trajectory's folder is on no disk of this machine.
+    def close_lost(self, here: Mapping[str, str | None]) -> list[str]:
+        """Mark runs whose heartbeat stopped as killed, where no folder on a disk of this machine is theirs.
 
-        `here` are the records that it has a folder of, whose lock tells more. Returns the names of the closed runs.
+        `here` are the records that it has a folder of, whose lock tells more, each with the run's id if one is noted: a
+        run that was deleted, made anew under another id, and restored is nobody's. Returns the closed runs' names.
         """
         closed = []
         with self.errors():
             for run in list(_search(self, None, "tags.record != '' and attributes.status = 'RUNNING'")):
                 row = _row(run)
-                if row.get("record") in here or not is_lost(row, self.clock.now()):
+                noted = here.get(str(row["record"]), "")
+                if noted in (None, row["run_id"]) or not is_lost(row, self.clock.now()):
                     continue
                 self.log(row["run_id"], tags={"stop_reason": "lost", "error": LOST})
                 ended = max(round(1000 * _last_sign(row)), row["start_time"])

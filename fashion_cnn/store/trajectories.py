@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity, Started
@@ -43,6 +44,10 @@ from fashion_cnn.store.files import (
     write_bytes,
     write_json,
 )
+
+_EPOCH: Final = "[0-9]" * 6
+_ASIDE: Final = re.compile(r"\.(.+\.\d+|\d{6})\.\d+")
+"""The names of what `write_bytes` and `save_sheets` write aside."""
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,10 @@ class Trajectory(RunFiles):
         except Timeout:
             return False
         self._lock = lock
-        # What a killed process was writing: nobody else writes while the lock is held.
+        # What a killed process was writing: nobody else writes while the lock is held; other files are a person's.
         for aside in list(self.folder.rglob(".*")):
-            shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
+            if _ASIDE.fullmatch(aside.name):
+                shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
         return True
 
     def release(self) -> None:
@@ -262,7 +268,8 @@ class Trajectory(RunFiles):
         What stays is the last state, so that a longer run can continue it, the epochs' lines and the runs. An
         earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only counts.
         """
-        folders = [*(self.folder / "cuts").iterdir(), *(self.folder / "sheets").glob("*")]
+        within = (self.folder / "cuts", self.folder / "sheets")
+        folders = [path for one in within for path in one.glob(_EPOCH)]  # what else there is, a person put there
         spare = [*self._states.all_but(last=len(self.epochs())), *(path for one in folders for path in one.rglob("*"))]
         files = [path for path in spare if path.is_file()]
         freed = sum(path.stat().st_size for path in files)

@@ -19,7 +19,7 @@ from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS
 from fashion_cnn.store import grid
 from fashion_cnn.store.connection import Connection
 from fashion_cnn.store.description import digest, is_signed
-from fashion_cnn.store.experiments import MARK
+from fashion_cnn.store.experiments import ACTIVE, MARK
 
 COUNTS: Final = "fashion_cnn.counts"
 """The tag of the runs that count, one per arm and seed, as claims and tables choose them: what the views filter by."""
@@ -249,7 +249,7 @@ def there(connection: Connection) -> dict[str, tuple[str, list[str]]]:
     return {
         each.tags[MARK]: (each.experiment_id, [tag.removeprefix(VIEW) for tag in each.tags if tag.startswith(VIEW)])
         for each in found
-        if MARK in each.tags
+        if MARK in each.tags and each.lifecycle_stage == ACTIVE
     }
 
 

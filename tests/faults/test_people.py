@@ -67,8 +67,21 @@ def test_other_peoples_runs_are_never_written_to_though_their_tags_are_called_as
     for run_id in runs:
         store.client.set_tag(run_id, "heartbeat", "2020-01-01T00:00:00Z")
     before = [seen(store, run_id) for run_id in runs]
-    assert store.close_lost(()) == []
+    assert store.close_lost({}) == []
     assert [seen(store, run_id) for run_id in runs] == before
+
+
+@pytest.mark.fault("foreign-runs")
+def test_while_our_experiment_is_in_the_bin_no_other_is_taken_for_it(store: Store) -> None:
+    tags = {"study": STUDY, "trajectory_sha256": "0" * 64, "record": "x", "heartbeat": "2020-01-01T00:00:00Z"}
+    ours, other = store.experiment(STUDY, QUESTION), store.client.create_experiment("churn")
+    run_id = foreign(store, other, "RUNNING", **tags)
+    store.client.delete_experiment(ours)
+    before = seen(store, run_id)
+    assert store.close_lost({}) == [] and seen(store, run_id) == before and len(store.runs()) == 0
+    with pytest.raises(Binned, match=f"--experiment-id {ours}"):
+        Store(store.address).experiment(STUDY, QUESTION)
+    assert store.client.get_experiment(other).tags == {}
 
 
 @pytest.mark.fault("foreign-runs")
@@ -89,7 +102,9 @@ def test_a_server_with_more_experiments_than_it_lists_at_once_hides_none(monkeyp
     class Page(list[Any]):
         token: str | None = None
 
-    first, second = (Page([SimpleNamespace(name=name, experiment_id=name, tags={})]) for name in ("a", "b"))
+    first, second = (
+        Page([SimpleNamespace(name=name, experiment_id=name, tags={}, lifecycle_stage="active")]) for name in ("a", "b")
+    )
     first.token = "more"
     client: Any = SimpleNamespace(search_experiments=lambda _, page_token=None: second if page_token else first)
     assert listed(client).named == {"a": "a", "b": "b"}
@@ -164,6 +179,15 @@ def test_a_run_that_a_person_calls_published_stays_where_it_is(store: Store, tmp
 
 
 @pytest.mark.fault("imported-or-not")
+def test_the_first_import_beside_own_runs_asks_pandas_for_nothing_it_will_refuse(store: Store, tmp_path: Path) -> None:
+    for name, content in published(records(0, studies=(BASELINE,)), (BASELINE,)).items():
+        (tmp_path / "results" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "results" / name).write_bytes(content)
+    record_one(store, FOUR)  # of no run is it said what it was imported from: warnings are errors here
+    assert import_runs(store, [BASELINE], tmp_path / "results") == 2
+
+
+@pytest.mark.fault("imported-or-not")
 def test_what_was_imported_stays_so_whatever_becomes_of_its_tags(store: Store, tmp_path: Path) -> None:
     def publish(*seeds: int) -> int:
         for name, content in published(records(*seeds, studies=(BASELINE,)), (BASELINE,)).items():
@@ -233,6 +257,15 @@ def test_a_run_is_sent_to_a_database_that_took_the_place_of_one_that_was_removed
     assert row["status"] == "FINISHED" and is_whole(store, row["run_id"])
 
 
+def opened(store: Store, trajectory: Any) -> Any:
+    """What the next `run` of the one arm has to make, and what it finds finished."""
+    planned = PlannedTrajectory((Run(Study(STUDY, QUESTION, {"dense": FOUR}), "dense", 0, FOUR),))
+    options = SimpleNamespace(reuse=True, smoke=False)
+    session: Any = SimpleNamespace(store=store, address=store.address, smoke=False, options=options)
+    to_make, finished = open_entries(session, planned, trajectory, {})
+    return to_make, finished
+
+
 @pytest.mark.fault("deleted")
 @pytest.mark.parametrize("change", ["deleted", "arm", "trajectory_sha256"])
 def test_a_finished_run_that_is_in_the_store_no_more_as_what_it_was_is_asked_for_again(
@@ -240,17 +273,39 @@ def test_a_finished_run_that_is_in_the_store_no_more_as_what_it_was_is_asked_for
 ) -> None:
     trajectory = record_one(store, FOUR)
     (run_id,) = store.runs()["run_id"]
-    study = Study(STUDY, QUESTION, {"dense": FOUR})
-    planned = PlannedTrajectory((Run(study, "dense", 0, FOUR),))
-    options = SimpleNamespace(reuse=True, smoke=False)
-    session: Any = SimpleNamespace(store=store, address=store.address, smoke=False, options=options)
-    assert len(open_entries(session, planned, trajectory, {})[1]) == 1
+    assert len(opened(store, trajectory)[1]) == 1
     if change == "deleted":
         store.client.delete_run(run_id)
     else:
         store.client.set_tag(run_id, change, "of mine")
-    to_make, finished = open_entries(session, planned, trajectory, {})
+    to_make, finished = opened(store, trajectory)
     assert len(to_make) == 1 and finished == []
+
+
+@pytest.mark.fault("deleted")
+@pytest.mark.parametrize("status", ["running", "killed"])
+def test_an_unfinished_run_that_a_person_made_anothers_is_left_to_them_and_another_is_made(
+    store: Store, status: str
+) -> None:
+    trajectory, run, run_id = started(store, status)
+    assert [entry.record for entry in opened(store, trajectory)[0]] == [run.record]
+    store.client.set_tag(run_id, "arm", "of mine")
+    (entry,), finished = opened(store, trajectory)
+    assert entry.record != run.record and finished == []
+    (left,) = trajectory.runs()
+    assert left.status == "killed" and left.record == run.record
+
+
+@pytest.mark.fault("deleted")
+def test_a_run_that_was_made_anew_and_is_restored_is_left_open_by_nobody(store: Store) -> None:
+    trajectory, run, first = started(store)
+    store.client.delete_run(first)
+    finish(store, trajectory, run)
+    store.client.restore_run(first)
+    store.client.set_tag(first, "heartbeat", "2020-01-01T00:00:00Z")
+    noted = {run.record: trajectory.sent(run).run_id}
+    assert store.close_lost(noted) == ["baseline_study: dense · seed 0"]
+    assert seen(store, first)[0] == "KILLED" and seen(store, str(noted[run.record]))[0] == "FINISHED"
 
 
 # An experiment in the bin, or renamed.

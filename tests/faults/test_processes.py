@@ -335,7 +335,7 @@ def test_a_run_lost_on_another_machine_is_closed_and_one_that_beats_is_not(tmp_p
     ids = list(store.runs()["run_id"])
     for run_id in ids[:2]:
         store.client.set_tag(run_id, "heartbeat", "2020-01-01T12:00:00Z")
-    here = [store.runs()["record"].iloc[1]]  # its trajectory's lock tells more than its heartbeat
+    here = {store.runs()["record"].iloc[1]: ids[1]}  # its trajectory's lock tells more than its heartbeat
     assert store.close_lost(here) == ["baseline_study: dense · seed 0"]
     runs = store.runs()
     assert list(runs["status"]) == ["KILLED", "RUNNING", "RUNNING"]
@@ -351,9 +351,9 @@ def test_a_run_lasts_no_less_than_nothing_though_the_clock_was_set_back(tmp_path
     trajectory.save_run(run)
     store.send(trajectory)
     if stop_reason == "lost":  # on another machine
-        assert not store.close_lost(())
+        assert not store.close_lost({})
         store.client.set_tag(store.runs()["run_id"].iloc[0], "heartbeat", "2020-01-01T12:00:00Z")
-        assert store.close_lost(())
+        assert store.close_lost({})
     else:
         status: RunStatus = "killed" if stop_reason == "killed" else "failed"
         trajectory.save_run(replace(run, status=status, stop_reason=stop_reason))

@@ -171,7 +171,7 @@ def test_a_live_run_is_not_lost_to_a_machine_whose_clock_is_off(
     with monkeypatch.context() as patch:
         if ahead > 0:
             at(patch, ahead)
-        assert opened(tmp_path).close_lost(()) == []
+        assert opened(tmp_path).close_lost({}) == []
     assert store.runs()["status"].tolist() == ["RUNNING"]
 
 

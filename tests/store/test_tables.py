@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.entities import ViewType
 
 from fashion_cnn.store import bulk, direct
 from fashion_cnn.store.address import resolve
@@ -59,7 +60,7 @@ def test_runs_are_those_that_the_client_finds(store: Store) -> None:
 
 def test_experiments_are_those_that_the_client_lists(store: Store) -> None:
     assert store.tables is not None
-    theirs = [each.name for each in store.client.search_experiments()]
+    theirs = [each.name for each in store.client.search_experiments(ViewType.ALL)]
     assert sorted(each.name for each in direct.experiments(store.tables)) == sorted(theirs)
     assert store.experiments() == listed(store.client)
 

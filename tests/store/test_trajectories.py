@@ -54,6 +54,18 @@ def trajectory(tmp_path: Path) -> Trajectory:
     return made
 
 
+def test_files_that_a_person_put_into_the_folder_stay_there(trajectory: Trajectory) -> None:
+    kept = [trajectory.folder / name for name in (".notes", "cuts/notes.txt", "sheets/.notes.txt", "runs/.a.b.1")]
+    ours = [trajectory.folder / name for name in (".header.json.12.34567", "sheets/.000002.12")]
+    for path in (*kept, *ours):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    with trajectory.held() as had:
+        assert had and not any(path.exists() for path in ours)
+        trajectory.clean()
+    assert all(path.exists() for path in kept)
+
+
 @pytest.fixture
 def trained(trajectory: Trajectory) -> Trajectory:
     for epoch in range(1, 5):

@@ -74,27 +74,35 @@ def events(trajectory: Trajectory, epochs: int, *, first: int = 1, model: bytes 
     """What a worker says from its start to a cut, which is at the last epoch."""
     header = trajectory.header
     if first == 1:
-        parameters = PARAMETERS[header.settings["model"]]
-        yield Started(header.identity, "scripted", parameters, "layers\n", trace_seconds=0.5, machine=MACHINE)
+        yield started(header.identity, header.settings["model"])
         yield Drawn(0, {"convolution_1": PIXEL})
     for epoch in range(first, epochs + 1):
-        reached = state(header.seed, epoch)
-        yield EpochDone(
-            reached, reached.weights_sha256(), metrics(header.seed, epoch), 1000 * epoch, header.identity, epoch / 8
-        )
+        yield epoch_done(header.seed, epoch, header.identity)
         yield Drawn(epoch, {"convolution_1": PIXEL})
-    right = round(10_000 * metrics(header.seed, epochs)["test_accuracy"])
+    yield cut_done(header.seed, epochs, model)
+
+
+def started(identity: Identity, model: str) -> Started:
+    return Started(identity, "scripted", PARAMETERS[model], "layers\n", trace_seconds=0.5, machine=MACHINE)
+
+
+def epoch_done(seed: int, epoch: int, identity: Identity) -> EpochDone:
+    reached = state(seed, epoch)
+    return EpochDone(reached, reached.weights_sha256(), metrics(seed, epoch), 1000 * epoch, identity, epoch / 8)
+
+
+def cut_done(seed: int, epoch: int, model: bytes = b"PK") -> CutDone:
+    reached = metrics(seed, epoch)
     labels = true_labels()[1]
-    classes = answers(right, labels)
-    probability = np.full(len(classes), np.exp(-metrics(header.seed, epochs)["test_loss"]), np.float32)
-    answered = Predictions(classes, probability).to_bytes()
+    classes = answers(round(10_000 * reached["test_accuracy"]), labels)
+    probability = np.full(len(classes), np.exp(-reached["test_loss"]), np.float32)
     files = {
         "model.keras": model,
-        "predictions.npz": answered,
+        "predictions.npz": Predictions(classes, probability).to_bytes(),
         "per_class.json": json.dumps(per_class(classes, labels)).encode(),
         "learning_curves.epochs.png": PIXEL,
     }
-    yield CutDone(epochs, state(header.seed, epochs).weights_sha256(), 0.25, 512.0, files)
+    return CutDone(epoch, state(seed, epoch).weights_sha256(), 0.25, 512.0, files)
 
 
 def state(seed: int, epoch: int) -> State:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fashion_cnn.config import DENSE
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import missing
+from fashion_cnn.evidence.record import Record, missing
 from fashion_cnn.store.tracking import Store
 
 FOUR, LONG = replace(DENSE, epochs=4), replace(DENSE, epochs=40)
@@ -29,10 +29,15 @@ def is_whole(store: Store, run_id: str) -> bool:
     """Whether a run's record is complete, contradicts itself nowhere, and shows each of its images."""
     row = store.run(run_id)
     record = store.record(row, store.epochs([run_id]).to_dict("records"))
-    images = list(Path(unquote(urlsplit(row["artifact_uri"]).path), "images").glob("feature_maps~*.png"))
+    return not missing(record) and not contradictions(record) and shows_its_images(record)
+
+
+def shows_its_images(record: Record) -> bool:
+    """Whether a run whose artifacts lie on this machine has the image of each epoch that has one, once."""
+    images = list(Path(unquote(urlsplit(record.row["artifact_uri"]).path), "images").glob("feature_maps~*.png"))
     for path in images:
         with Image.open(path) as image:
             image.load()
     steps = [int(path.name.split("+step+")[1].split("+")[0]) for path in images]
     drawn = [epoch for epoch in range(len(record.epochs) + 1) if epoch in (1, 2, len(record.epochs)) or epoch % 5 == 0]
-    return not missing(record) and not contradictions(record) and sorted(steps) == drawn
+    return sorted(steps) == drawn
