@@ -19,6 +19,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from fashion_cnn.evidence.selection import Selection
+from fashion_cnn.store.description import NOTE
+from fashion_cnn.store.views import VIEW
 from tests.support.bundles import packed
 from tests.support.dump import dump
 from tests.support.person import QUESTIONS, Person
@@ -39,6 +41,7 @@ CLONE = ("ours", "ours", "another")
 WRITE = (None, *range(1, 150))  # at which a command is killed
 MOMENT = range(1, 21)  # of a worker's events
 DISTURBANCES = {"Ctrl-C": ctrl_c, "a failure": failure, "memory runs out": out_of_memory}
+PAGE = (NOTE, *(VIEW + key for key in ("by-arm-here", "by-arm-published", "feature-maps-here", "mine")))
 NOTED = ("notes.txt", "trajectories/notes.txt", "trajectories/mine/notes.txt", "artifacts/notes.txt")
 WITHIN = ("notes.txt", ".notes", "cuts/notes.txt", "sheets/notes.txt", "runs/notes.txt")
 
@@ -177,6 +180,14 @@ class Steps:
     @step(weight=2, pick=PICK)
     def restore_experiment(self, pick: int) -> bool:
         return self._with_experiment(pick, self.person.client.restore_experiment, "deleted")
+
+    @step(pick=PICK, tag=PAGE)
+    def write_page(self, pick: int, tag: str) -> bool:
+        return self._with_experiment(pick, lambda key: self.person.write_page(key, tag))
+
+    @step(pick=PICK, tag=PAGE)
+    def delete_page(self, pick: int, tag: str) -> bool:
+        return self._with_experiment(pick, lambda key: self.person.delete_page(key, tag))
 
     @step(weight=2, pick=PICK, finished=(False, True), alike=(False, True))
     def work_of_others(self, pick: int, finished: bool, alike: bool) -> bool:

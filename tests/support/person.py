@@ -16,14 +16,17 @@ from fashion_cnn.config import RunConfig, trajectory_sha256
 from fashion_cnn.evidence.consistency import contradictions
 from fashion_cnn.evidence.record import missing
 from fashion_cnn.store.address import resolve
+from fashion_cnn.store.description import NOTE
 from fashion_cnn.store.experiments import MARK
 from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.views import COLOUR, COUNTS, VIEW, WRITTEN
 from tests.support import scripted
-from tests.support.dump import Dump, StoredRun, contents, dump
+from tests.support.dump import Dump, StoredExperiment, StoredRun, contents, dump
 from tests.support.playing import STUDIES, Incident, forget_connections, identity, killed, number, play
 from tests.support.stores import shows_its_images
 
 REFUSALS = ("is in the store's bin", "another study's experiment was renamed to")
+SHOWN = (COUNTS, COLOUR)
 ADDED = "notes/mine.txt"  # an artifact that is the person's
 QUESTIONS = {study.name: study.question for study in STUDIES}
 
@@ -62,6 +65,10 @@ class Person:
         self.imported: set[str] = set()
         self.words: dict[str, dict[str, str]] = {}
         """The tags that the person gave each run."""
+        self.pages: dict[str, dict[str, str]] = {}
+        """The descriptions and views that the person wrote, by experiment and tag."""
+        self.deleted_pages: dict[str, set[str]] = {}
+        """Those of ours that they deleted."""
         self.notes: set[str] = set()
         """The files that the person put into the store's folder, by path."""
         self.originals: list[tuple[Path, dict[str, str]]] = []
@@ -135,6 +142,21 @@ class Person:
         if finished:
             self.client.set_terminated(run_id)
 
+    def write_page(self, experiment: str, tag: str) -> None:
+        """Write a description or save a view, over ours or anew."""
+        self.client.set_experiment_tag(experiment, tag, "of mine")
+        self.pages.setdefault(experiment, {})[tag] = "of mine"
+        self.deleted_pages.get(experiment, set()).discard(tag)
+
+    def delete_page(self, experiment: str, tag: str) -> None:
+        tags = dump(self.folder).experiments[experiment].tags
+        if tag not in tags:
+            return
+        self.client.delete_experiment_tag(experiment, tag)
+        self.pages.get(experiment, {}).pop(tag, None)
+        if tag in tags.get(WRITTEN, ""):  # one that is not ours may be written later
+            self.deleted_pages.setdefault(experiment, set()).add(tag)
+
     # What a person does to the folder.
 
     def note(self, name: str) -> None:
@@ -161,6 +183,8 @@ class Person:
         (self.folder / "mlflow.db").unlink()
         scripted.open_store(self.folder)
         self._forget([*self.foreign, *self.imported, *self.words])
+        self.pages.clear()
+        self.deleted_pages.clear()
 
     def remove_trajectory(self, name: str) -> None:
         shutil.rmtree(self.folder / name)
@@ -255,15 +279,27 @@ class Person:
             assert run_id in now.runs, f"{command} lost a run: {was}"
             self._check_run(command, run_id, was, now.runs[run_id], now)
         for key, experiment in before.experiments.items():
-            then = now.experiments[key]
-            assert (then.name, then.stage) == (experiment.name, experiment.stage), f"{command} changed an experiment"
-            assert {**then.tags, **experiment.tags} == then.tags and set(then.tags) <= {*experiment.tags, MARK}
+            self._check_experiment(command, key, experiment, now.experiments[key])
         for name in self.notes:
             assert (self.folder / name).exists(), f"{command} lost {name}"
         records = [run.tags["record"] for run in self._ours(now) if run.active and run.status == "FINISHED"]
         assert len(records) == len(set(records)), "one run is there twice"
 
+    def _check_experiment(self, command: str, key: str, was: StoredExperiment, then: StoredExperiment) -> None:
+        assert (then.name, then.stage) == (was.name, was.stage), f"{command} changed an experiment"
+        assert set(was.tags) <= set(then.tags), f"{command} lost {set(was.tags) - set(then.tags)}"
+        changed = {tag for tag, text in then.tags.items() if was.tags.get(tag) != text}
+        assert all(tag in (MARK, NOTE, WRITTEN) or tag.startswith(VIEW) for tag in changed), f"{command}: {changed}"
+        assert (mine := self.pages.get(key, {})).items() <= then.tags.items(), f"{command} wrote over one of {mine}"
+        assert not (back := self.deleted_pages.get(key, set()) & set(then.tags)), f"{command} wrote {back} again"
+
     def _check_run(self, command: str, run_id: str, was: StoredRun, then: StoredRun, now: Dump) -> None:
+        words = self.words.get(run_id, {})
+        if command in ("run", "sync", "ui", "import"):  # these say which runs count, and in which colour
+            was, then = (
+                replace(run, tags={name: text for name, text in run.tags.items() if name not in {*SHOWN} - {*words}})
+                for run in (was, then)
+            )
         told = f"{command} changed {run_id}: {_difference(was, then)}"
         if run_id in self.imported and command in ("ui", "import"):
             if then.active or not was.active:  # else it is published no more, or was cut off
@@ -271,7 +307,6 @@ class Person:
         elif run_id in self.foreign | self.imported | self._settled:
             assert then == was, told
         else:
-            words = self.words.get(run_id, {})
             assert then.info["lifecycle_stage"] == was.info["lifecycle_stage"], told
             assert words.items() <= then.tags.items() and was.params.items() <= then.params.items(), told
             assert was.metrics <= then.metrics and set(was.files) <= set(then.files), told
