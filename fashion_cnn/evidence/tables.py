@@ -150,8 +150,15 @@ def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Records as the tidy frames of runs and of epochs that claims, figures and the report take."""
     import pandas as pd
 
-    runs = pd.DataFrame([record.row for record in records], columns=list(COLUMNS))
+    runs = run_frame([record.row for record in records])
     return runs, pd.DataFrame(epoch_rows(records), columns=list(EPOCH_COLUMNS))
+
+
+def run_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows of records as the tidy frame of runs."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
 def value_differences(stated: Any, computed: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

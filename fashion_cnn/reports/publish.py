@@ -13,7 +13,7 @@ from fashion_cnn.data import Dataset
 from fashion_cnn.evidence.images import answers_of
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import Selection, select
-from fashion_cnn.evidence.tables import frames, from_json, to_json
+from fashion_cnn.evidence.tables import frames, from_json, run_frame, to_json
 from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import power
 from fashion_cnn.reports import published as results
@@ -51,8 +51,12 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """The published files by name, relative to their folder, which need not be there."""
     listed = [folder / name for name in (results.RUNS, results.EPOCHS, results.ENVIRONMENT, CLAIMS, MANIFEST)]
     listed += [path for part in results.FOLDERS for path in sorted((folder / part).rglob("*")) if path.is_file()]
+    return {path.relative_to(folder).as_posix(): _content(path) for path in listed if path.exists()}
+
+
+def _content(path: Path) -> bytes:
     try:
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in listed if path.exists()}
+        return path.read_bytes()
     except OSError as error:
         raise ResultsError(f"{error.filename} cannot be read ({error.strerror})") from None
 
@@ -219,17 +223,21 @@ def import_runs(
         ResultsError: the files are no published records.
         StoreError: the store does not take them.
     """
-    files = read_files(folder)
     questions = {study.name: study.question for study in studies}
-    published = _counted(studies, results.published_records(files))
-    runs = store.runs(list(questions))
-    run_ids = [record.row["run_id"] for record in published]
+    counted, runs = _counted(studies, folder), store.runs(list(questions))
     # Imports from before there was an origin came from here, too.
     from_here = runs["published"].notna() & (runs["imported"].isna() | runs["imported"].eq(ORIGIN))
-    for run_id in runs[from_here & ~runs["published"].isin(run_ids)]["run_id"]:
+    for run_id in runs[from_here & ~runs["published"].isin(counted)]["run_id"]:
         store.delete(run_id)
+    whole = runs["status"] == "FINISHED"
+    if whole[from_here].all() and counted <= {*runs["run_id"], *runs[whole]["published"]}:
+        step(0)  # known from the table of runs alone: reading all the rest takes longer than a server's start
+        return 0
+    files = read_files(folder)
     with_shown = []
-    for record in published:
+    for record in results.published_records(files):
+        if record.row["run_id"] not in counted:
+            continue
         shown = shown_files(files, record)
         with_shown.append(replace(record, artifacts={**record.artifacts, **shown, **_in_grid(record, shown)}))
     return import_records(store, with_shown, questions, ORIGIN, step, tags_of_counted(studies, PUBLISHED))
@@ -325,9 +333,9 @@ def published_selections(studies: Sequence[Study], folder: Path) -> list[Selecti
     return selections
 
 
-def _counted(studies: Sequence[Study], published: Sequence[Record]) -> list[Record]:
-    """The published records that claims and tables of these studies rest on."""
-    runs, _ = frames(published)
+def _counted(studies: Sequence[Study], folder: Path) -> set[str]:
+    """The ids of the published runs that claims and tables of these studies rest on."""
+    path = folder / results.RUNS
+    runs = run_frame(results.run_rows(_content(path)) if path.exists() else [])
     chosen = [select(runs[runs["study"] == study.name], study)[0]["run_id"] for study in studies]
-    counted = {run_id for run_ids in chosen for run_id in run_ids}
-    return [record for record in published if record.row["run_id"] in counted]
+    return {str(run_id) for run_ids in chosen for run_id in run_ids}

@@ -255,10 +255,8 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
     """
     if RUNS not in files:
         return []
-    name = RUNS
+    runs, name, epochs = run_rows(files[RUNS]), EPOCHS, list[dict[str, Any]]()
     try:
-        runs = runs_from_csv(files[RUNS], COLUMNS)
-        epochs: list[dict[str, Any]] = []
         for name in epoch_tables(files):
             epochs += from_csv(files[name], EPOCH_COLUMNS)
         name = ENVIRONMENT
@@ -274,13 +272,22 @@ def published_records(files: Mapping[str, bytes]) -> list[Record]:
     except (AttributeError, TableError, TypeError) as error:
         raise ResultsError(f"{name}: {error}") from None
     of_run: dict[str, list[dict[str, Any]]] = {str(row["run_id"]): [] for row in runs}
-    if len(of_run) != len(runs):
-        raise ResultsError(f"{RUNS}: a run_id is there twice")
     for epoch in epochs:
-        if epoch["run_id"] not in of_run:
-            raise ResultsError(f"run {epoch['run_id']}, which has epochs, is not in {RUNS}")
-        of_run[epoch.pop("run_id")].append(epoch)
+        if (run_id := epoch.pop("run_id")) not in of_run:
+            raise ResultsError(f"run {run_id}, which has epochs, is not in {RUNS}")
+        of_run[run_id].append(epoch)
     return [_record(row, of_run[row["run_id"]], shared, files.get(file_of(PREDICTED, row))) for row in runs]
+
+
+def run_rows(content: bytes) -> list[dict[str, Any]]:
+    """The rows of `runs.csv`; a ResultsError where it is none."""
+    try:
+        rows = runs_from_csv(content, COLUMNS)
+        if len({row["run_id"] for row in rows}) != len(rows):
+            raise TableError("a run_id is there twice")
+    except TableError as error:
+        raise ResultsError(f"{RUNS}: {error}") from None
+    return rows
 
 
 def _record(

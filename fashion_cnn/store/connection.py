@@ -86,7 +86,7 @@ class Connection:
                 self._await(path)
                 make(address, path)
                 self.tables = path if direct.is_current(path) else None
-                if create or self.tables is None:
+                if self.tables is None:
                     self.client = _client(address)
                 self.notices = relocate(path, path.parent / "artifacts")
 
@@ -102,7 +102,7 @@ class Connection:
 
     @functools.cached_property
     def client(self) -> MlflowClient:
-        """MLflow's client; of a store that is only read, made when it is needed, for importing MLflow takes seconds."""
+        """MLflow's client, made when it is needed: importing MLflow takes seconds, and reading does without."""
         return _client(self.address)
 
     def listing(self) -> list[Any]:
@@ -131,7 +131,7 @@ class Connection:
     def binned(self, studies: Sequence[str]) -> list[Binned]:
         """Why nothing can be recorded of some studies: those whose experiment is in the bin."""
         with self.errors():
-            return binned(self.client, self.address, studies)
+            return binned(self.listing(), self.address, studies)
 
     def active(self, run_id: str) -> Run | None:
         """A run, unless it is gone or in the store's bin; another error of the store's is raised."""

@@ -83,9 +83,9 @@ def listing(client: MlflowClient) -> list[Any]:
     return found
 
 
-def listed(client: MlflowClient, stage: str = ACTIVE) -> Experiments:
-    """The experiments of a store at a stage."""
-    return grouped(listing(client), stage)
+def listed(client: MlflowClient) -> Experiments:
+    """The experiments of a store that are not in its bin."""
+    return grouped(listing(client))
 
 
 def grouped(everything: Sequence[Any], stage: str = ACTIVE) -> Experiments:
@@ -118,7 +118,7 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
             with suppress(MlflowException):  # somebody else just did, or this user may not: it is known without, too
                 client.set_experiment_tag(found, MARK, study)
         return found
-    for lost in binned(client, address, [study]):
+    for lost in binned(listing(client), address, [study]):
         raise lost
     # Without the kind a new experiment opens in MLflow's view for language models.
     artifacts = address.artifacts and f"{address.artifacts}/{url_quote(study)}"
@@ -135,9 +135,9 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
     )
 
 
-def binned(client: MlflowClient, address: Address, studies: Iterable[str]) -> list[Binned]:
-    """Why nothing can be recorded of some studies: those whose only experiment is in the bin."""
-    active, deleted = listed(client), listed(client, DELETED)
+def binned(everything: Sequence[Any], address: Address, studies: Iterable[str]) -> list[Binned]:
+    """Why nothing can be recorded of some studies, of a store's listing: those whose only experiment is in the bin."""
+    active, deleted = grouped(everything), grouped(everything, DELETED)
     lost = {study: deleted.of(study) for study in studies if not active.of(study)}
     return [Binned(study, experiment, address) for study, experiment in lost.items() if experiment]
 
