@@ -405,8 +405,7 @@ def _of_files(files: Mapping[str, bytes], listed: Any) -> Iterator[str]:
     for name in files:
         if name.startswith(FOLDERS) and name not in hashes:
             yield f"{name} is not in {MANIFEST}"
-    for name, content in files.items():
         if name.startswith((FIGURES, *_OF_WEIGHTS)):
-            yield from (f"{name}: {part}" for part in active_parts(name, content))
+            yield from (f"{name}: {part}" for part in active_parts(name, files[name]))
     if listed.get("drawn_from") != _drawn_from(files):
         yield f"the figures were drawn from other tables than {RUNS} and those of the epochs"
