@@ -345,9 +345,7 @@ def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: by
         yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
         return
     try:
-        records = published_records(files)
-        listed = from_json(files[MANIFEST])
-        stated = from_json(files[CLAIMS])
+        records, listed, stated = published_records(files), from_json(files[MANIFEST]), from_json(files[CLAIMS])
     except (TableError, ResultsError) as error:
         yield str(error)
         return
