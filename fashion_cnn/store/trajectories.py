@@ -125,9 +125,8 @@ class Trajectory(RunFiles):
             return False
         self._lock = lock
         # What a killed process was writing: nobody else writes while the lock is held; other files are a person's.
-        for aside in list(self.folder.rglob(".*")):
-            if _ASIDE.fullmatch(aside.name):
-                shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
+        for aside in [path for path in self.folder.rglob(".*") if _ASIDE.fullmatch(path.name)]:
+            shutil.rmtree(aside) if aside.is_dir() else aside.unlink(missing_ok=True)
         return True
 
     def release(self) -> None:
@@ -259,7 +258,7 @@ class Trajectory(RunFiles):
 
     def sheets(self) -> dict[int, list[Path]]:
         """The feature maps that are kept, by epoch: a PNG per layer, in the order of the layers' names."""
-        folders = sorted((self.folder / "sheets").glob("[0-9]*"))
+        folders = sorted((self.folder / "sheets").glob(_EPOCH))
         return {int(folder.name): sorted(folder.glob("*.png")) for folder in folders}
 
     def clean(self, *, dry: bool = False) -> int:
@@ -268,16 +267,15 @@ class Trajectory(RunFiles):
         What stays is the last state, so that a longer run can continue it, the epochs' lines and the runs. An
         earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only counts.
         """
-        within = (self.folder / "cuts", self.folder / "sheets")
-        folders = [path for one in within for path in one.glob(_EPOCH)]  # what else there is, a person put there
-        spare = [*self._states.all_but(last=len(self.epochs())), *(path for one in folders for path in one.rglob("*"))]
-        files = [path for path in spare if path.is_file()]
+        # What else there is, a person put there.
+        folders = [path for name in ("cuts", "sheets") for path in (self.folder / name).glob(_EPOCH)]
+        files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        files += self._states.all_but(last=len(self.epochs()))
         freed = sum(path.stat().st_size for path in files)
-        if not dry:
-            for path in files:
-                path.unlink()
-            for folder in folders:
-                shutil.rmtree(folder)
+        for path in () if dry else files:
+            path.unlink()
+        for folder in () if dry else folders:
+            shutil.rmtree(folder)
         return freed
 
 
