@@ -179,7 +179,18 @@ def _scaling_sections(figures: Figures) -> list[Section]:
 
 
 def _server_sections(figures: Figures) -> list[Section]:
-    return [replace(_grown(figures), notes=[_versions(figures)])]
+    return [replace(_grown(figures), notes=[_versions(figures)]), *_asked(figures["stores"]["server"])]
+
+
+def _asked(server: Figures) -> list[Section]:
+    """What recording a run asks a server for; nothing where it was measured before that was told."""
+    rows = []
+    for name, values in server.get("requests", {}).items():
+        count, seconds = values["count"], values["seconds"]
+        rows.append([name, f"{count:.0f}", f"{seconds:.2f}", f"{1000 * seconds / count:.0f}"])
+    title = "What recording a run asks the server for"
+    note = "Several are on their way side by side: their seconds are more, in all, than recording a run takes"
+    return [Section(title, ("request",), ("a run", "s a run", "ms each"), rows, [note])] if rows else []
 
 
 def _grown(figures: Figures) -> Section:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from experiments.benchmark.asked import requests_of
 from experiments.benchmark.page import spread
 from experiments.benchmark.sides import EPOCHS
 from experiments.benchmark.task import Figures, MeasurementError, Task
@@ -51,10 +52,11 @@ def _grow(task: Task) -> Figures:
             with Timer(emit=None) as timer:
                 filler.fill(range(filled, count - SENT))
             figures[f"made_up_{count}"] = timer.seconds / (count - SENT - filled)
-            figures[f"record_{count}"] = spread([_recorded(store, header, events, seed) for seed in range(SENT)])
+            with requests_of(SENT) as asked:
+                figures[f"record_{count}"] = spread([_recorded(store, header, events, seed) for seed in range(SENT)])
             figures |= _timed_commands(store.address.uri, home, count)
             filled = count
-    return figures
+    return {**figures, "requests": asked} if task.runs and store.address.is_server else figures
 
 
 def _look(task: Task) -> Figures:

@@ -339,10 +339,8 @@ def _check_sqlite(path: Path, create: bool) -> None:
         if start not in (b"", b"SQLite format 3\0"):
             raise StoreError(f"the store {path} is no SQLite database; name another file, or move this one away")
     elif not create:
-        raise StoreError(
-            f"there is no store at {path} yet; record a run first (make studies), or import the published runs "
-            "(make ui)"
-        )
+        first = "record a run first (make studies), or import the published runs (make ui)"
+        raise StoreError(f"there is no store at {path} yet; {first}")
     _check_writable(path.parent)
 
 

@@ -12,15 +12,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
+import requests
 
 from experiments import RESULTS, STUDIES
 from experiments.benchmark import page as measured_page
 from experiments.benchmark import parts, scaling
 from experiments.benchmark.__main__ import PARTS, USUAL, main
+from experiments.benchmark.asked import requests_of
 from experiments.benchmark.filling import Filler
 from experiments.benchmark.page import page, ratios, sections
 from experiments.benchmark.parts import epoch_operations, makespan
@@ -445,7 +449,8 @@ class TestScaling:
             found: dict[str, Any] = {}
             for place, size in enumerate(SIZES, start=1):
                 found |= {f"record_{size}": {"median": 0.5 * place}, f"list_{size}": command, f"report_{size}": command}
-            return found
+            asked = {"PUT /files/ID": {"count": 65.0, "seconds": 1.3}}
+            return {**found, "requests": asked} if task.uri.startswith("http") else found
 
         monkeypatch.setattr(scaling, "run_side", fake)
         monkeypatch.setattr(scaling, "find_spec", lambda name: object())
@@ -513,7 +518,29 @@ class TestScaling:
         printed = capsys.readouterr()
         written = (tmp_path / "server.md").read_text() + (tmp_path / "server.json").read_text()
         assert "| server | growth | 2.0x | 1.0x |  | 1.0x |  |" in written and "MLflow" in written
+        assert "| PUT /files/ID | 65 | 1.30 | 20 |" in written
         assert "s3cret" not in printed.out + printed.err + written
+
+    def test_what_a_server_is_asked_for_is_counted_by_kind(self) -> None:
+        class Server(BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        with HTTPServer(("127.0.0.1", 0), Server) as server, requests.Session() as session:
+            Thread(target=server.serve_forever, daemon=True).start()
+            base = f"http://127.0.0.1:{server.server_port}"
+            with requests_of(2) as asked:
+                for place in (f"runs/{'a' * 32}?x=1", f"runs/{'b' * 32}", "mlflow-artifacts/artifacts/1/a.png"):
+                    session.put(f"{base}/{place}", timeout=10)
+            session.put(f"{base}/later", timeout=10)
+            server.shutdown()
+        counts = {name: found["count"] for name, found in asked.items()}
+        assert counts == {"PUT /runs/ID": 1.0, "PUT /mlflow-artifacts/artifacts/FILE": 0.5}
+        assert all(found["seconds"] > 0 for found in asked.values())
 
     @pytest.mark.thorough
     def test_the_report_takes_every_run_that_is_made_up(self, tmp_path: Path) -> None:
