@@ -153,14 +153,13 @@ def _draw_curves(axes: Axes, curves: Curves) -> None:
 def _stretches(place: int, curves: Curves) -> list[tuple[tuple[int, ...], int, int]]:
     """An arm's curve in stretches along which the same arms share it: which arms, its first and last point."""
     own = curves[place]["mean"].to_numpy()
-
-    def shares(other: int, point: int) -> bool:
-        values = curves[other]["mean"].to_numpy()
-        return point + 1 < len(values) and bool(
-            np.allclose(own[point : point + 2], values[point : point + 2], 1e-12, 0)
-        )
-
-    sharing = [tuple(other for other in curves if shares(other, point)) for point in range(len(own) - 1)]
+    shared: list[list[int]] = [[] for _ in own[1:]]
+    for other, curve in curves.items():
+        values = curve["mean"].to_numpy()[: len(own)]
+        alike = np.isclose(own[: len(values)], values, 1e-12, 0)
+        for point in np.flatnonzero(alike[:-1] & alike[1:]):
+            shared[point].append(other)
+    sharing = [tuple(others) for others in shared]
     stretches = []
     for arms, points in groupby(range(len(sharing)), key=sharing.__getitem__):
         first, *more = points
