@@ -61,7 +61,11 @@ class Experiments:
         return bool(study) and experiment not in self.marked.values()  # renamed before there was a mark
 
 
-class Binned(StoreError):
+class NoExperiment(StoreError):
+    """A study's runs have no experiment to go to; those of other studies may have."""
+
+
+class Binned(NoExperiment):
     """A study's experiment is in the store's bin."""
 
     def __init__(self, study: str, experiment: str, address: Address) -> None:
@@ -104,8 +108,7 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
     """The id of a study's experiment, made where there is none, and marked.
 
     Raises:
-        Binned: it is in the store's bin.
-        StoreError: another one has its name.
+        NoExperiment: it is in the store's bin (Binned), or another one has its name.
     """
     from mlflow.exceptions import MlflowException
 
@@ -130,7 +133,7 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
             raise
     if made := listed(client).of(study):  # somebody was faster
         return made
-    raise StoreError(
+    raise NoExperiment(
         f"another study's experiment was renamed to {study}: give it another name in the UI, and start again"
     )
 

@@ -27,6 +27,7 @@ from fashion_cnn.store.connection import Connection, metric
 from fashion_cnn.store.description import NOTE, RUNNING, described, outcome
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.epochs import EpochLine
+from fashion_cnn.store.experiments import NoExperiment
 from fashion_cnn.store.heading import figure_heading, headed
 from fashion_cnn.store.trajectories import CutFiles, Trajectory
 from fashion_cnn.terminal import complain
@@ -70,6 +71,7 @@ class Sending:
 def send(connection: Connection, trajectory: Trajectory) -> None:
     """Bring the store up to date with a trajectory's folder; see `Store.send`."""
     lines: list[EpochLine] | None = None
+    refused: NoExperiment | None = None
     for run in trajectory.runs(connection.address.name):
         sent = trajectory.sent(run)
         if sent.done == run.status:
@@ -78,14 +80,24 @@ def send(connection: Connection, trajectory: Trajectory) -> None:
         sending = Sending(connection, trajectory, run, lines, sent)
         with connection.errors():
             try:
-                _take(sending)
-            except Exception:
-                if sent.run_id is None or connection.active(sent.run_id) is not None:
-                    raise
-                complain(f"{run.study}: {run.arm} · seed {run.seed}: its run is gone from the store; it is made anew")
-                connection.forget(run.study)  # its experiment may be gone as well
-                sending.note(**vars(Sent()))
-                _take(sending)
+                _take_or_make_anew(sending)
+            except NoExperiment as error:  # the trajectory's other runs may be of other studies
+                refused = refused or error
+    if refused:
+        raise refused
+
+
+def _take_or_make_anew(sending: Sending) -> None:
+    connection, run, run_id = sending.connection, sending.run, sending.sent.run_id
+    try:
+        _take(sending)
+    except Exception:
+        if run_id is None or connection.active(run_id) is not None:
+            raise
+        complain(f"{run.study}: {run.arm} · seed {run.seed}: its run is gone from the store; it is made anew")
+        connection.forget(run.study)  # its experiment may be gone as well
+        sending.note(**vars(Sent()))
+        _take(sending)
 
 
 def _take(sending: Sending) -> None:

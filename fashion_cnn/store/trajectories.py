@@ -264,11 +264,11 @@ class Trajectory(RunFiles):
     def clean(self, *, dry: bool = False) -> int:
         """Drop what recorded runs no longer need and give the bytes freed; the caller holds the lock, and all is sent.
 
-        What stays is the last state, so that a longer run can continue it, the epochs' lines and the runs. An
-        earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only counts.
+        What stays is the last state, so that a longer run can continue it, the epochs' lines and feature maps, and the
+        runs. An earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only
+        counts.
         """
-        # What else there is, a person put there.
-        folders = [path for name in ("cuts", "sheets") for path in (self.folder / name).glob(_EPOCH)]
+        folders = list((self.folder / "cuts").glob(_EPOCH))  # what else there is, a person put there
         files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
         files += self._states.all_but(last=len(self.epochs()))
         freed = sum(path.stat().st_size for path in files)

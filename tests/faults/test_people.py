@@ -326,6 +326,24 @@ def test_an_experiment_in_the_bin_is_told_before_training_with_the_command_that_
 
 
 @pytest.mark.fault("binned")
+def test_one_in_the_bin_keeps_no_run_of_another_study_from_the_store_though_they_share_their_training(
+    store: Store,
+) -> None:
+    trajectory, run = header_and_record(store, FOUR)
+    for place, study in enumerate((STUDY, "epochs_study")):
+        trajectory.save_run(replace(run, record=f"{place}" * 32, study=study))
+    experiment = store.experiment(STUDY, QUESTION)
+    store.client.delete_experiment(experiment)
+    store.forget(STUDY)
+    with pytest.raises(Binned, match="the experiment of baseline_study"):
+        store.send(trajectory)
+    assert list(store.runs()["study"]) == ["epochs_study"]
+    store.client.restore_experiment(experiment)
+    store.send(trajectory)
+    assert sorted(store.runs()["study"]) == ["baseline_study", "epochs_study"]
+
+
+@pytest.mark.fault("binned")
 def test_one_that_was_deleted_during_training_gets_its_run_back_when_it_is_restored(store: Store) -> None:
     trajectory, _, first = started(store)
     experiment = store.experiment(STUDY, QUESTION)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fashion_cnn.config import CNN
-from fashion_cnn.events import CutDone, EpochDone, Identity
+from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity
 from fashion_cnn.state import State
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.files import TrajectoryError, write_json
@@ -99,6 +99,17 @@ def test_full_states_are_kept_of_the_last_two_epochs_and_weights_of_all(trained:
 def test_the_latest_state_is_that_of_the_last_epoch(trained: Trajectory) -> None:
     latest = trained.latest_state()
     assert latest is not None and latest.sha256() == state(4).sha256()
+
+
+def test_cleaning_leaves_the_last_state_and_the_feature_maps_which_a_run_that_is_made_anew_shows(
+    trained: Trajectory,
+) -> None:
+    trained.save_sheets(Drawn(1, {"convolution_1": b"png"}))
+    (trained.folder / "cuts" / "000002").mkdir(parents=True)
+    assert trained.clean(dry=True) == trained.clean() > 0
+    assert [path.stem for path in (trained.folder / "states").iterdir()] == ["000004"]
+    assert [path.name for path in trained.sheets()[1]] == ["convolution_1.png"]
+    assert not (trained.folder / "cuts" / "000002").exists() and trained.clean() == 0
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_written_again(trained: Trajectory) -> None:

@@ -216,7 +216,7 @@ class Person:
         binned = {key for key, experiment in after.experiments.items() if experiment.stage == "deleted"}
         seen = [run for run in self._ours(after) if run.active and str(run.info["experiment_id"]) not in binned]
         left = [run.tags for run in seen if run.status == "RUNNING"]
-        assert left == [] or self.depth, "a run is left open"
+        assert left == [] or self.depth, f"a run is left open: {left}\n{said}"
         for each in plan:
             had, has = self.recorded(before, each), self.recorded(after, each)
             if "incident" not in how:
