@@ -289,7 +289,7 @@ def test_nothing_is_lost_and_all_is_recorded_once_whatever_a_person_does(root: P
     if given := os.environ.get("WALK"):
         walk(root, literal_eval(given), 10**6)
         return
-    for seed in "12":
+    for seed in "14":  # which find more of what was broken on purpose than others do
         walk(root, drawn(seed), 30)
 
 
