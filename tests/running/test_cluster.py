@@ -32,6 +32,8 @@ from fashion_cnn.evidence.record import EPOCH_METRICS, LIGHT, missing
 from fashion_cnn.review.replay import SMOKE_RULES, records_of
 from fashion_cnn.running.cluster.executor import RayExecutor
 from fashion_cnn.running.executor import Ended
+from fashion_cnn.store.address import resolve
+from fashion_cnn.store.tracking import LOST_AFTER, Store
 from fashion_cnn.store.trajectories import Trajectory
 from tests.project.test_readme import SERVER_PAGE
 from tests.support.command import SMOKE, Lab
@@ -66,6 +68,8 @@ class Team:
     server: TrackingServer
     strict: TrackingServer
     """Another one for the same records, where an account may only read unless it was granted more."""
+    database: str
+    """The address of theirs."""
     cluster: Cluster
 
 
@@ -108,14 +112,14 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     assert binaries
 
     @contextmanager
-    def served() -> Iterator[tuple[TrackingServer, TrackingServer]]:
+    def served() -> Iterator[tuple[TrackingServer, TrackingServer, str]]:
         one, other = tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("strict")
         with (
             postgresql(binaries) as database,
             tracking_server(database, one) as server,
             tracking_server(database, other, "READ", server.passwords) as strict,
         ):
-            yield server, strict
+            yield server, strict, database
 
     @contextmanager
     def clustered() -> Iterator[Cluster]:
@@ -234,6 +238,17 @@ def test_a_node_that_lacks_the_data_set_gets_it_through_rays_object_store(
     assert events[0].identity.data_sha256 == load(data).sha256
     assert events[-1] == Ended()
     assert signal.getsignal(signal.SIGTERM) == terminated  # Ray's would end the process with a status of its own
+
+
+@pytest.mark.fault("clock")
+@pytest.mark.parametrize("asked", ["server", "database"])
+def test_whether_a_run_is_lost_is_judged_by_the_servers_clock_or_the_databases(
+    team: Team, asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(resolve(team.server.uri if asked == "server" else team.database, tmp_path))
+    right = time.time
+    monkeypatch.setattr(time, "time", lambda: right() + 10 * LOST_AFTER)  # this machine is ahead
+    assert abs(store.clock.now() - right()) < LOST_AFTER / 2
 
 
 class TestWhatTheServerRefuses:
