@@ -201,6 +201,8 @@ def show(out: Console, grid: Grid) -> None:
         drawn = table(heading, [name for name in grid.left if name in kept], heads)
         if not grid.ruled:
             drawn.box, drawn.pad_edge, drawn.padding = None, False, (0, 2, 0, 0)
+            for column, place in zip(drawn.columns, kept.values(), strict=True):
+                column.width = place
         for row in rows:
             if row:
                 drawn.add_row(*(cell for name, cell in zip(names, row, strict=True) if name in kept))
@@ -213,18 +215,28 @@ def show(out: Console, grid: Grid) -> None:
         out.print(f"A wider terminal shows: {', '.join(dropped)}.")
 
 
-def _fitting(grid: Grid, width: int) -> Sequence[str]:
-    """The columns that fit with no word broken, without the optional ones that do not."""
+def _fitting(grid: Grid, width: int) -> Mapping[str, int]:
+    """The columns that fit with no word broken, without the optional ones that do not, and how wide each is.
+
+    What room there is the first of them have, as far as their cells fill it: Rich would narrow the widest ones alike.
+    """
     names = [*grid.left, *grid.right]
-    needed = {}
+    needed, filled = {}, {}
     for index, name in enumerate(names):
         cells = [row[index] for _, _, rows in grid.parts for row in rows if row]
         texts = [cell.split("\n") if name in grid.right else cell.split() for cell in cells]
         needed[name] = max(len(word) for words in (name.split(), *texts) for word in (*words, ""))
+        filled[name] = max([needed[name], *(len(line) for cell in cells for line in cell.split("\n"))])
+
+    def room() -> int:
+        return width - sum(needed.values()) - 2 * (len(needed) - 1)
+
     for name in grid.optional:
-        if sum(needed.values()) + 2 * (len(needed) - 1) > width:
+        if room() < 0:
             del needed[name]
-    return list(needed)
+    for name in needed:
+        needed[name] += min(max(room(), 0), filled[name] - needed[name])
+    return needed
 
 
 def duration(seconds: float) -> str:

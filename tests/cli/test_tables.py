@@ -63,6 +63,17 @@ def test_a_table_fits_and_breaks_no_word(name: str, width: int) -> None:
         assert set(seen) >= {"0.2800", "0.9000"}
 
 
+@pytest.mark.parametrize("width", range(63, 90))
+def test_no_word_is_broken_where_a_table_just_fits(width: int) -> None:
+    row = ("9bc24f21", "16 filters", "finished", "13", "10", "0.2801", "0.8988", "2928.2", "2026-11-29")
+    numbers = ("seed", "epochs", "test loss", "test accuracy", "seconds", "started")
+    grid = Grid(("run id", "arm", "status"), numbers, [("one", "one", [row])], optional=("seconds", "epochs"))
+    shown = on_screen(lambda: show(console(), grid), width)
+    assert max(map(len, shown.splitlines())) <= width
+    kept = [word for place, cell in enumerate(row) for word in cell.split() if place not in (4, 7)]
+    assert set(shown.split()) >= set(kept)
+
+
 def test_cells_that_hold_lines_and_tabs_stay_one_line_of_cells(capsys: pytest.CaptureFixture[str]) -> None:
     show(console(), Grid(("a", "b"), ("n",), [("x", "X: heading", [("1\n2", "with\ttab", "3"), ()])], about="part"))
     assert capsys.readouterr().out == "part\ta\tb\tn\nx\t1; 2\twith tab\t3\n"
