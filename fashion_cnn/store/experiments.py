@@ -112,7 +112,8 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
     """
     from mlflow.exceptions import MlflowException
 
-    there = listed(client)
+    everything = listing(client)
+    there = grouped(everything)
     found = there.of(study)
     if found is None and study not in there.elsewhere:
         found = _renamed(client, study, there)
@@ -121,7 +122,7 @@ def experiment_of(client: MlflowClient, address: Address, study: str, question: 
             with suppress(MlflowException):  # somebody else just did, or this user may not: it is known without, too
                 client.set_experiment_tag(found, MARK, study)
         return found
-    for lost in binned(listing(client), address, [study]):
+    for lost in binned(everything, address, [study]):
         raise lost
     # Without the kind a new experiment opens in MLflow's view for language models.
     artifacts = address.artifacts and f"{address.artifacts}/{url_quote(study)}"
