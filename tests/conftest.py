@@ -123,6 +123,17 @@ def engine() -> None:
     set_up_process(threads=1)
 
 
+@pytest.fixture(autouse=True)
+def _operations_only_with_the_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that ran one without asking for it fails itself, and not whichever asks for it later in this process."""
+    yield
+    context = sys.modules.get("tensorflow.python.eager.context")
+    if context is None or (made := context.context_safe()) is None or not made._initialized:
+        return
+    threads = made.intra_op_parallelism_threads
+    assert threads == 1, "this test runs TensorFlow in its own process; it must ask for the fixture `engine`"
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; a machine without it skips, but CI must have it."""

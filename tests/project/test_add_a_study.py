@@ -98,6 +98,7 @@ def test_a_study_takes_a_script_and_one_line(copy: Copy) -> None:
     copy.python("-m", "ruff", "check", "experiments")
 
 
+@pytest.mark.usefixtures("engine")  # for load_network, which runs operations in this process
 def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy) -> None:
     before = json.loads((copy.folder / "fashion_cnn" / "known_answers.json").read_text("utf-8"))
     copy.apply("".join(blocks("diff")))
