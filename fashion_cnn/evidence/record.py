@@ -190,6 +190,15 @@ class Record:
         machine = environment.get("machine") if isinstance(environment, dict) else None
         return machine if isinstance(machine, dict) else {}
 
+    def processor(self) -> str | None:
+        """The processor that trained it, if it is told; format 1 has it in the fingerprint, among what decides bits."""
+        environment = self.json("environment.json")
+        fingerprint = environment.get("fingerprint") if isinstance(environment, dict) else None
+        told = self.machine().get("processor")
+        if told is None and isinstance(fingerprint, dict):
+            told = fingerprint.get("processor")
+        return None if told is None else str(told)
+
     def config(self) -> RunConfig | None:
         """The config that its params say, or None where they say none; what its format had no param for is default."""
         names = [name for name in FIELDS if since(name) <= self.format or not absent(self.row.get(name))]

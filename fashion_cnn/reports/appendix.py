@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PROGRAM: Final = ".venv/bin/fashion-cnn"
 PILOT_SEEDS: Final = range(10)
 """Those whose results were known when statements were revised; see docs/history.md."""
+PLANNED_SEEDS: Final = range(10, 30)
+"""Those that the statements are tested by, settled before the first was trained; see docs/power.md."""
 _MINUTES: Final = ("CPU minutes", "minutes")
 _HARDWARE: Final = ("processor", "arithmetic", "threads", "device", "Python", "libraries", "MiB of a training")
 _NONE: Final = "\N{EN DASH}"
@@ -236,7 +238,7 @@ def _kind(record: Record) -> tuple[str, ...]:
         f"{name} {fingerprint[name]}" for name in ("tensorflow", "keras", "numpy") if name in fingerprint
     )
     return (
-        str(machine.get("processor") or fingerprint.get("processor", "unknown")),
+        record.processor() or "unknown",
         "native" if absent(arithmetic) else str(arithmetic),
         str(fingerprint.get("threads", _NONE)),
         str(fingerprint.get("device", _NONE)),

@@ -41,5 +41,6 @@ def images_part(compared: Mapping[str, Sequence[OverImages]], flipped: Mapping[s
         f"{table(heads, named_once(rows), numbers=range(2, 6))}\n\n"
         f"*Over seeds and images*: the crossed bootstrap's interval ({RESAMPLES:,} draws, the same each time), at the "
         f"confidence of the part's own. A verdict that it does not bear out is one {ONLY_THESE}.\n\n"
-        f"{table(titles, named_once(counts), numbers=range(2, 6))}"
+        f"{table(titles, named_once(counts), numbers=range(2, 6))}\n\n"
+        "An arm with the networks of one above is left out."
     )

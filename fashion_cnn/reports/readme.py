@@ -14,14 +14,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES
 from fashion_cnn.config import RunConfig
-from fashion_cnn.evidence.images import ONLY_THESE, OverImages, answers_of, flips, is_limited, over_images
+from fashion_cnn.evidence.images import (
+    ONLY_THESE,
+    Answers,
+    Flips,
+    OverImages,
+    answers_of,
+    flips,
+    is_limited,
+    over_images,
+)
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
 from fashion_cnn.reports import speed
-from fashion_cnn.reports.appendix import PILOT_SEEDS, Appendix
+from fashion_cnn.reports.appendix import PILOT_SEEDS, PLANNED_SEEDS, Appendix
 from fashion_cnn.reports.images import images_part
 from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
 from fashion_cnn.reports.page import moment, post_comparison, study_table
@@ -36,6 +45,10 @@ _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
 PILOTS: Final = "These are the pilot: the sentences and margins were settled with these results known."
+INTERIM: Final = (
+    f"A look before the end: seeds {PLANNED_SEEDS[0]} to {PLANNED_SEEDS[-1]} were planned, and the verdicts over all "
+    "of them are the test."
+)
 _PLACES: Final = {True: "inside", False: "**outside**"}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
 
@@ -117,9 +130,12 @@ class _Findings:
     @cached_property
     def over_images(self) -> dict[str, list[OverImages]]:
         """Of each study what its claims' differences of test accuracy are over seeds and test images."""
-        answers = answers_of(self.records)
         judged = {each.study.name: each.sentences for each in self.verdicts.studies}
-        return {name: over_images(judged[name], self.chosen[name], answers) for name in self.chosen}
+        return {name: over_images(judged[name], self.chosen[name], self._answers) for name in self.chosen}
+
+    @cached_property
+    def _answers(self) -> dict[str, Answers]:
+        return answers_of(self.records)
 
     def _verdict(self, study: str, sentence: Sentence) -> str:
         limited = is_limited(sentence, self.over_images[study])
@@ -127,9 +143,14 @@ class _Findings:
 
     def images(self) -> str:
         """Do verdicts on test accuracy hold for other test images, and how many images flip between seeds?"""
-        arms = {study.name: list(study.arms) for study in self.studies}
-        answers = answers_of(self.records)
-        flipped = {name: flips(arms[name], self.chosen[name], answers) for name in arms}
+        flipped: dict[str, list[Flips]] = {}
+        told: set[frozenset[str]] = set()
+        for study in self.studies:
+            runs = self.chosen[study.name]
+            networks = {arm: frozenset(runs[runs["arm"] == arm]["weights_sha256"]) for arm in study.arms}
+            first = [arm for arm in study.arms if networks[arm] not in told]  # others' networks are told there
+            told.update(networks.values())
+            flipped[study.name] = flips(first, runs, self._answers)
         return images_part(self.over_images, flipped)
 
     def splits(self) -> str:
@@ -210,7 +231,7 @@ class _Findings:
         environments = [record.json("environment.json")["fingerprint"] for record in used]
         days = _distinct(moment(int(record.row["start_time"]))[:10] for record in used)
         made = " to ".join(dict.fromkeys((days[0], days[-1])))
-        processors = _distinct(fingerprint.get("processor", "an unknown processor") for fingerprint in environments)
+        processors = _distinct(record.processor() or "an unknown processor" for record in used)
         libraries = _distinct(
             ", ".join(f"{name} {fingerprint[key]}" for key, name in _LIBRARIES.items() if key in fingerprint)
             for fingerprint in environments
@@ -224,6 +245,7 @@ class _Findings:
             f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(codes)}."
             + (f" {others} more runs of another environment are published and not counted." if others else "")
             + (f" {PILOTS}" if set(seeds) <= set(PILOT_SEEDS) else "")
+            + (f" {INTERIM}" if set(seeds) < set(PLANNED_SEEDS) else "")
             + (f" {self.unpublished}" if self.unpublished else "")
         )
 

@@ -146,7 +146,7 @@ class Machine:
             environment=tuple(_environment_changes(record, recorded, here)),
             data=tuple(data_changes(trajectory, data)),
             code=tuple(code),
-            terms=Terms(arithmetic, *trained_by, _recorded_on(record, recorded), machine()["processor"]),
+            terms=Terms(arithmetic, *trained_by, record.processor(), machine()["processor"]),
             notes=tuple(notes),
         )
         return Case(
@@ -177,12 +177,6 @@ class Machine:
         found = changes(parts, self.code) if isinstance(parts, dict) and parts else []
         missing = f"the code that was recorded is not at hand here: commit {commit}"
         return found or [Change("code_sha256", recorded, here)], None, [missing]
-
-
-def _recorded_on(record: Record, fingerprint: Mapping[str, Any]) -> str | None:
-    """The processor that a record names; those of the first format have it among what can change bits."""
-    processor = record.machine().get("processor", fingerprint.get("processor"))
-    return None if processor is None else str(processor)
 
 
 def _standing(record: Record) -> Iterator[str]:

@@ -168,6 +168,15 @@ def test_the_pilots_verdicts_stand_beside_the_present_ones() -> None:
         assert parts(records(*seeds))["pilot"]().startswith(told)
 
 
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [(range(10), summary.PILOTS), (range(10, 29), summary.INTERIM), (range(10, 30), None), (range(30, 32), None)],
+)
+def test_the_pilot_and_a_look_before_the_end_are_told_as_such(seeds: range, told: str | None) -> None:
+    said = parts(records(*seeds, studies=STUDY[:1]), STUDY[:1])["basis"]()
+    assert [words for words in (summary.PILOTS, summary.INTERIM) if words in said] == ([told] if told else [])
+
+
 def test_an_appendix_that_is_not_what_the_published_files_give_is_found(tmp_path: Path) -> None:
     page = tmp_path / "docs" / "appendix.md"
     page.parent.mkdir()

@@ -85,7 +85,7 @@ def test_the_table_of_claims_has_a_row_a_sentence_with_its_verdict(made: dict[st
 def test_the_basis_names_runs_seeds_commit_and_libraries(made: dict[str, Callable[[], str]]) -> None:
     said = made["basis"]()
     assert said.startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, made 2026-11-18 on ")
-    assert "commit 0123456789" in said
+    assert "commit 0123456789" in said and "unknown processor" not in said
 
 
 def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str, bytes]) -> None:
