@@ -41,7 +41,7 @@ from fashion_cnn.models import build
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.page import arm_table
+from fashion_cnn.reports.page import arm_table, post_comparison
 from fashion_cnn.training import epoch_order, set_up_process
 
 set_up_process(threads=1)  # before anything is computed: one thread, and the same bits each time
@@ -54,6 +54,7 @@ set_up_process(threads=1)  # before anything is computed: one thread, and the sa
 published, post = publishing.read(RESULTS), POST_RESULTS.read_bytes()
 runs, epochs = frames(published)
 studies = {study.name: study for study in STUDIES}
+verdicts = results.verdicts_over(STUDIES, published, post)
 
 
 def chosen(study):
@@ -72,8 +73,9 @@ def picture(figure):
 
 
 def scores(study):
-    """Test accuracy and test loss of a study's arms."""
-    picture(figures.scores_by_arm(chosen(study), list(study.arms), title=study.question))
+    """Test accuracy and test loss of a study's arms, beside what the post printed."""
+    printed = post_comparison(study, verdicts)
+    picture(figures.scores_by_arm(chosen(study), list(study.arms), printed=printed, title=study.question))
 
 
 def curves(study):
