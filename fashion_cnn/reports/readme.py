@@ -88,8 +88,8 @@ class _Findings:
 
     @property
     def of_the_post(self) -> set[str]:
-        """The studies that judge sentences of the post."""
-        return {study for study, sentence in self.sentences if sentence.source == "post"}
+        """The studies whose arms the post trained: it prints their results."""
+        return set(self.verdicts.post["study"])
 
     def arms(self) -> str:
         """One row per arm: what it reached and cost, beside what the post printed."""
