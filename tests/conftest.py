@@ -124,7 +124,7 @@ def engine() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _operations_only_with_the_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+def _operations_only_with_the_engine() -> Iterator[None]:
     """A test that ran one without asking for it fails itself, and not whichever asks for it later in this process."""
     yield
     context = sys.modules.get("tensorflow.python.eager.context")

@@ -186,18 +186,17 @@ class Record:
 
     def machine(self) -> Mapping[str, Any]:
         """What `environment.json` says of the machine that trained it; empty where it says nothing."""
-        environment = self.json("environment.json")
-        machine = environment.get("machine") if isinstance(environment, dict) else None
-        return machine if isinstance(machine, dict) else {}
+        return self._of_environment("machine")
 
     def processor(self) -> str | None:
         """The processor that trained it, if it is told; format 1 has it in the fingerprint, among what decides bits."""
-        environment = self.json("environment.json")
-        fingerprint = environment.get("fingerprint") if isinstance(environment, dict) else None
-        told = self.machine().get("processor")
-        if told is None and isinstance(fingerprint, dict):
-            told = fingerprint.get("processor")
+        told = self.machine().get("processor", self._of_environment("fingerprint").get("processor"))
         return None if told is None else str(told)
+
+    def _of_environment(self, part: str) -> Mapping[str, Any]:
+        environment = self.json("environment.json")
+        found = environment.get(part) if isinstance(environment, dict) else None
+        return found if isinstance(found, dict) else {}
 
     def config(self) -> RunConfig | None:
         """The config that its params say, or None where they say none; what its format had no param for is default."""
