@@ -100,15 +100,25 @@ def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
     return found
 
 
-def crossed_interval(differences: NDArray[np.int8], confidence: float) -> tuple[float, float]:
-    """The crossed bootstrap's percentile interval of the mean of a table, (seeds, images)."""
-    seeds, images = differences.shape
+def crossed_intervals(tables: Sequence[NDArray[np.int8]], confidences: Sequence[float]) -> list[tuple[float, float]]:
+    """The crossed bootstrap's percentile intervals of the means of tables, (seeds, images) of the same images each."""
+    if not tables:
+        return []
+    # Of all at once, because converting the samples takes as long as a product. Whole numbers below 2^24, so that
+    # neither 32 bits nor the order in which they are added make a difference.
+    stacked = np.ascontiguousarray(np.concatenate(tables).T, dtype=np.float32)
+    parts = [part.astype(np.float32) @ stacked for part in np.split(_drawn(len(stacked)), _PARTS)]
+    ends = np.cumsum([len(table) for table in tables])[:-1]
+    split = np.split(np.concatenate(parts).astype(np.float64), ends, axis=1)
+    return [_percentiles(sums, len(stacked), each) for sums, each in zip(split, confidences, strict=True)]
+
+
+def _percentiles(sums: NDArray[np.float64], images: int, confidence: float) -> tuple[float, float]:
+    """The interval from the sums over each sample of images, (RESAMPLES, seeds)."""
+    seeds = sums.shape[1]
     random = np.random.default_rng([RESAMPLES, seeds])
     of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    table, of_images = differences.astype(np.float32), _drawn(images)
-    # Whole numbers below 2^24, so that neither 32 bits nor the order in which they are added make a difference.
-    parts = [table @ part.astype(np.float32).T for part in np.split(of_images, _PARTS)]
-    means = (of_seeds * np.concatenate(parts, axis=1).T.astype(np.float64)).sum(axis=1) / (seeds * images)
+    means = (of_seeds * sums).sum(axis=1) / (seeds * images)
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
@@ -129,7 +139,7 @@ def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapp
     """
     ids = {(row["arm"], str(row["seed"])): str(row["run_id"]) for row in runs.to_dict("records")}
     seeds = sorted({seed for _, seed in ids}, key=int)
-    found = []
+    compared: list[tuple[str, Part, NDArray[np.int8]]] = []
     for sentence in sentences:
         for part in sentence.parts:
             claim = part.claim
@@ -139,9 +149,12 @@ def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapp
             both = [(first, second) for first, second in pairs if first is not None and second is not None]
             if len(both) > 1 and _of_the_same_images([each for pair in both for each in pair]):
                 table = np.array([_right(first) - _right(second) for first, second in both])
-                low, high = crossed_interval(table, part.confidence)
-                found.append(OverImages(sentence.says, part, len(table), table.shape[1], low, high))
-    return found
+                compared.append((sentence.says, part, table))
+    intervals = crossed_intervals([table for *_, table in compared], [part.confidence for _, part, _ in compared])
+    return [
+        OverImages(says, part, len(table), table.shape[1], *interval)
+        for (says, part, table), interval in zip(compared, intervals, strict=True)
+    ]
 
 
 def only_these_images(

@@ -8,7 +8,7 @@ like is in `templates/report.html.j2`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,7 +33,7 @@ from fashion_cnn.intervals import half_width
 from fashion_cnn.reports import maps
 from fashion_cnn.reports.claimed import claimed
 from fashion_cnn.reports.labels import labelled
-from fashion_cnn.reports.pictures import DPI, picture
+from fashion_cnn.reports.pictures import DPI, as_svg, picture
 from fashion_cnn.sample import epoch_steps
 from fashion_cnn.study import Study
 
@@ -70,6 +70,8 @@ class StudyView:
     """By run id what its network answered to the test images, where that was recorded."""
     sheets: Mapping[str, maps.Thumbnails] = field(default_factory=dict)
     """By arm, of its lowest seed's run, every channel of each layer after some of its epochs."""
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    """By name, as `study_figures` has them, figures that the page shall show as they are: SVG."""
 
     @classmethod
     def of(
@@ -204,7 +206,7 @@ def study_figures(view: StudyView, verdicts: Verdicts | None = None) -> dict[str
         if section[name] is not None:
             with suppress(figures.FigureError):
                 file = "images" if name == "sizes" else name
-                drawn[f"{file}.svg"] = figures.svg(section[name](title=title)).encode()
+                drawn[f"{file}.svg"] = as_svg(section[name](title=title)).encode()
     mapped = {arm: view.activations[arm] for arm in view.study.arms if view.activations.get(arm)}
     if view.images is None or not mapped:
         return drawn
@@ -276,9 +278,9 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": post,
         "epochs": None if decided is None else misses(decided.epoch_results),
-        "scores": partial(figures.scores_by_arm, chosen, arms, printed=post),
-        "curves": partial(figures.curves_by_arm, curves, arms),
-        "seconds": partial(figures.seconds_by_arm, chosen, arms),
+        "scores": _drawn(view, "scores") or partial(figures.scores_by_arm, chosen, arms, printed=post),
+        "curves": _drawn(view, "curves") or partial(figures.curves_by_arm, curves, arms),
+        "seconds": _drawn(view, "seconds") or partial(figures.seconds_by_arm, chosen, arms),
         "differences": partial(figures.differences, parts) if found else None,
         "sizes": partial(figures.scores_by_images, sizes, note=doublings(sizes)) if len(sizes) else None,
         "class_name": view.class_name,
@@ -292,6 +294,12 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
             for value, part in runs.groupby(runs[name].fillna(""), sort=False)
         ],
     }
+
+
+def _drawn(view: StudyView, name: str) -> Callable[..., str] | None:
+    """What gives a figure that the page shall show as it is."""
+    svg = view.drawn.get(name)
+    return None if svg is None else lambda **_: svg
 
 
 def _tables_of_maps(view: StudyView, chosen: pd.DataFrame) -> dict[str, maps.MapTable | str]:

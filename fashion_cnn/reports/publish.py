@@ -28,6 +28,7 @@ from fashion_cnn.reports.gather import (
 )
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
+from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ORIGIN, Merged, ResultsError
 from fashion_cnn.reports.stored import selections
 from fashion_cnn.running.cut import layer_sheets
@@ -81,7 +82,7 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
     """
     files = read_files(folder)
     found = [f"{name} does not belong to the published files: delete it" for name in _strangers(folder, files)]
-    if found := [*found, *results.file_problems(files, studies, post.read_bytes())]:
+    if found := [*found, *file_problems(files, studies, post.read_bytes())]:
         return found
     pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
     return [f"{page} differs from what is published; fashion-cnn results --pages writes it" for page in pages]
@@ -288,7 +289,8 @@ def published_views(
                 activations[row["arm"]] = activations_of(content)
             if pictures := _drawn(shown):
                 sheets[row["arm"]] = {int(row["epochs_trained"]): pictures}
-        views.append(replace(with_maps(view, chosen, activations, data), sheets=sheets))
+        drawn = results.drawn(files, study.name)
+        views.append(replace(with_maps(view, chosen, activations, data), sheets=sheets, drawn=drawn))
     return views, results.verdicts_over(studies, records, post.read_bytes())
 
 

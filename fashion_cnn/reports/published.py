@@ -18,26 +18,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fashion_cnn.evidence import tables
-from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.inert import active_parts
 from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, classes_alone
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
-    PUBLISHED_RULES,
     RUN_METRICS,
     Record,
     absent,
     format_of,
-    missing,
     texts,
 )
-from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import (
     TableError,
     frames,
@@ -47,10 +42,8 @@ from fashion_cnn.evidence.tables import (
     runs_to_csv,
     to_csv,
     to_json,
-    value_differences,
 )
-from fashion_cnn.evidence.together import implausible_together, seeds_left_out
-from fashion_cnn.evidence.verdicts import Verdicts, claims_values, verdicts_of
+from fashion_cnn.evidence.verdicts import Verdicts, verdicts_of
 from fashion_cnn.study import Study
 
 ORIGIN: Final = "experiments/results"
@@ -62,11 +55,13 @@ ENVIRONMENT: Final = "environment.json"
 CLAIMS: Final = "claims.json"
 MANIFEST: Final = "manifest.json"
 FIGURES: Final = "figures/"
+OF_TABLES: Final = ("scores", "curves", "seconds")
+"""The figures of a study that show its runs and epochs alone, and not what was claimed."""
 MAPS: Final = "feature_maps/"
 ACTIVATIONS: Final = "activations/"
 PREDICTED: Final = "predictions/"
 FOLDERS: Final = (EPOCHS_OF, FIGURES, MAPS, ACTIVATIONS, PREDICTED)
-_OF_WEIGHTS: Final = {MAPS: ".png", ACTIVATIONS: ".npz", PREDICTED: ".npz"}
+OF_WEIGHTS: Final = {MAPS: ".png", ACTIVATIONS: ".npz", PREDICTED: ".npz"}
 COLUMNS: Final = {name: kind for name, kind in tables.COLUMNS.items() if name != "artifacts_sha256"}
 EPOCH_COLUMNS: Final = {**tables.EPOCH_COLUMNS, "weights_sha256": "text", "ended_at": "whole"}
 LARGEST: Final = 2**20  # bytes of a file: more does not belong into a repository
@@ -228,7 +223,7 @@ def _machines(records: Sequence[Record]) -> dict[str, Any]:
 
 def file_of(folder: str, row: Mapping[str, Any]) -> str:
     """The file in one of the folders by weights that a run has; runs that end with the same weights share it."""
-    return f"{folder}{str(row['weights_sha256'])[:_DIGITS]}{_OF_WEIGHTS[folder]}"
+    return f"{folder}{str(row['weights_sha256'])[:_DIGITS]}{OF_WEIGHTS[folder]}"
 
 
 def map_name(row: Mapping[str, Any]) -> str:
@@ -239,12 +234,22 @@ def map_name(row: Mapping[str, Any]) -> str:
 def manifest(files: Mapping[str, bytes]) -> bytes:
     """The list of the published files, with the hash of the tables that the figures were drawn from."""
     listed = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
-    return to_json({"drawn_from": _drawn_from(files), "files": listed})
+    return to_json({"drawn_from": drawn_from(files), "files": listed})
 
 
-def _drawn_from(files: Mapping[str, bytes]) -> str:
+def drawn_from(files: Mapping[str, bytes]) -> str:
     """Hex SHA-256 of the tables of runs and of epochs, one after the other."""
     return hashlib.sha256(b"".join(files[name] for name in (RUNS, *epoch_tables(files)))).hexdigest()
+
+
+def drawn(files: Mapping[str, bytes], study: str) -> dict[str, str]:
+    """A study's figures of runs and epochs as they are published, SVG by name; none where the tables were changed."""
+    try:
+        holds = from_json(files[MANIFEST])["drawn_from"] == drawn_from(files)
+    except (KeyError, TypeError, TableError):
+        return {}
+    names = {name: f"{FIGURES}{study}/{name}.svg" for name in OF_TABLES if holds}
+    return {name: files[path].decode() for name, path in names.items() if path in files}
 
 
 def published_records(files: Mapping[str, bytes]) -> list[Record]:
@@ -333,77 +338,3 @@ def unpublished(studies: Sequence[Study], records: Sequence[Record]) -> str:
 def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: bytes) -> Verdicts:
     """What published records say of the claims of the studies that have some, and of the post's numbers (CSV)."""
     return verdicts_of(split_by_published(studies, records)[0], *frames(records), post)
-
-
-def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
-    """What does not hold of the published files, a line each; `post` are the post's printed numbers, CSV.
-
-    Files that `manifest.json` does not list are left alone, but for those in its folders.
-    """
-    tables_of_epochs = epoch_tables(files) or [EPOCHS]
-    if lacking := [name for name in (RUNS, *tables_of_epochs, ENVIRONMENT, CLAIMS, MANIFEST) if name not in files]:
-        yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
-        return
-    try:
-        records, listed, stated = published_records(files), from_json(files[MANIFEST]), from_json(files[CLAIMS])
-    except (TableError, ResultsError) as error:
-        yield str(error)
-        return
-    yield from _of_files(files, listed)
-    yield from _of_records(records)
-    known = {file_of(folder, record.row) for record in records for folder in _OF_WEIGHTS}
-    known |= {f"{EPOCHS_OF}{record.row['study']}.csv" for record in records}
-    for name in files:
-        if name.startswith((EPOCHS_OF, *_OF_WEIGHTS)) and name not in known:
-            yield f"{name} is of no published run"
-    yield from _of_choice(records, studies)
-    computed = claims_values(verdicts_over(studies, records, post))
-    for place, theirs, ours in value_differences(stated, computed):
-        yield f"{CLAIMS}: {place} is {theirs!r:.120}, but computed again it is {ours!r:.120}"
-
-
-def _of_records(records: Sequence[Record]) -> Iterator[str]:
-    """Whether each record is complete and consistent, and all have one data set and code."""
-    for record in records:
-        for fault in (*missing(record, PUBLISHED_RULES), *contradictions(record)):
-            yield f"run {record.row['run_id']}: {fault}"
-    for run_id, breaches in implausible_together(records).items():
-        yield from (f"run {run_id}: {breach}" for breach in breaches)
-    for study, lacks in seeds_left_out(records).items():
-        yield f"{RUNS}: {study} lacks runs beside those it has ({'; '.join(lacks[:5])}); fashion-cnn run makes them"
-    for name, what in BASIS.items():
-        if what != "environment" and len(hashes := {str(record.row[name]) for record in records}) > 1:
-            yield f"{RUNS}: the runs have {len(hashes)} hashes of the {what}; there must be one"
-
-
-def _of_choice(records: Sequence[Record], studies: Sequence[Study]) -> Iterator[str]:
-    """Whether each run belongs to a study and counts in it."""
-    table, _ = frames(records)
-    names = [study.name for study in studies]
-    for row in table[~table["study"].isin(names)].to_dict("records"):
-        yield f"run {row['run_id']}: there is no study {row['study']}"
-    for study in studies:
-        of_study = table[table["study"] == study.name]
-        for run_id, reason in zip(of_study["run_id"], reasons_left_out(of_study, study), strict=True):
-            # Another processor's runs are published beside the others and counted as left out.
-            if reason and reason != f"another {BASIS['environment_sha256']}":
-                yield f"run {run_id} of {study.name} does not count: {reason}"
-
-
-def _of_files(files: Mapping[str, bytes], listed: Any) -> Iterator[str]:
-    hashes = listed.get("files") if isinstance(listed, dict) else None
-    if not isinstance(hashes, dict):
-        yield f"{MANIFEST} lists no files"
-        return
-    for name, digest in hashes.items():
-        if name not in files:
-            yield f"{name} is missing"
-        elif hashlib.sha256(files[name]).hexdigest() != digest:
-            yield f"{name} was changed after it was published"
-    for name in files:
-        if name.startswith(FOLDERS) and name not in hashes:
-            yield f"{name} is not in {MANIFEST}"
-        if name.startswith((FIGURES, *_OF_WEIGHTS)):
-            yield from (f"{name}: {part}" for part in active_parts(name, files[name]))
-    if listed.get("drawn_from") != _drawn_from(files):
-        yield f"the figures were drawn from other tables than {RUNS} and those of the epochs"

@@ -22,7 +22,7 @@ from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.evaluation import scores
 from fashion_cnn.evidence import predictions as answers
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_interval, flips, is_limited, over_images
+from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_intervals, flips, is_limited, over_images
 from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, PredictionsError, from_bytes, per_class
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.statistics import decide
@@ -209,16 +209,18 @@ def test_the_same_weights_with_other_answers_are_found_in_one_environment() -> N
 
 class TestOverImages:
     def test_no_spread_gives_an_interval_of_one_point(self) -> None:
-        assert crossed_interval(np.zeros((3, 50), np.int8), 0.95) == (0.0, 0.0)
-        assert crossed_interval(np.ones((3, 50), np.int8), 0.95) == (1.0, 1.0)
+        tables = [np.zeros((3, 50), np.int8), np.ones((3, 50), np.int8)]
+        assert crossed_intervals(tables, (0.95, 0.95)) == [(0.0, 0.0), (1.0, 1.0)]
 
-    def test_the_same_answers_give_the_same_interval(self) -> None:
-        table = np.random.default_rng(0).integers(-1, 2, (6, 300)).astype(np.int8)
-        assert crossed_interval(table, 0.95) == crossed_interval(table.copy(), 0.95)
+    def test_the_same_answers_give_the_same_interval_whatever_is_asked_besides(self) -> None:
+        random = np.random.default_rng(0)
+        one, other = (random.integers(-1, 2, (seeds, 300)).astype(np.int8) for seeds in (6, 4))
+        alone = [*crossed_intervals([one], [0.95]), *crossed_intervals([other], [0.99])]
+        assert crossed_intervals([one.copy(), other], [0.95, 0.99]) == alone
 
     def test_images_that_all_seeds_answer_alike_leave_the_error_of_the_images(self) -> None:
         row = np.random.default_rng(0).integers(-1, 2, 400)
-        low, high = crossed_interval(np.tile(row, (8, 1)).astype(np.int8), 0.95)
+        ((low, high),) = crossed_intervals([np.tile(row, (8, 1)).astype(np.int8)], [0.95])
         half = 1.96 * row.std() / np.sqrt(400)
         assert low == pytest.approx(row.mean() - half, abs=0.15 * half)
         assert high == pytest.approx(row.mean() + half, abs=0.15 * half)

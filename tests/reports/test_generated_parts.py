@@ -13,6 +13,7 @@ from fashion_cnn.claims import Equivalent, Higher
 from fashion_cnn.config import CNN
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.study import Study
 from tests.support.published import EPOCHS, POST, SEEDS, STUDY, records
 
@@ -42,7 +43,7 @@ def test_a_study_that_is_not_published_yet_is_named_and_stands_in_no_table(
     with_it = summary.parts(more, results.published_records(files), POST, {})
     assert with_it["basis"]() == f"{made['basis']()} Not published yet: later_study."
     assert all(with_it[name]() == made[name]() for name in ("arms", "claims", "answer", "counts", "surprises", "cost"))
-    assert list(results.file_problems(files, more, POST)) == list(results.file_problems(files, STUDY, POST)) == []
+    assert list(file_problems(files, more, POST)) == list(file_problems(files, STUDY, POST)) == []
 
 
 def test_the_table_of_arms_has_the_steps_of_the_epochs(made: dict[str, Callable[[], str]]) -> None:

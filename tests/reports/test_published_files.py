@@ -19,6 +19,7 @@ from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.dashboard import refresh
 from fashion_cnn.reports.images import NONE_KEPT
 from fashion_cnn.reports.page import StudyView, render_report
+from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import VIEW
@@ -89,7 +90,7 @@ def listed(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_another_answer_is_found_by_the_accuracy(files: dict[str, bytes]) -> None:
     name = next(name for name in files if name.startswith(results.PREDICTED))
     changed = Predictions(from_bytes(files[name]).classes[::-1]).to_bytes()
-    found = list(results.file_problems(listed({**files, name: changed}), STUDY, POST))
+    found = list(file_problems(listed({**files, name: changed}), STUDY, POST))
     assert len(found) == 1 and ": test_accuracy: " in found[0] and "but predictions.npz says" in found[0]
 
 
@@ -97,16 +98,16 @@ def test_a_missing_answer_and_one_of_no_run_are_found(files: dict[str, bytes]) -
     name = next(name for name in files if name.startswith(results.PREDICTED))
     moved = {**files, "predictions/0123456789abcdef.npz": files[name]}
     del moved[name]
-    found = list(results.file_problems(listed(moved), STUDY, POST))
+    found = list(file_problems(listed(moved), STUDY, POST))
     assert "predictions/0123456789abcdef.npz is of no published run" in found
     assert any("artifacts.predictions.npz: missing" in line for line in found)
 
 
 def test_a_missing_table_of_epochs_is_found(files: dict[str, bytes]) -> None:
     left = {name: content for name, content in files.items() if name != "epochs/baseline_study.csv"}
-    assert "epochs/baseline_study.csv is missing" in list(results.file_problems(left, STUDY, POST))
+    assert "epochs/baseline_study.csv is missing" in list(file_problems(left, STUDY, POST))
     none = {name: content for name, content in files.items() if not name.startswith(results.EPOCHS_OF)}
-    assert list(results.file_problems(none, STUDY, POST)) == ["epochs.csv is missing"]
+    assert list(file_problems(none, STUDY, POST)) == ["epochs.csv is missing"]
 
 
 def test_two_runs_of_the_same_weights_must_have_answered_alike() -> None:
@@ -168,7 +169,7 @@ def test_activations_of_the_first_seed_are_published_and_imported_with_the_run(s
     (kept,) = (folder / "activations").iterdir()
     assert kept.read_bytes() == ARRAYS and (folder / "feature_maps" / f"{kept.stem}.png").exists()
     assert publishing.update(store, STUDIES, folder, POST_RESULTS).added == 0 and kept.exists()
-    assert list(results.file_problems(publishing.read_files(folder), STUDIES, POST)) == []
+    assert list(file_problems(publishing.read_files(folder), STUDIES, POST)) == []
 
     other = open_store(tmp_path / "other")
     assert publishing.import_runs(other, STUDIES, folder) == 4
@@ -202,6 +203,23 @@ def test_a_report_of_the_published_results_shows_what_is_published_to_look_at(st
         path.unlink()
     (view, *_), _ = publishing.published_views(STUDIES, folder, POST_RESULTS, None)
     assert {epoch: list(shown) for epoch, shown in view.sheets["cnn"].items()} == {5: ["all_layers"]}
+
+
+def test_a_report_shows_the_published_figures_of_runs_and_draws_them_where_the_tables_were_changed(
+    files: dict[str, bytes], tmp_path: Path
+) -> None:
+    def page(files: dict[str, bytes]) -> str:
+        for name, content in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
+        views, verdicts = publishing.published_views(STUDY, tmp_path, POST_RESULTS, None)
+        return render_report(views, verdicts=verdicts, made_at="now", published=True)
+
+    figure = "figures/baseline_study/seconds.svg"
+    told = listed({**files, figure: b'<svg xmlns="http://www.w3.org/2000/svg"><text>as published</text></svg>'})
+    assert "<text>as published</text></svg>" in page(told)
+    head, *rows = told[results.RUNS].splitlines(keepends=True)
+    assert "<text>as published</text></svg>" not in page({**told, results.RUNS: head + b"".join(reversed(rows))})
 
 
 @pytest.mark.usefixtures("undrawn")

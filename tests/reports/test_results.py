@@ -24,6 +24,7 @@ from fashion_cnn.known_answers import known, settled
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.review.replay import records_of
 from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.address import resolve
@@ -66,7 +67,7 @@ def test_machines_are_published_once_each_with_the_load_of_each_run() -> None:
 def test_runs_of_the_first_format_are_published_as_they_were() -> None:
     old = records(0, 1, format=1)
     files = published(old)
-    assert list(results.file_problems(files, STUDY, POST)) == []
+    assert list(file_problems(files, STUDY, POST)) == []
     assert "machines" not in json.loads(files[results.ENVIRONMENT])
     assert "record_format" not in files[results.RUNS].decode()
     assert results.record_tables(results.published_records(files)).items() <= files.items()
@@ -74,7 +75,7 @@ def test_runs_of_the_first_format_are_published_as_they_were() -> None:
 
 def test_runs_of_both_formats_are_published_side_by_side() -> None:
     files = published([*records(0, 1, format=1), *records(2, 3)])
-    assert list(results.file_problems(files, STUDY, POST)) == []
+    assert list(file_problems(files, STUDY, POST)) == []
     read = results.published_records(files)
     assert {(one.row["seed"] in "01", one.format, bool(one.machine())) for one in read} == {
         (True, 1, False),
@@ -85,7 +86,7 @@ def test_runs_of_both_formats_are_published_side_by_side() -> None:
 
 def test_runs_of_a_newer_format_are_refused_in_one_line(files: dict[str, bytes]) -> None:
     newer = {**files, results.RUNS: files[results.RUNS].replace(b",portable,2,", b",portable,3,", 1)}
-    (found,) = results.file_problems(newer, STUDY, POST)
+    (found,) = file_problems(newer, STUDY, POST)
     assert found.startswith("runs.csv: row.record_format: '3'; wanted: at most 2; newer code recorded it: update this")
 
 
@@ -124,7 +125,7 @@ def test_what_is_published_stays_when_it_is_recorded_again() -> None:
 
 def test_runs_of_another_environment_are_published_beside_the_others_and_not_counted() -> None:
     files = published([*records(), *records(0, 1, processor="another")])
-    assert list(results.file_problems(files, STUDY, POST)) == []
+    assert list(file_problems(files, STUDY, POST)) == []
     told = summary.parts(STUDY, results.published_records(files), POST, {})
     assert told["basis"]().startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, ")
     assert "8 more runs of another environment are published and not counted." in told["basis"]()
@@ -181,7 +182,7 @@ def test_other_weights_in_one_trajectory_are_refused() -> None:
 
 
 def test_what_was_published_holds(files: dict[str, bytes]) -> None:
-    assert list(results.file_problems(files, STUDY, POST)) == []
+    assert list(file_problems(files, STUDY, POST)) == []
 
 
 def edited(files: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
@@ -211,7 +212,7 @@ def first_cell(files: dict[str, bytes], column: str) -> str:
 def test_a_changed_number_or_hash_is_found(files: dict[str, bytes], column: str, told: str) -> None:
     cell = first_cell(files, column)
     other = repr(float(cell) + 0.0625) if "." in cell else "9" * len(cell)
-    found = list(results.file_problems(edited(files, results.RUNS, cell, other), STUDY, POST))
+    found = list(file_problems(edited(files, results.RUNS, cell, other), STUDY, POST))
     assert any(told in line for line in found)
 
 
@@ -219,7 +220,7 @@ def test_a_verdict_that_the_tables_do_not_give_is_found(files: dict[str, bytes])
     verdict = re.search(r'"verdict": "(\w+)"', files[results.CLAIMS].decode())
     assert verdict
     changed = edited(files, results.CLAIMS, f'"verdict": "{verdict[1]}"', '"verdict": "believed"')
-    (found,) = results.file_problems(changed, STUDY, POST)
+    (found,) = file_problems(changed, STUDY, POST)
     assert found.startswith("claims.json: ") and "believed" in found
 
 
@@ -227,36 +228,36 @@ def test_a_margin_changed_after_the_runs_is_found(files: dict[str, bytes]) -> No
     claims = tuple(
         replace(one, margin=0.001) if isinstance(one, Higher) and one.margin else one for one in BASELINE.claims
     )
-    found = list(results.file_problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
+    found = list(file_problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
     assert any("margin is 0.02, but computed again it is 0.001" in line for line in found)
 
 
 def test_a_study_whose_arm_has_another_config_now_is_found(files: dict[str, bytes]) -> None:
     changed = (replace(STUDY[0], arms={**STUDY[0].arms, "cnn": replace(CNN, epochs=2, filters=16)}), EPOCHS)
-    found = list(results.file_problems(files, changed, POST))
+    found = list(file_problems(files, changed, POST))
     assert sum("does not count: another config than the arm has now" in line for line in found) == SEEDS
 
 
 def test_a_run_of_no_study_is_found(files: dict[str, bytes]) -> None:
-    assert any("there is no study epochs_study" in line for line in results.file_problems(files, STUDY[:1], POST))
+    assert any("there is no study epochs_study" in line for line in file_problems(files, STUDY[:1], POST))
 
 
 @pytest.mark.parametrize("name", [results.RUNS, results.ENVIRONMENT, results.CLAIMS, results.MANIFEST])
 def test_a_missing_file_is_found(files: dict[str, bytes], name: str) -> None:
     left = {one: content for one, content in files.items() if one != name}
-    assert list(results.file_problems(left, STUDY, POST)) == [f"{name} is missing"]
+    assert list(file_problems(left, STUDY, POST)) == [f"{name} is missing"]
 
 
 def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(files: dict[str, bytes]) -> None:
     figure = "figures/baseline_study/scores.svg"
-    assert list(results.file_problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
+    assert list(file_problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
         f"{figure} was changed after it was published"
     ]
-    assert list(results.file_problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
+    assert list(file_problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
         "figures/x.svg is not in manifest.json"
     ]
     manifest = {**json.loads(files[results.MANIFEST]), "drawn_from": "0" * 64}
-    (found,) = results.file_problems({**files, results.MANIFEST: tables.to_json(manifest)}, STUDY, POST)
+    (found,) = file_problems({**files, results.MANIFEST: tables.to_json(manifest)}, STUDY, POST)
     assert found == "the figures were drawn from other tables than runs.csv and those of the epochs"
 
 
@@ -273,7 +274,7 @@ def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(fil
 def test_files_of_something_else_are_told_in_a_line(
     files: dict[str, bytes], name: str, content: bytes, told: str
 ) -> None:
-    found = list(results.file_problems({**files, name: content}, STUDY, POST))
+    found = list(file_problems({**files, name: content}, STUDY, POST))
     assert any(told in line for line in found)
 
 
