@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import MEASURES
@@ -90,7 +94,14 @@ def show_results(call: CallResult, studies: Sequence[Study]) -> None:
         out.print(f"{counted(skipped, 'run')} {'was' if skipped == 1 else 'were'} recorded already.")
     if call.unsent:
         out.print(f"{call.unsent} runs are not in the store yet ({call.trouble}): fashion-cnn sync sends them.")
-    out.print(f"Compare them: fashion-cnn ui {studies[0].name if len(studies) == 1 else ''}".rstrip())
+    out.print(f"Compare them: {_command()} ui {studies[0].name if len(studies) == 1 else ''}".rstrip())
+
+
+def _command() -> str:
+    """What a shell takes for this command here: its name, or where PATH lacks it, as in `.venv`, the file."""
+    return (
+        "fashion-cnn" if shutil.which("fashion-cnn") else os.path.relpath(Path(sys.executable).with_name("fashion-cnn"))
+    )
 
 
 def show_runs(runs: Sequence[Mapping[str, Any]], *, of: int, as_json: bool) -> None:

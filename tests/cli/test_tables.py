@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,10 +81,20 @@ def test_cells_that_hold_lines_and_tabs_stay_one_line_of_cells(capsys: pytest.Ca
     assert capsys.readouterr().out == "part\ta\tb\tn\nx\t1; 2\twith tab\t3\n"
 
 
-def test_the_closing_line_tells_the_wall_time_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_closing_lines_tell_the_wall_time_alone_and_a_command_that_a_shell_finds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beside = Path(sys.executable).with_name("fashion-cnn")
+    assert beside.exists()
+    monkeypatch.chdir(beside.parent.parent)
+    monkeypatch.setenv("PATH", str(tmp_path))
     tables.show_results(call(RESULTS[:1], made=1), STUDIES)
-    closing = capsys.readouterr().out.splitlines()
-    assert closing[2:] == ["1 run made in 21.4 s, from start to end of this command.", "Compare them: fashion-cnn ui"]
+    time, compare = capsys.readouterr().out.splitlines()[2:]
+    assert time == "1 run made in 21.4 s, from start to end of this command."
+    assert compare == f"Compare them: {beside.parent.name}/fashion-cnn ui"
+    monkeypatch.setenv("PATH", str(beside.parent))
+    tables.show_results(call(RESULTS[:1], made=1), STUDIES)
+    assert capsys.readouterr().out.splitlines()[-1] == "Compare them: fashion-cnn ui"
 
 
 def test_a_call_and_a_plan_with_nothing_to_do_say_so(capsys: pytest.CaptureFixture[str]) -> None:
