@@ -18,10 +18,11 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from experiments import STUDIES
+from fashion_cnn.reports import published as results
 from fashion_cnn.reports.publish import import_runs
 from fashion_cnn.store.tracking import Store
 from tests.support.command import Lab
-from tests.support.published import BASELINE, published, records
+from tests.support.published import ARRAYS, BASELINE, published, records
 from tests.support.recorded import put, record
 
 PATIENCE = 60_000  # ms; the first page of a fresh server takes its time
@@ -31,7 +32,7 @@ LAYERS = ("convolution_1", "pooling_1", "convolution_2", "pooling_2")
 STEPS = (0, 1, 5)  # the last that all arms have
 PLACES = {
     "all studies": ["list"],
-    "baseline_study, published": ["by arm", "one run per arm"],
+    "baseline_study, published": ["by arm", "feature maps", "one run per arm"],
     "epochs_study, this store": ["by arm", "feature maps", "one run per arm"],
 }
 
@@ -64,6 +65,9 @@ def fill(store: Store, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+    drawn = folder / results.file_of(results.ACTIVATIONS, record(BASELINE, "cnn", 0).row)
+    drawn.parent.mkdir()
+    drawn.write_bytes(ARRAYS)
     import_runs(store, [BASELINE], folder)
 
 
@@ -155,17 +159,20 @@ def test_by_arm_opens_with_a_mean_and_a_band_for_each_arm(
     in_model_training(page)
 
 
+@pytest.mark.parametrize(
+    ("study", "source", "arms"), [("epochs_study", "this store", ARMS), ("baseline_study", "published", ("cnn",))]
+)
 def test_feature_maps_open_as_a_table_of_layers_and_arms_after_the_last_common_epoch(
-    served: Served, page: Page
+    served: Served, page: Page, study: str, source: str, arms: tuple[str, ...]
 ) -> None:
-    page.goto(served.addresses["epochs_study, this store: feature maps"])
-    expect(page.get_by_text("Feature maps, this store").first).to_be_visible(timeout=PATIENCE)
+    page.goto(served.addresses[f"{study}, {source}: feature maps"])
+    expect(page.get_by_text(f"Feature maps, {source}").first).to_be_visible(timeout=PATIENCE)
     for layer in LAYERS:
         expect(page.get_by_text(f"feature_maps/{layer}").first).to_be_visible(timeout=PATIENCE)
-    for arm in ARMS:
+    for arm in arms:
         expect(page.get_by_text(f"{arm} · seed 0").first).to_be_visible()
-    loaded = "[...document.images].filter(image => image.naturalWidth === 256).length"
-    page.wait_for_function(f"{loaded} >= {len(ARMS) * len(LAYERS)}")
+    loaded = "[...document.images].filter(image => image.naturalWidth >= 256).length"
+    page.wait_for_function(f"{loaded} >= {len(arms) * len(LAYERS)}")
     expect(page.get_by_text("No image logged at this step")).to_have_count(0)
 
 

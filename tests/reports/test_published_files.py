@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -24,28 +23,11 @@ from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import VIEW
 from fashion_cnn.study import Study
-from tests.support.published import BASELINE, POST, SEEDS, STUDY, published, records
+from tests.support.published import ARRAYS, BASELINE, POST, SEEDS, SHAPES, STUDY, published, records
 from tests.support.recorded import put, record
 from tests.support.scripted import PIXEL, open_store
 from tests.support.tampering import rehashed, with_artifact
 
-SHAPES = {
-    "convolution_1": (26, 26, 32),
-    "pooling_1": (13, 13, 32),
-    "convolution_2": (11, 11, 32),
-    "pooling_2": (5, 5, 32),
-}
-
-
-def arrays() -> bytes:
-    """Activations of three images."""
-    buffer = io.BytesIO()
-    maps = {layer: np.random.default_rng(0).random((3, *shape), np.float32) for layer, shape in SHAPES.items()}
-    np.savez_compressed(buffer, images=np.array([0, 23, 28]), **maps)  # type: ignore[arg-type]  # its stub knows no names
-    return buffer.getvalue()
-
-
-ARRAYS = arrays()
 LONG = Study("long_study", "How long?", {f"{n} epochs": replace(CNN, epochs=n) for n in range(1, 21)})
 
 

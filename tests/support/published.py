@@ -1,9 +1,12 @@
-"""A small made-up folder of published results: two studies, seven seeds."""
+"""A small made-up folder of published results: two studies, seven seeds; and activations that can lie beside them."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.config import CNN, DENSE
@@ -19,6 +22,23 @@ EPOCHS = Study("epochs_study", "How long?", {f"{n} epochs": replace(CNN, epochs=
 STUDY = (replace(BASELINE, arms={"dense": replace(DENSE, epochs=2), "cnn": replace(CNN, epochs=2)}), EPOCHS)
 POST = POST_RESULTS.read_bytes()
 SEEDS = 7
+SHAPES = {
+    "convolution_1": (26, 26, 32),
+    "pooling_1": (13, 13, 32),
+    "convolution_2": (11, 11, 32),
+    "pooling_2": (5, 5, 32),
+}
+
+
+def arrays() -> bytes:
+    """Activations of three images."""
+    buffer = io.BytesIO()
+    maps = {layer: np.random.default_rng(0).random((3, *shape), np.float32) for layer, shape in SHAPES.items()}
+    np.savez_compressed(buffer, images=np.array([0, 23, 28]), **maps)  # type: ignore[arg-type]  # its stub knows no names
+    return buffer.getvalue()
+
+
+ARRAYS = arrays()
 
 
 def records(*seeds: int, studies: tuple[Study, ...] = STUDY, **settings: Any) -> list[Record]:
