@@ -13,6 +13,7 @@ import pandas as pd
 
 from fashion_cnn.data import CLASS_NAMES, DataError, Dataset
 from fashion_cnn.download import load_dataset
+from fashion_cnn.evidence.predictions import UNREADABLE
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView
@@ -97,6 +98,12 @@ def data_set(data_dir: str | None) -> Dataset | None:
 
 
 def activations_of(content: bytes) -> dict[str, Any]:
-    """The arrays of an `activations.npz`, by layer, and the `images` they are of: (n,), places among test images."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """The arrays of an `activations.npz`, by layer, and the `images` they are of: (n,), places among test images.
+
+    Of a file that is none there are none: the report says which arms lack feature maps.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except UNREADABLE:
+        return {}

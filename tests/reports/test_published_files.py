@@ -181,8 +181,12 @@ def test_a_report_of_the_published_results_shows_what_is_published_to_look_at(st
     page = render_report([view, *others], verdicts=verdicts, made_at="now", published=True)
     assert "convolution 2 of cnn after epoch 5" in page
 
-    for path in (folder / "activations").iterdir():  # as it was before activations were published
-        path.unlink()
+    (path,) = (folder / "activations").iterdir()
+    path.write_bytes(ARRAYS[:1000])
+    (view, *others), verdicts = publishing.published_views(STUDIES, folder, POST_RESULTS, None)
+    assert not view.sheets and "feature maps" in render_report([view, *others], verdicts=verdicts, made_at="now")
+
+    path.unlink()  # as it was before activations were published
     (view, *_), _ = publishing.published_views(STUDIES, folder, POST_RESULTS, None)
     assert {epoch: list(shown) for epoch, shown in view.sheets["cnn"].items()} == {5: ["all_layers"]}
 
