@@ -49,8 +49,8 @@ def track(config: RunConfig, seed: int) -> TrackedRun:
             complain(notice)
         todo = session.plan([study], (), [seed])
         (wanted,) = (*todo.runs, *todo.recorded)
-        if todo.runs and (call := run(session, todo)).failed:
-            raise RunFailed(f"the run {wanted.arm} · seed {seed} failed after {call.seconds:.0f} s; see the line above")
+        if todo.runs and run(session, todo).failed:
+            raise RunFailed(f"the run {wanted.arm} · seed {seed} failed; see the line above")
         rows = [row for row in session.store.runs([AD_HOC]).to_dict("records") if _is_of(row, wanted, session)]
         if not rows:
             raise StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -162,6 +163,7 @@ def _record(
 
     With `post`, the file of the post's printed numbers, what MLflow's UI shows of the studies is brought up to date.
     """
+    started = time.monotonic()
     from fashion_cnn.cli import tables
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
@@ -178,7 +180,8 @@ def _record(
         call = run(session, todo)
         if post is not None and call.made and not session.smoke:
             _refresh(session.store, studies, post)
-    return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies))
+    seconds = time.monotonic() - started
+    return shown(FAILED if call.failed else DONE, lambda: tables.show_results(call, studies, seconds))
 
 
 def _refresh(store: Store, studies: Sequence[Study], post: Path) -> None:

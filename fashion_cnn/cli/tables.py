@@ -50,7 +50,7 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
     for planned, estimate in zip(plan.trajectories, seconds, strict=True):
         runs = "\n".join(f"{run.study.name}: {run.arm}" for run in planned.runs)
         rows.append((runs, str(planned.seed), str(planned.epochs), f"{planned.steps:,}", duration(estimate)))
-    numbers = ("seed", "epochs", "steps", "about")
+    numbers = ("seed", "epochs", "steps", "training")
     show(out, Grid(("runs cut from it",), numbers, [("plan", "Trajectories, longest first", rows)], about="table"))
     wall = max(sum(seconds) / workers, max(seconds, default=0.0))
     source = "from epochs measured on this machine" if measured else "nothing is measured here yet: a guess"
@@ -58,7 +58,7 @@ def show_plan(plan: Plan, *, seconds_per_work: float, measured: bool, workers: i
     out.print(f"{todo}; {len(plan.recorded)} {'is' if len(plan.recorded) == 1 else 'are'} recorded already.")
     states = sum(planned.state_bytes for planned in plan.trajectories)
     disk = f"{(len(plan.runs) * BYTES_PER_RUN + states) / 2**20:,.0f} MiB of disk"
-    out.print(f"About {duration(wall)} on {counted(workers, 'worker')} ({source}) and {disk}.")
+    out.print(f"About {duration(wall)} of training on {counted(workers, 'worker')} ({source}) and {disk}.")
     stopping = [expected_epochs(run.config) for run in plan.runs if run.config.callback_loss is not None]
     if stopping:
         out.print(f"A run that stops at a loss is taken to need {max(stopping)} epochs.")
@@ -68,8 +68,8 @@ def _all_recorded(count: int) -> str:
     return "the run was recorded already." if count == 1 else f"all {count} runs were recorded already."
 
 
-def show_results(call: CallResult, studies: Sequence[Study]) -> None:
-    """Print the closing table and what to do next."""
+def show_results(call: CallResult, studies: Sequence[Study], seconds: float) -> None:
+    """Print the closing table and what to do next; the command took so many seconds of wall time."""
     order = [(study.name, arm) for study in studies for arm in study.arms]
     results = sorted(call.results, key=lambda result: (order.index((result.study, result.arm)), result.seed))
     out = console()
@@ -85,7 +85,7 @@ def show_results(call: CallResult, studies: Sequence[Study]) -> None:
         show(out, Grid(("arm", "status"), numbers, _by_study(sections), optional=optional))
     skipped = len(results) - call.made
     if call.made:
-        out.print(f"{counted(call.made, 'run')} made in {duration(call.seconds)}, from start to end of this command.")
+        out.print(f"{counted(call.made, 'run')} made in {duration(seconds)}, from start to end of this command.")
     else:
         out.print(f"Nothing to do: {_all_recorded(skipped)}")
     if call.failed:

@@ -40,6 +40,8 @@ class PlannedTrajectory:
     """One training and the runs that are cut from it."""
 
     runs: tuple[Run, ...]
+    images: int = TRAINING_IMAGES
+    """How many training images there are: a smoke run has few."""
 
     @property
     def seed(self) -> int:
@@ -64,7 +66,7 @@ class PlannedTrajectory:
     @property
     def steps(self) -> int:
         """How many training steps these are."""
-        return self.epochs * epoch_steps(self.config)
+        return self.epochs * epoch_steps(self.config, self.images)
 
     @property
     def whole_epochs(self) -> float:
@@ -79,7 +81,7 @@ class PlannedTrajectory:
     @property
     def work(self) -> float:
         """How much work it is, for putting the longest first: multiply-adds and steps, weighed."""
-        return self.epochs * epoch_work(self.config)
+        return self.epochs * epoch_work(self.config, self.images)
 
 
 @dataclass(frozen=True)
@@ -133,13 +135,20 @@ def smoke_config(config: RunConfig) -> RunConfig:
     return replace(config, epochs=min(config.epochs, SMOKE_EPOCHS))
 
 
-def plan(runs: Sequence[Run], recorded: Collection[RunKey] = (), *, reuse: bool = True) -> Plan:
+def plan(
+    runs: Sequence[Run],
+    recorded: Collection[RunKey] = (),
+    *,
+    reuse: bool = True,
+    images: int = TRAINING_IMAGES,
+) -> Plan:
     """The trajectories that some runs need, longest first, minus what is recorded.
 
     Args:
         runs: wanted.
         recorded: keys of runs with a complete record under the same data, code and environment.
         reuse: whether runs share trajectories and recorded runs are skipped; without, each is trained alone.
+        images: how many training images there are.
     """
     skipped = [run for run in runs if reuse and run.key() in recorded]
     wanted = [run for run in runs if not (reuse and run.key() in recorded)]
@@ -147,8 +156,8 @@ def plan(runs: Sequence[Run], recorded: Collection[RunKey] = (), *, reuse: bool 
     for index, run in enumerate(wanted):
         shared = (hash_of(run.config.training_settings()), run.seed)
         groups.setdefault(shared if reuse else index, []).append(run)
-    trajectories = sorted((PlannedTrajectory(tuple(group)) for group in groups.values()), key=lambda one: -one.work)
-    return Plan(tuple(trajectories), tuple(skipped))
+    trajectories = [PlannedTrajectory(tuple(group), images) for group in groups.values()]
+    return Plan(tuple(sorted(trajectories, key=lambda one: -one.work)), tuple(skipped))
 
 
 def expected_epochs(config: RunConfig) -> int:
@@ -161,11 +170,12 @@ def whole_epoch(config: RunConfig) -> float:
     return epoch_images(config) / TRAINING_IMAGES
 
 
-def epoch_work(config: RunConfig) -> float:
-    """An epoch's work in units of a million training steps' arithmetic; comparable between configs only."""
+def epoch_work(config: RunConfig, images: int = TRAINING_IMAGES) -> float:
+    """An epoch's work with so many training images, in no unit of its own: comparable between configs only."""
     # A step is taken to cost as much as 12 million multiply-adds before it computes anything: rough, for ordering and
     # estimates only, which can be off by a factor of two and more for the smallest networks.
-    return (epoch_images(config) * multiply_adds(config) + epoch_steps(config) * 12_000_000) / 1e9
+    passed, steps = epoch_images(config, images), epoch_steps(config, images)
+    return (passed * multiply_adds(config) + steps * 12_000_000) / 1e9
 
 
 def rerun_command(run: Run, *, smoke: bool) -> str:

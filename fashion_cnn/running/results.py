@@ -45,8 +45,6 @@ class CallResult:
     """Runs made, well or not."""
     failed: int
     """Those of them that did not finish."""
-    seconds: float
-    """Wall time of the whole call."""
     unsent: int
     """Runs of which the store lacks something."""
     trouble: str | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import traceback
 import uuid
 from collections import deque
@@ -46,7 +45,6 @@ def run(session: Session, todo: Plan) -> CallResult:
         StoreError: the tracking server does not let this user record.
         ExecutorError: the cluster is gone; likewise.
     """
-    started = time.monotonic()
     session.store.check_rights({run.study.name: run.study.question for run in todo.runs})
     recorder = Recorder(session.store)
     with recorder, TrainingProgress(sum(planned.whole_epochs for planned in todo.trajectories)) as bars:
@@ -56,7 +54,6 @@ def run(session: Session, todo: Plan) -> CallResult:
         results=(*made, *(todo.results[skipped.key()] for skipped in todo.recorded)),
         made=len(made),
         failed=sum(result.status != "finished" for result in made),
-        seconds=time.monotonic() - started,
         unsent=ended.unsent(session.store),
         trouble=recorder.trouble,
     )

@@ -198,7 +198,8 @@ class Session:
             for place in self.executor.places(run.config.threads):
                 if result := known.get((*named, *asdict(self.identity(place)).values())):
                     results[run.key()] = result
-        return replace(plan(runs, results, reuse=self.options.reuse), results=results)
+        todo = plan(runs, results, reuse=self.options.reuse, images=len(self.data.train_labels))
+        return replace(todo, results=results)
 
     def seconds_per_work(self) -> tuple[float, bool]:
         """Seconds for a unit of `epoch_work`, and whether they were measured where the next would be."""

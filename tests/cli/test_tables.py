@@ -29,7 +29,7 @@ RESULTS = [
 
 
 def call(results: Sequence[RunResult], made: int = 0, **changes: Any) -> CallResult:
-    values = {"made": made, "failed": 0, "seconds": 21.4, "unsent": 0, "trouble": None, **changes}
+    values = {"made": made, "failed": 0, "unsent": 0, "trouble": None, **changes}
     return CallResult(results=tuple(results), **values)
 
 
@@ -46,7 +46,7 @@ def show_list(width: int) -> str:
 SHOWN: dict[str, Callable[[int], str]] = {
     "plan": show_plan,
     "list": show_list,
-    "closing": lambda width: on_screen(lambda: tables.show_results(call(RESULTS, 3), STUDIES), width),
+    "closing": lambda width: on_screen(lambda: tables.show_results(call(RESULTS, 3), STUDIES, 21.4), width),
 }
 
 
@@ -88,17 +88,17 @@ def test_the_closing_lines_tell_the_wall_time_alone_and_a_command_that_a_shell_f
     assert beside.exists()
     monkeypatch.chdir(beside.parent.parent)
     monkeypatch.setenv("PATH", str(tmp_path))
-    tables.show_results(call(RESULTS[:1], made=1), STUDIES)
+    tables.show_results(call(RESULTS[:1], made=1), STUDIES, 21.4)
     time, compare = capsys.readouterr().out.splitlines()[2:]
     assert time == "1 run made in 21.4 s, from start to end of this command."
     assert compare == f"Compare them: {beside.parent.name}/fashion-cnn ui"
     monkeypatch.setenv("PATH", str(beside.parent))
-    tables.show_results(call(RESULTS[:1], made=1), STUDIES)
+    tables.show_results(call(RESULTS[:1], made=1), STUDIES, 21.4)
     assert capsys.readouterr().out.splitlines()[-1] == "Compare them: fashion-cnn ui"
 
 
 def test_a_call_and_a_plan_with_nothing_to_do_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.show_results(call(RESULTS[:2]), STUDIES)
+    tables.show_results(call(RESULTS[:2]), STUDIES, 0.4)
     assert "Nothing to do: all 2 runs were recorded already.\n" in capsys.readouterr().out
     runs = select_runs(STUDIES[:1])
     done = plan(runs, {run.key() for run in runs})

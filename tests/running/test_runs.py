@@ -321,3 +321,7 @@ class TestWhatIsRecordedAlready:
         trajectories = len(plan(select_runs(STUDIES)).trajectories)
         assert f"{RUNS} runs to record from {trajectories} trajectories; 0 are recorded already." in printed
         assert lab.runs().empty and not lab.trajectories()
+        planned = lab.call("run", "baseline_study", "--dry-run", "--smoke").splitlines()
+        assert [line.split("\t")[3:5] for line in planned if "baseline_study: " in line] == [
+            ["2", "22"]
+        ] * 2  # 330 images

@@ -93,6 +93,13 @@ def test_an_epoch_of_fewer_images_is_less_work_and_one_with_mirror_images_twice_
     assert epoch_work(replace(CNN, split="drawn")) == whole
 
 
+def test_a_trial_is_planned_with_the_few_images_that_it_has() -> None:
+    trial = plan(select_runs(STUDIES[:1], smoke=True), images=512).trajectories
+    assert {(each.epochs, each.steps) for each in trial} == {(2, 32)}
+    whole = plan(select_runs(STUDIES[:1], smoke=True)).trajectories
+    assert [each.work for each in trial] == pytest.approx([each.work * 512 / 60_000 for each in whole])
+
+
 def test_the_longest_trajectory_comes_first() -> None:
     work = [planned.work for planned in plan(select_runs(STUDIES)).trajectories]
     assert work == sorted(work, reverse=True)
