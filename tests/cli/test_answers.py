@@ -13,6 +13,7 @@ import pytest
 
 from experiments import STUDIES
 from fashion_cnn.cli.answers import EPOCH_FIELDS, RUN_FIELDS, SCHEMA, json_text, run_values
+from fashion_cnn.evidence.record import RECORD_FORMAT
 from tests.support.command import REPOSITORY, Lab
 from tests.support.recorded import put, record
 
@@ -25,7 +26,7 @@ VALUES = {
     "smoke": False,
     "git_dirty": False,
     "workers": 2,
-    "record_format": 2,
+    "record_format": RECORD_FORMAT,
     "epochs": 10,
     "epochs_trained": 10,
     "parameters": 101_770,

@@ -23,6 +23,11 @@ OF_STUDIES = (
     *("tests/evidence/test_power.py", "tests/reports/test_published_files.py"),
 )
 """The tests of studies, documents and results that train nothing."""
+OF_SETTINGS = (
+    *("tests/science/test_config.py", "tests/evidence/test_record_formats.py", "tests/evidence/test_inert.py"),
+    *("tests/evidence/test_evidence.py", "tests/cli/test_answers.py"),
+)
+"""The tests of settings, formats of records and their tables."""
 DROPPED = ("train", "--dropout", "0.5", "--filters", "2", "--seed", "3")
 TRAIN = """
 import json, sys
@@ -62,9 +67,9 @@ class Copy:
     def command(self, *words: object, status: int = 0) -> str:
         return self.python("-m", "experiments", *words, status=status)
 
-    def apply(self, patch: str) -> None:
+    def shell(self, words: str) -> None:
         variables = {**os.environ, "GIT_CEILING_DIRECTORIES": str(self.folder.parent)}
-        subprocess.run(("git", "apply", "-"), cwd=self.folder, env=variables, input=patch, text=True, check=True)
+        subprocess.run(words, shell=True, cwd=self.folder, env=variables, check=True)
 
 
 @pytest.fixture
@@ -79,9 +84,8 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_a_study_takes_a_script_and_one_line(copy: Copy) -> None:
-    (code,) = blocks("python")
     script = copy.folder / "experiments" / "batch_study.py"
-    script.write_text(code, encoding="utf-8")
+    script.write_text(blocks("python")[0], encoding="utf-8")
     copy.python(script, "--smoke", "--arms", "batches of 128")
     runs = copy.lab.runs("batch_study")
     assert list(runs["arm"]) == ["batches of 128"] and list(runs["status"]) == ["FINISHED"]
@@ -101,7 +105,8 @@ def test_a_study_takes_a_script_and_one_line(copy: Copy) -> None:
 @pytest.mark.usefixtures("engine")  # for load_network, which runs operations in this process
 def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy) -> None:
     before = json.loads((copy.folder / "fashion_cnn" / "known_answers.json").read_text("utf-8"))
-    copy.apply("".join(blocks("diff")))
+    (words,) = re.findall(r"^(awk .*)$", PAGE, re.MULTILINE)
+    copy.shell(words)
     copy.python("-m", "ruff", "check", "fashion_cnn")
     copy.python("-m", "fashion_cnn.known_answers", "--write")
     after = json.loads((copy.folder / "fashion_cnn" / "known_answers.json").read_text("utf-8"))
@@ -109,6 +114,15 @@ def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy)
     if after["versions"] == before["versions"]:  # else the file is another machine's
         assert {name: answer for name, answer in after["answers"].items() if name != "dropout"} == before["answers"]
     assert "all of it holds" in copy.command("results", "--check")
+    copy.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_SETTINGS)
+
+    batches, study = blocks("python")
+    script = copy.folder / "experiments" / "dropout_study.py"
+    script.write_text(re.sub(r"^STUDY = .*?^\)\n", lambda _: study, batches, flags=re.DOTALL | re.MULTILINE), "utf-8")
+    copy.python(script, "--smoke")
+    arms = copy.lab.runs("dropout_study").set_index("arm")
+    assert arms["dropout"].to_dict() == {"dropout 0.0": "0.0", "dropout 0.5": "0.5"}
+    assert set(arms["status"]) == {"FINISHED"} and arms["weights_sha256"].is_unique
 
     told = _trained(copy)
     # A run of one epoch; the same resumed to two; two at once, in a process of its own; two without dropout.

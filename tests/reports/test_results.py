@@ -19,7 +19,7 @@ from fashion_cnn.claims import Higher
 from fashion_cnn.config import CNN, DENSE
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import PUBLISHED_RULES, absent, missing
+from fashion_cnn.evidence.record import PUBLISHED_RULES, RECORD_FORMAT, absent, missing
 from fashion_cnn.known_answers import known, settled
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
@@ -85,9 +85,10 @@ def test_runs_of_both_formats_are_published_side_by_side() -> None:
 
 
 def test_runs_of_a_newer_format_are_refused_in_one_line(files: dict[str, bytes]) -> None:
-    newer = {**files, results.RUNS: files[results.RUNS].replace(b",portable,2,", b",portable,3,", 1)}
-    (found,) = file_problems(newer, STUDY, POST)
-    assert found.startswith("runs.csv: row.record_format: '3'; wanted: at most 2; newer code recorded it: update this")
+    one_newer = files[results.RUNS].replace(b",portable,%d," % RECORD_FORMAT, b",portable,%d," % (RECORD_FORMAT + 1), 1)
+    (found,) = file_problems({**files, results.RUNS: one_newer}, STUDY, POST)
+    told = f"row.record_format: '{RECORD_FORMAT + 1}'; wanted: at most {RECORD_FORMAT}; newer code recorded it: update"
+    assert found.startswith(f"runs.csv: {told} this")
 
 
 def test_the_same_records_give_the_same_files_whatever_their_order(files: dict[str, bytes]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from experiments import STUDIES
 from fashion_cnn.data import FASHION_MNIST_SHA256
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import missing
+from fashion_cnn.evidence.record import RECORD_FORMAT, missing
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.evidence.tables import TableError, from_csv, from_json, to_csv, to_json
 from fashion_cnn.review.bundle import BundleError, describe, study_of, study_values
@@ -118,7 +118,7 @@ def test_records_of_the_first_format_and_of_both_are_packed_and_hold() -> None:
     newer = replace(SMALL, name="newer_study")
     old = Selection(SMALL, records(SMALL, 1, format=1), [])
     new = Selection(newer, records(newer, 1), [])
-    for selections, formats in (([old], [None]), ([old, new], ["", "2"])):
+    for selections, formats in (([old], [None]), ([old, new], ["", str(RECORD_FORMAT)])):
         content = packed(*selections)
         assert said(verify(content)) == ""
         assert [row.get("record_format") for row in table(files_of(content), "runs.csv")] == formats
@@ -127,10 +127,13 @@ def test_records_of_the_first_format_and_of_both_are_packed_and_hold() -> None:
 def test_records_of_a_newer_format_are_refused_and_not_judged(small: bytes) -> None:
     files = files_of(small)
     rows = table(files, "runs.csv")
-    files["runs.csv"] = files["runs.csv"].replace(b",portable,2,", b",portable,3,")
+    files["runs.csv"] = files["runs.csv"].replace(
+        b",portable,%d," % RECORD_FORMAT, b",portable,%d," % (RECORD_FORMAT + 1)
+    )
     assert rows != table(files, "runs.csv")
     (newer, unchecked) = verify(sealed(files)).findings
-    assert str(newer).startswith("runs.csv: row.record_format: '3'; wanted: at most 2; newer code recorded it: update")
+    told = f"row.record_format: '{RECORD_FORMAT + 1}'; wanted: at most {RECORD_FORMAT}; newer code recorded it: update"
+    assert str(newer).startswith(f"runs.csv: {told}")
     assert "no run can be checked" in str(unchecked)
 
 

@@ -17,7 +17,7 @@ from experiments import STUDIES
 from fashion_cnn.config import CNN
 from fashion_cnn.data import load
 from fashion_cnn.environment import machine
-from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record
+from fashion_cnn.evidence.record import EPOCH_METRICS, RECORD_FORMAT, RUN_METRICS, Record
 from fashion_cnn.running.plan import plan, select_runs
 from fashion_cnn.sample import sample_places
 from fashion_cnn.store.description import NOTE, signed
@@ -158,7 +158,7 @@ class TestTheStudies:
             assert runs[f"{name}_sha256"].str.fullmatch("[0-9a-f]{64}").all()
         for name in ("git_commit", "git_dirty", "workers", "node", "heartbeat"):
             assert runs[name].notna().all()
-        assert set(runs["record_format"]) == {"2"} and set(runs["arithmetic"]) <= {"portable", "native"}
+        assert set(runs["record_format"]) == {str(RECORD_FORMAT)} and set(runs["arithmetic"]) <= {"portable", "native"}
         assert set(runs["smoke"]) == {"true"} and set(runs["reuse"]) == {"on"}
         assert set(runs["stop_reason"]) == {"epochs"}
         assert (runs["name"] == runs["arm"] + " · seed " + runs["seed"] + " · smoke").all()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fashion_cnn.config import (
     CNN,
+    CNN_ONLY,
     DENSE,
     FIELDS,
     ConfigError,
@@ -48,6 +49,8 @@ def configs(draw: st.DrawFn) -> RunConfig:
         "augmentation": draw(st.sampled_from(["none", "mirror"])),
         "split": draw(st.sampled_from(["given", "drawn"])),
     }
+    for name in sorted(FIELDS.keys() - rest.keys() - {"model", *CNN_ONLY}):
+        rest[name] = draw(st.sampled_from([FIELDS[name].default, another(name)]))
     if draw(st.booleans()):
         return RunConfig(model="dense", **rest)
     padding, depth = draw(DEPTHS)
@@ -180,7 +183,7 @@ def another(name: str) -> Any:
     setting = FIELDS[name]
     if "choices" in setting.metadata:
         return next(choice for choice in setting.metadata["choices"] if choice != setting.default)
-    return setting.metadata["low"] if setting.metadata["low"] != setting.default else setting.metadata["low"] + 1
+    return next(end for end in (setting.metadata["low"], setting.metadata["high"]) if end != setting.default)
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fashion_cnn.config import FIELDS, RunConfig, hash_of, trajectory_sha256
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.evidence.predictions import Predictions, loss, per_class, tested_labels
-from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, Record, since
+from fashion_cnn.evidence.record import EPOCH_METRICS, RECORD_FORMAT, RUN_METRICS, Record, since
 from fashion_cnn.sample import epoch_images
 from fashion_cnn.sources import files_sha256
 from fashion_cnn.store.tracking import Store
@@ -55,7 +55,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
     random = np.random.default_rng([int(hash_of(config.training_settings())[:8], 16), seed])
     epochs = _epochs(config, random, settings.get("lift", 0))
     diff, processor = settings.get("diff", ""), settings.get("processor", "")
-    old = settings.get("format", 2) == 1
+    old = settings.get("format", RECORD_FORMAT) == 1
     fingerprint = {**FINGERPRINT, **({"processor": processor} if processor else {})}
     if old:
         del fingerprint["arithmetic"]
@@ -119,7 +119,7 @@ def record(study: Study, arm: str, seed: int = 0, **settings: Any) -> Record:
         **{"workers": "2", "stop_reason": _stop(config, len(epochs)), "git_commit": COMMIT},
         **{"git_dirty": str(bool(diff)).lower(), "config_sha256": config.sha256(), "trajectory_sha256": trajectory},
         **hashes,
-        **({} if old else {"record_format": "2", "arithmetic": "portable"}),
+        **({} if old else {"record_format": str(RECORD_FORMAT), "arithmetic": "portable"}),
         **{"weights_sha256": weights[-1], "artifacts_sha256": hashlib.sha256(artifacts["hashes.json"]).hexdigest()},
         **{name: text for name, text in config.params().items() if not (old and since(name) > 1)},
         "parameters": str(PARAMETERS[config.model]),

@@ -19,6 +19,7 @@ from fashion_cnn.data import FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import fingerprint_sha256
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Event, Identity, Started
 from fashion_cnn.evidence.predictions import Predictions, loss, per_class, true_labels
+from fashion_cnn.evidence.record import RECORD_FORMAT
 from fashion_cnn.sources import files_sha256
 from fashion_cnn.state import State
 from fashion_cnn.store.address import resolve
@@ -34,7 +35,7 @@ MADE_WITH = {
     "git_commit": "0123456789abcdef0123456789abcdef01234567",
     "git_dirty": "false",
     "workers": "1",
-    "record_format": "2",
+    "record_format": str(RECORD_FORMAT),
 }
 CODE = {"config.py": "1" * 64, "data.py": "2" * 64, "models.py": "3" * 64, "training.py": "4" * 64}
 PARAMETERS = {"dense": 101_770, "cnn": 113_386}  # of the default networks
