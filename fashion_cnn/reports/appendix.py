@@ -19,7 +19,7 @@ from fashion_cnn.evidence.record import Record, absent
 from fashion_cnn.evidence.statistics import Part
 from fashion_cnn.evidence.verdicts import TIMES, Verdicts
 from fashion_cnn.intervals import prediction_interval
-from fashion_cnn.reports.markdown import named_once, plain, table
+from fashion_cnn.reports.markdown import named_once, plain, processor, table
 from fashion_cnn.reports.page import moment, typeset
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def _kind(record: Record) -> tuple[str, ...]:
         f"{name} {fingerprint[name]}" for name in ("tensorflow", "keras", "numpy") if name in fingerprint
     )
     return (
-        record.processor() or "unknown",
+        processor(record.processor()),
         "native" if absent(arithmetic) else str(arithmetic),
         str(fingerprint.get("threads", _NONE)),
         str(fingerprint.get("device", _NONE)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 Row: TypeAlias = Sequence[str]
 MINUS: Final = "\N{MINUS SIGN}"
 NONE: Final = "\N{EN DASH}"
+
+
+def processor(name: str | None) -> str:
+    """A processor as people name it: "AMD EPYC (family 25, model 1)" of `environment.machine`'s; else what it is."""
+    told = re.fullmatch(r"\S+ (\d+) (\d+) (.+)", name or "")
+    return f"{told[3]} (family {told[1]}, model {told[2]})" if told else name or "an unknown processor"
 
 
 def table(heads: Row, rows: Iterable[Row], numbers: Iterable[int] = ()) -> str:

@@ -32,7 +32,7 @@ from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
 from fashion_cnn.reports import speed
 from fashion_cnn.reports.appendix import PILOT_SEEDS, PLANNED_SEEDS, Appendix
 from fashion_cnn.reports.images import images_part
-from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
+from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, processor, table
 from fashion_cnn.reports.page import moment, post_comparison, study_table
 from fashion_cnn.reports.published import split_by_published, unpublished, verdicts_over
 from fashion_cnn.study import Study
@@ -46,8 +46,8 @@ _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: 
 _OURS: Final = {"post": "", "ours": "*ours:* "}
 PILOTS: Final = "These are the pilot: the sentences and margins were settled with these results known."
 INTERIM: Final = (
-    f"A look before the end: seeds {PLANNED_SEEDS[0]} to {PLANNED_SEEDS[-1]} were planned, and the verdicts over all "
-    "of them are the test."
+    f"An interim result: seeds {PLANNED_SEEDS[0]} to {PLANNED_SEEDS[-1]} are planned, and the final verdicts are those "
+    "over all of them."
 )
 _PLACES: Final = {True: "inside", False: "**outside**"}
 _LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
@@ -176,9 +176,9 @@ class _Findings:
         printed = misses(self.verdicts.test_results)
         return (
             f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
-            f"results {printed['outside']} lie outside of the 95 % prediction interval for one more run of ours with "
-            f"room for rounding (by chance: {printed['by_chance']:.1f}), {printed['outside_strictly']} without (by "
-            f"chance: {printed['by_chance_strictly']:.1f})."
+            f"results {printed['outside']} lie outside the 95 % prediction interval for one more run of ours where "
+            f"rounding is allowed for (by chance: {printed['by_chance']:.1f}), {printed['outside_strictly']} where it "
+            f"is not (by chance: {printed['by_chance_strictly']:.1f})."
         )
 
     def printed(self) -> str:
@@ -231,7 +231,7 @@ class _Findings:
         environments = [record.json("environment.json")["fingerprint"] for record in used]
         days = _distinct(moment(int(record.row["start_time"]))[:10] for record in used)
         made = " to ".join(dict.fromkeys((days[0], days[-1])))
-        processors = _distinct(record.processor() or "an unknown processor" for record in used)
+        processors = _distinct(processor(record.processor()) for record in used)
         libraries = _distinct(
             ", ".join(f"{name} {fingerprint[key]}" for key, name in _LIBRARIES.items() if key in fingerprint)
             for fingerprint in environments

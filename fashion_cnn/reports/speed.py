@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.evidence.verdicts import without_busy_times
-from fashion_cnn.reports.markdown import table
+from fashion_cnn.reports.markdown import processor, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,8 +78,8 @@ def cost(runs: pd.DataFrame) -> str:
     seconds, trained = _trainings(runs, "fit_cpu_seconds")
     alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
     return (
-        f"A seed of these studies is {recorded} runs from {trained} trainings. They take {seconds / 60:.0f} minutes of "
-        f"CPU time; each run trained for itself would make them {alone / 60:.0f}."
+        f"A seed of these studies is {recorded} runs from {trained} trainings, because runs share what they have in "
+        f"common: {seconds / 60:.0f} minutes of CPU time instead of {alone / 60:.0f}."
     )
 
 
@@ -135,4 +135,4 @@ def _of_a_seed(values: pd.Series) -> tuple[float, int]:
 
 def _measured(values: Mapping[str, Any]) -> str:
     machine = values["machine"]
-    return f"Measured {values['date'][:10]} on {machine['processor']}, {machine['cores']} cores:"
+    return f"Measured {values['date'][:10]} on {processor(machine['processor'])}, {machine['cores']} cores:"

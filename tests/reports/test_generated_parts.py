@@ -109,8 +109,8 @@ def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str
 def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -> None:
     alike = [replace(one, row={**one.row, "fit_cpu_seconds": 90.0}) for one in results.published_records(files)]
     said = summary.parts(STUDY, alike, POST, {})["cost"]()
-    assert said.startswith("A seed of these studies is 4 runs from 2 trainings. They take 3 minutes of CPU time;")
-    assert said.endswith("each run trained for itself would make them 6.")
+    assert said.startswith("A seed of these studies is 4 runs from 2 trainings, ")
+    assert said.endswith(": 3 minutes of CPU time instead of 6.")
 
 
 def test_the_cost_of_the_posts_studies_is_that_of_those_whose_results_it_prints(files: dict[str, bytes]) -> None:
