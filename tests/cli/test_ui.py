@@ -233,9 +233,10 @@ def test_imported_runs_say_what_they_are_where_they_come_from_and_how_to_make_th
         expect(page.get_by_text(tag, exact=True).first).to_be_visible(timeout=PATIENCE)
 
 
-def test_screenshots_for_the_readme(served: Served, page: Page) -> None:
+@pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=FOLDER makes the documents' screenshots")
+def test_screenshots_for_the_documents(served: Served, page: Page) -> None:
     """SCREENSHOTS names the folder for the README's, SCREENSHOTS_STORE the folder of the store that they show."""
-    folder = Path(os.environ.get("SCREENSHOTS") or served.lab.folder)
+    folder = Path(os.environ["SCREENSHOTS"])
     for what in ("by arm", "feature maps"):
         page.goto(served.addresses[f"epochs_study, this store: {what}"])
         page.wait_for_timeout(5000)
