@@ -67,6 +67,11 @@ class Copy:
     def command(self, *words: object, status: int = 0) -> str:
         return self.python("-m", "experiments", *words, status=status)
 
+    def register(self, name: str) -> None:
+        scripts = self.folder / "experiments" / "__init__.py"
+        text = scripts.read_text(encoding="utf-8")
+        scripts.write_text(re.sub(r"(SCRIPTS = \(.*?)\)", rf'\1    "{name}",\n)', text, flags=re.DOTALL), "utf-8")
+
     def shell(self, words: str) -> None:
         variables = {**os.environ, "GIT_CEILING_DIRECTORIES": str(self.folder.parent)}
         subprocess.run(words, shell=True, cwd=self.folder, env=variables, check=True)
@@ -90,9 +95,7 @@ def test_a_study_takes_a_script_and_one_line(copy: Copy) -> None:
     runs = copy.lab.runs("batch_study")
     assert list(runs["arm"]) == ["batches of 128"] and list(runs["status"]) == ["FINISHED"]
 
-    scripts = copy.folder / "experiments" / "__init__.py"
-    text = scripts.read_text(encoding="utf-8")
-    scripts.write_text(re.sub(r"(SCRIPTS = \(.*?)\)", r'\1    "batch_study",\n)', text, flags=re.DOTALL), "utf-8")
+    copy.register("batch_study")
     assert "docs/run.md written" in copy.command("results", "--pages")
     assert "all of it holds. Not published yet: batch_study" in copy.command("results", "--check")
     assert "| `batch_study` (ours) | What do batches of" in (copy.folder / "docs" / "run.md").read_text("utf-8")
@@ -118,6 +121,7 @@ def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy)
     script = copy.folder / "experiments" / "dropout_study.py"
     script.write_text(re.sub(r"^STUDY = .*?^\)\n", lambda _: study, batches, flags=re.DOTALL | re.MULTILINE), "utf-8")
     copy.python(script, "--smoke")
+    copy.register("dropout_study")
     runs = json.loads(copy.command("list", "dropout_study", "--json"))["runs"]
     assert {run["arm"]: run["dropout"] for run in runs} == {"dropout 0.0": 0.0, "dropout 0.5": 0.5}
     assert {run["status"] for run in runs} == {"FINISHED"} and len({run["weights_sha256"] for run in runs}) == 2
