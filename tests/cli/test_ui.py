@@ -238,8 +238,8 @@ def test_screenshots_for_the_documents(served: Served, page: Page) -> None:
     """SCREENSHOTS names the folder for the README's, SCREENSHOTS_STORE the folder of the store that they show."""
     folder = Path(os.environ["SCREENSHOTS"])
     for what in ("by arm", "feature maps"):
-        page.goto(served.addresses[f"epochs_study, this store: {what}"])
-        page.wait_for_timeout(5000)
+        page.goto(served.addresses[f"filter_study, this store: {what}"])
+        page.wait_for_timeout(15_000)
         assistant = page.get_by_role("button", name="Close").first
         if assistant.is_visible():  # it takes a quarter of the page until it was closed once
             assistant.click()
