@@ -77,10 +77,11 @@ def cost(runs: pd.DataFrame) -> str:
     runs = without_busy_times(runs).dropna(subset="fit_cpu_seconds")
     seconds, trained = _trainings(runs, "fit_cpu_seconds")
     alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
-    return (
-        f"A seed of these studies is {recorded} runs from {trained} trainings, because runs share what they have in "
-        f"common: {seconds / 60:.0f} minutes of CPU time instead of {alone / 60:.0f}."
-    )
+    said = f"A seed of these studies is {recorded} runs from {trained} trainings"
+    if trained == recorded:
+        return f"{said}: {seconds / 60:.0f} minutes of CPU time."
+    shared = "because runs share what they have in common"
+    return f"{said}, {shared}: {seconds / 60:.0f} minutes of CPU time instead of {alone / 60:.0f}."
 
 
 def again(runs: pd.DataFrame, studies: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ def test_the_cost_of_a_seed_counts_each_training_once(files: dict[str, bytes]) -
 def test_the_cost_of_the_posts_studies_is_that_of_those_whose_results_it_prints(files: dict[str, bytes]) -> None:
     post = b"".join(line for line in POST.splitlines(keepends=True) if not line.startswith(b"epochs_study,"))
     said = summary.parts(STUDY, results.published_records(files), post, {})["cost_of_the_post"]()
-    assert said.startswith("A seed of these studies is 2 runs from 2 trainings.")
+    assert said.startswith("A seed of these studies is 2 runs from 2 trainings: ")
 
 
 def test_the_headlines_are_what_holds_of_the_post_what_does_not_and_what_we_found_last() -> None:

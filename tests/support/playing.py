@@ -23,7 +23,7 @@ from unittest import mock
 from experiments import POST_RESULTS
 from fashion_cnn.checkout import Checkout
 from fashion_cnn.cli import console
-from fashion_cnn.config import CNN, DENSE, RunConfig, trajectory_sha256
+from fashion_cnn.config import CNN, DENSE, TRAINING_IMAGES, RunConfig, trajectory_sha256
 from fashion_cnn.data import FASHION_MNIST, FASHION_MNIST_SHA256
 from fashion_cnn.environment import fingerprint_sha256
 from fashion_cnn.events import Drawn, Event, Failed, Identity, Job, is_drawn
@@ -146,7 +146,8 @@ def play(
 ) -> tuple[int, str]:
     """Call the command line for the store in a folder; its exit status, and what it printed, errors last."""
     printed, errors = io.StringIO(), io.StringIO()
-    data = SimpleNamespace(sha256=FASHION_MNIST_SHA256, made_up=False, file_sha256=FASHION_MNIST.file_sha256)
+    told = {"sha256": FASHION_MNIST_SHA256, "file_sha256": FASHION_MNIST.file_sha256}
+    data = SimpleNamespace(**told, made_up=False, train_labels=range(TRAINING_IMAGES))
     instead = {
         "session.LocalExecutor": lambda device, arithmetic: Script(clone, incident),
         "session.load_dataset": lambda folder: data,
