@@ -82,14 +82,17 @@ def _insert(connection: Connection, experiment: str, run_id: str, uri: str, run:
     values = {(each.key, each.step, each.timestamp, each.value): each for each in run.metrics}  # each once
     latest = {each.key: each for each in run.metrics}  # in their order: the first is the one that the UI draws
     latest |= {each.key: each for each in sorted(run.metrics, key=lambda one: (one.step, one.timestamp, one.value))}
-    texts = {models.SqlTag: {"mlflow.runName": run.name, **run.tags}, models.SqlParam: run.params}
-    with store.ManagedSessionMaker(read_only=False) as session:
-        session.execute(insert(models.SqlRun), [row])
+    texts: dict[Any, Mapping[str, str]] = {
+        models.SqlTag: {"mlflow.runName": run.name, **run.tags},
+        models.SqlParam: run.params,
+    }
+    with store.ManagedSessionMaker(read_only=False) as session:  # into tables: by classes it takes an eighth more
+        session.execute(insert(models.SqlRun.__table__), [row])
         for table, named in texts.items():
             rows = [{"run_uuid": run_id, "key": key, "value": value} for key, value in named.items()]
-            session.execute(insert(table), rows)
+            session.execute(insert(table.__table__), rows)
         for table, metrics in ((models.SqlMetric, values.values()), (models.SqlLatestMetric, latest.values())):
-            session.execute(insert(table), [_metric_row(store, run_id, each) for each in metrics])
+            session.execute(insert(table.__table__), [_metric_row(store, run_id, each) for each in metrics])
         _insert_input(session, experiment, run_id, run.data_sha256)
 
 
@@ -114,9 +117,9 @@ def _insert_input(session: Any, experiment: str, run_id: str, data_sha256: str) 
         source = {"dataset_source_type": data.source_type, "dataset_source": data.source}
         told = {"dataset_schema": data.schema, "dataset_profile": data.profile, **source}
         place = {"dataset_uuid": dataset, "experiment_id": int(experiment)}
-        session.execute(insert(SqlDataset), [{"name": data.name, "digest": data.digest, **told, **place}])
+        session.execute(insert(SqlDataset.__table__), [{"name": data.name, "digest": data.digest, **told, **place}])
     edge = uuid.uuid4().hex
     ends = {"source_type": "DATASET", "source_id": dataset, "destination_type": "RUN", "destination_id": run_id}
-    session.execute(insert(SqlInput), [{"input_uuid": edge, **ends}])
+    session.execute(insert(SqlInput.__table__), [{"input_uuid": edge, **ends}])
     tags = [{"input_uuid": edge, "name": tag.key, "value": tag.value} for tag in used.tags]
-    session.execute(insert(SqlInputTag), tags)
+    session.execute(insert(SqlInputTag.__table__), tags)
