@@ -1,4 +1,4 @@
-"""What does not hold of the published files: what `results --check` looks for in them, beside the documents. Pure."""
+"""What does not hold of the published files; `results --check` tells it beside what differs in the documents. Pure."""
 
 from __future__ import annotations
 
