@@ -201,8 +201,8 @@ def show(out: Console, grid: Grid) -> None:
         drawn = table(heading, [name for name in grid.left if name in kept], heads)
         if not grid.ruled:
             drawn.box, drawn.pad_edge, drawn.padding = None, False, (0, 2, 0, 0)
-            for column, place in zip(drawn.columns, kept.values(), strict=True):
-                column.width = place
+        for column, place in zip(drawn.columns, kept.values(), strict=True):
+            column.width = place
         for row in rows:
             if row:
                 drawn.add_row(*(cell for name, cell in zip(names, row, strict=True) if name in kept))
@@ -225,11 +225,13 @@ def _fitting(grid: Grid, width: int) -> Mapping[str, int]:
     for index, name in enumerate(names):
         cells = [row[index] for _, _, rows in grid.parts for row in rows if row]
         texts = [cell.split("\n") if name in grid.right else cell.split() for cell in cells]
-        needed[name] = max(len(word) for words in (name.split(), *texts) for word in (*words, ""))
+        head = [name] if grid.ruled and name in grid.right else name.split()
+        needed[name] = max(len(word) for words in (head, *texts) for word in (*words, ""))
         filled[name] = max([needed[name], *(len(line) for cell in cells for line in cell.split("\n"))])
 
     def room() -> int:
-        return width - sum(needed.values()) - 2 * (len(needed) - 1)
+        lines = 3 * len(needed) + 1 if grid.ruled else 2 * (len(needed) - 1)
+        return width - sum(needed.values()) - lines
 
     for name in grid.optional:
         if room() < 0:

@@ -234,7 +234,8 @@ def _printed(values: pd.DataFrame) -> Grid:
         for row in values.to_dict("records")
     ]
     title = "The post's test results among our runs of the same config"
-    return Grid(("arm and measure",), numbers, [("post", title, rows)], about="table", ruled=True)
+    parts, optional = [("post", title, rows)], ("sd", "strictly", "mean")
+    return Grid(("arm and measure",), numbers, parts, about="table", optional=optional, ruled=True)
 
 
 def show_check(record: Record, lacks: Sequence[Lack], against: Sequence[Contradiction], *, as_json: bool) -> None:

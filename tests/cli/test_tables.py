@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from experiments import STUDIES
+from experiments import POST_RESULTS, STUDIES
+from fashion_cnn.claims import MEASURES
 from fashion_cnn.cli import tables
 from fashion_cnn.cli.answers import run_values
 from fashion_cnn.evidence.record import Record, missing
+from fashion_cnn.evidence.tables import frames
+from fashion_cnn.evidence.verdicts import verdicts_of
 from fashion_cnn.running.plan import plan, select_runs
 from fashion_cnn.running.results import CallResult, RunResult
 from fashion_cnn.terminal import Grid, console, counted, show
@@ -63,6 +66,20 @@ def test_a_table_fits_and_breaks_no_word(name: str, width: int) -> None:
         assert ("A wider terminal shows: " in shown) is (width < 100)
     if name == "closing":
         assert set(seen) >= {"0.2800", "0.9000"}
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_verdicts_and_the_posts_numbers_fit_and_break_no_word(width: int) -> None:
+    seven = [record(study, arm, seed) for study in STUDIES for arm in study.arms for seed in range(7)]
+    verdicts = verdicts_of(STUDIES, *frames(seven), POST_RESULTS.read_bytes())
+    shown = on_screen(lambda: tables.show_verdicts(verdicts, {}, as_json=False), width)
+    assert max(map(len, shown.splitlines())) <= width
+    seen = set(re.sub("[│┃]", " ", shown).split())
+    assert {word for study in STUDIES for claim in study.claims for word in claim.says.split()} <= seen
+    for row in verdicts.test_results.to_dict("records"):
+        assert {f"{row['study']}:", f"{row['printed']:.2f}", *MEASURES[row["measure"]].split()} <= seen
+        assert f"{row['low']:.4f} to {row['high']:.4f}" in shown
+    assert ("A wider terminal shows: " in shown) is (width < 100)
 
 
 @pytest.mark.parametrize("width", range(63, 90))
