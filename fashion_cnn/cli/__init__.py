@@ -18,8 +18,8 @@ __all__ = ["console", "main"]
 def console(studies: Sequence[Study], post: Path, published: Path, arguments: Sequence[str] | None = None) -> int:
     """The command line `fashion-cnn`; returns the exit status.
 
-    0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 128 + signal. `post` is the file of
-    the post's printed numbers, `published` the folder of published results.
+    0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 3 it cannot be decided here, 128 +
+    signal. `post` is the file of the post's printed numbers, `published` the folder of published results.
     """
     readable_outputs()
     project = Project(studies, post, published)

@@ -57,7 +57,7 @@ def json_text(values: Mapping[str, Any]) -> str:
 
 
 def csv_columns(fields: Mapping[str, type]) -> dict[str, Kind]:
-    """Fields as columns of `evidence.tables.to_csv`: numbers in full precision, truths as `true` and `false`."""
+    """Fields as columns of `evidence.tables.to_csv`: numbers in full precision, booleans as `true` and `false`."""
     kinds: Mapping[type, Kind] = {int: "whole", float: "real"}
     return {name: kinds.get(of, "text") for name, of in fields.items()}
 

@@ -1,4 +1,4 @@
-"""The commands for running experiments: run, train, sync, gc; and the experiment scripts' own."""
+"""The commands for running experiments: run, train, doctor, sync, gc; and the experiment scripts' own."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ _WHAT: Final = {
     REPORT: "the report: one page, opens without a network",
     LOCK: "every package pinned, for setting up the software",
     "config.json": "the run's config and seed",
-    "environment.json": "what can change the run's bits: processor, libraries, threads, variables",
+    "environment.json": "what can change the run's bits: arithmetic, libraries, threads, variables; and the machine",
     "trajectory.json": "metrics and SHA-256 of the weights after every epoch",
     "per_class.json": "test images by class and answer",
     "predictions.npz": "the class answered to each test image, and the probability of its true class",

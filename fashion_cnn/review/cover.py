@@ -21,7 +21,8 @@ def reasons_text(left_out: Mapping[str, int]) -> str:
 
 def readme(left_out: LeftOut, records: Sequence[Record], *, published: bool = False) -> str:
     """The whole text; `published`: the records are of published results."""
-    return _README.format(facts=facts(left_out, records), origin=_OF_PUBLISHED if published else "")
+    origin, absent = (_OF_PUBLISHED, "Models are too large.") if published else ("", _ABSENT)
+    return _README.format(facts=facts(left_out, records), origin=origin, absent=absent)
 
 
 def facts(left_out: LeftOut, records: Sequence[Record]) -> str:
@@ -48,6 +49,7 @@ def facts(left_out: LeftOut, records: Sequence[Record]) -> str:
 
 
 _OF_PUBLISHED: Final = "\nThey are published results: of each run what experiments/results holds of it.\n"
+_ABSENT: Final = "Models, activations and drawn feature maps are too large; hashes.json of a run has their SHA-256."
 _README: Final = textwrap.dedent("""\
     fashion-cnn: a bundle of recorded runs, for a reviewer
 
@@ -65,8 +67,7 @@ _README: Final = textwrap.dedent("""\
       requirements.lock          every package pinned
       ro-crate-metadata.json     all of it, described for other programs (RO-Crate, Process Run Crate)
       manifest.json              the SHA-256 and size of every other file
-    Models, activations and drawn feature maps are too large; hashes.json of a run has their SHA-256. The data set,
-    Fashion-MNIST, is not here either; its hashes are in ro-crate-metadata.json.
+    {absent} The data set, Fashion-MNIST, is not here either; its hashes are in ro-crate-metadata.json.
 
     How to check it
       In a clone of the repository; Python 3.11 or later with numpy, pandas and scipy is enough:
@@ -76,9 +77,10 @@ _README: Final = textwrap.dedent("""\
       file: somebody who rewrites everything in here can rewrite the hashes in here, too.
 
     How to compare and replay its runs
-      python -m experiments import THIS_FILE, after make setup; then fashion-cnn ui, fashion-cnn replay RUN_ID.
+      make setup, then .venv/bin/fashion-cnn import THIS_FILE, .venv/bin/fashion-cnn replay RUN_ID, and make ui.
 
     How to make a run again
-      make setup, then the command in the run's description in ro-crate-metadata.json. On the same processor and
-      libraries (environment.json) it ends with the same weights_sha256, and passes through those in trajectory.json.
+      make setup, then the command in the run's description in ro-crate-metadata.json. With the same libraries
+      (environment.json) a portable run ends with the same weights_sha256 on any x86-64 processor with AVX2 and FMA, a
+      native one on a processor of its type; both pass through those in trajectory.json.
     """)

@@ -18,7 +18,7 @@ from tests.support.command import REPOSITORY, Lab
 from tests.support.recorded import put, record
 
 BASELINE, CALLBACK = STUDIES[0], STUDIES[4]
-TYPES = {"text": str, "whole number": int, "number": float, "truth": bool}
+TYPES = {"text": str, "whole number": int, "number": float, "boolean": bool}
 VALUES = {
     "study": "baseline_study",
     "arm": "dense",
@@ -70,7 +70,7 @@ def test_the_page_documents_every_field_with_its_type() -> None:
     assert f"`schema`, now {SCHEMA}:" in page, "a field that changes its type raises SCHEMA"
 
 
-def test_runs_as_json_have_numbers_truths_and_null(lab: Lab) -> None:
+def test_runs_as_json_have_numbers_booleans_and_null(lab: Lab) -> None:
     told = json.loads(lab.call("list", "--json"))
     assert told["schema"] == SCHEMA == 1 and len(told["runs"]) == 2
     assert all(typed(run, RUN_FIELDS) for run in told["runs"])
@@ -79,7 +79,7 @@ def test_runs_as_json_have_numbers_truths_and_null(lab: Lab) -> None:
     assert (second["callback_loss"], second["filters"], second["padding"]) == (0.19, 32, "valid")
 
 
-def test_exported_cells_are_numbers_truths_and_empty(lab: Lab, tmp_path: Path) -> None:
+def test_exported_cells_are_numbers_booleans_and_empty(lab: Lab, tmp_path: Path) -> None:
     assert "runs.csv: 2 rows" in lab.call("export", "--output", tmp_path)
     listed = json.loads(lab.call("list", "--json"))["runs"]
     for row, run in zip(rows(tmp_path / "runs.csv"), listed, strict=True):
