@@ -8,6 +8,7 @@ import re
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,13 +84,14 @@ def without_credentials(address: str) -> str | None:
     return short[1] if short else None
 
 
-def export(commit: str, diff: str, folder: Path, repository: Path = REPOSITORY) -> bool:
+def export(commit: str, diff: str, folder: Path, modules: Collection[str], repository: Path = REPOSITORY) -> bool:
     """Write the package as a commit and a diff on top of it have it, into `folder/fashion_cnn`; nothing else changes.
 
     Args:
         commit: hex, whole.
-        diff: as `checkout` gives it; only its part in the package counts.
+        diff: as `checkout` gives it.
         folder: an empty one.
+        modules: the files of the package, by name, in which the diff counts.
         repository: that has the commit.
 
     Returns:
@@ -107,7 +109,8 @@ def export(commit: str, diff: str, folder: Path, repository: Path = REPOSITORY) 
         return True
     patch = folder / "code.diff"
     patch.write_bytes(diff.encode(errors="surrogateescape"))
-    return _git(folder, *APPLY, "--include=fashion_cnn/*", str(patch)) is not None
+    counting = [f"--include=fashion_cnn/{name}" for name in sorted(modules)]
+    return _git(folder, *APPLY, *counting, str(patch)) is not None
 
 
 def _git(folder: Path, *arguments: str, index: Path | None = None) -> str | None:

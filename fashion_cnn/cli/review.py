@@ -139,6 +139,8 @@ def _replay(project: Project, options: argparse.Namespace) -> int:
         raise ReplayError(f"{ways}; fashion-cnn list shows the recorded runs")
     if options.accept and options.all is None:
         raise ReplayError("--accept is about the arms of a study: give it with --all STUDY")
+    if options.accept and options.epochs is not None:
+        raise ReplayError("--accept is about whole runs: leave out --epochs")
     return (_replay_recorded if options.published is None else _replay_published)(project, options)
 
 
@@ -156,7 +158,7 @@ def _replay_recorded(project: Project, options: argparse.Namespace) -> int:
     result = replay(records_of(store, rows), in_store(store), _replay_options(options))
     if not result.comparisons:
         raise ReplayError(result.left_out[0][1] if result.left_out else f"{options.all} has no recorded runs")
-    arms = equivalences(result.comparisons) if options.all else []
+    arms = equivalences(result.comparisons) if options.all and options.epochs is None else []
     accepted = {(arm.study, arm.arm) for arm in arms if arm.holds} if options.accept else set()
     # A run has results only where its bits differ for a known reason: other answers stand whatever its arm's is.
     open_ones = [run for run in result.comparisons if not (run.results and (run.study, run.arm) in accepted)]

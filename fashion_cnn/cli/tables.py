@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from fashion_cnn.running.results import CallResult
     from fashion_cnn.study import Study
 
+_VERDICT_WIDTH: Final = 15  # columns
 SHOWN_ID = 8  # digits of a run's id, of which every command takes so many
 
 
@@ -192,7 +194,7 @@ def _sentences(study: StudyVerdicts, only_these: Collection[str]) -> Grid:
     for sentence in study.sentences:
         whose = "ours: " if sentence.source == "ours" else ""
         notes = [f"({note})" for note in sentence.notes]
-        limits = [ONLY_THESE] if sentence.says in only_these else []
+        limits = textwrap.wrap(ONLY_THESE, _VERDICT_WIDTH) if sentence.says in only_these else []
         verdict = "\n".join([sentence.verdict.upper(), *limits])
         rows.append(("\n".join([whose + sentence.says, *notes]), "", "", verdict))
         for part in sentence.parts:

@@ -107,6 +107,8 @@ def _of_environment(record: Record) -> Iterator[Contradiction]:
         stated = str(dirty).lower() if isinstance(dirty, bool) else None
         yield from _differ("git_commit", row.get("git_commit"), checkout.get("commit"), where)
         yield from _differ("git_dirty", row.get("git_dirty"), stated, where)
+    if row.get("git_dirty") == "false" and record.artifacts.get("code.diff"):
+        yield Contradiction("git_dirty", None, "false", "code.diff has changes")
 
 
 def _of_packages(record: Record) -> Iterator[Contradiction]:

@@ -2,8 +2,10 @@
 
 The seeds' intervals take the test images as given. Here both are drawn anew: the crossed (or pigeonhole) bootstrap
 takes seeds with replacement and, independently of them, images with replacement, and each pair counts as often as its
-seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). It errs towards wide.
-Its draws are keyed by their number and those of seeds and images, so that the same answers give the same interval.
+seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). Its variance errs
+towards wide, but of n seeds' own variance it has (n - 1) / n. So its standard error is taken √(n / (n - 1)) times, and
+the interval is Student's: with few seeds percentiles would be narrower than the seeds' own interval. Its draws are
+keyed by their number and those of seeds and images, so that the same answers give the same interval.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import Part, Sentence, judge
 from fashion_cnn.evidence.verdicts import Verdicts
+from fashion_cnn.intervals import half_width
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +59,7 @@ class OverImages:
     images: int
     low: float
     high: float
-    """The crossed bootstrap's percentile interval, of the part's own confidence."""
+    """The crossed bootstrap's interval, of the part's own confidence."""
 
     @property
     def interval_text(self) -> str:
@@ -101,7 +104,7 @@ def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
 
 
 def crossed_intervals(tables: Sequence[NDArray[np.int8]], confidences: Sequence[float]) -> list[tuple[float, float]]:
-    """The crossed bootstrap's percentile intervals of the means of tables, (seeds, images) of the same images each."""
+    """The crossed bootstrap's intervals of the means of tables, (seeds, images) of the same images each."""
     if not tables:
         return []
     # Of all at once, because converting the samples takes as long as a product. Whole numbers below 2^24, so that
@@ -110,17 +113,19 @@ def crossed_intervals(tables: Sequence[NDArray[np.int8]], confidences: Sequence[
     parts = [part.astype(np.float32) @ stacked for part in np.split(_drawn(len(stacked)), _PARTS)]
     ends = np.cumsum([len(table) for table in tables])[:-1]
     split = np.split(np.concatenate(parts).astype(np.float64), ends, axis=1)
-    return [_percentiles(sums, len(stacked), each) for sums, each in zip(split, confidences, strict=True)]
+    return [_interval(sums, len(stacked), each) for sums, each in zip(split, confidences, strict=True)]
 
 
-def _percentiles(sums: NDArray[np.float64], images: int, confidence: float) -> tuple[float, float]:
-    """The interval from the sums over each sample of images, (RESAMPLES, seeds)."""
+def _interval(sums: NDArray[np.float64], images: int, confidence: float) -> tuple[float, float]:
+    """Student's interval from the sums over each sample of images, (RESAMPLES, seeds)."""
     seeds = sums.shape[1]
     random = np.random.default_rng([RESAMPLES, seeds])
     of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
     means = (of_seeds * sums).sum(axis=1) / (seeds * images)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    # √n times the error, because `half_width` divides by it.
+    spread = float(means.std()) * math.sqrt(seeds * seeds / (seeds - 1))
+    mean, half = float(means.mean()), half_width(spread, seeds, confidence)
+    return mean - half, mean + half
 
 
 @functools.lru_cache(maxsize=1)

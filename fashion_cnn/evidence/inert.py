@@ -17,7 +17,9 @@ FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """A spreadsheet takes a cell that begins with one of these for a formula, or passes over the blank one before it."""
 _ZIP: Final = b"PK\x03\x04"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_RUNS: Final = re.compile(r"<\s*/?\s*(script|iframe|object|embed|applet|base|form|foreignobject)\b|javascript:", re.I)
+_RUNS: Final = re.compile(
+    r"<\s{0,8}/?\s{0,8}(script|iframe|object|embed|applet|base|form|foreignobject)\b|javascript:", re.I
+)
 _LOADS: Final = re.compile(r"@import|url\((?!\s*['\"]?(?:#|data:))|<!entity|<!\[cdata|<\?", re.I)
 _LINKS: Final = ("href", "src", "srcset", "data", "action", "formaction", "poster", "background")
 _INSIDE: Final = ("#", "data:image/png;base64,")

@@ -140,17 +140,20 @@ def _reused(read: Parsed) -> Iterator[_Breach]:
         yield "reused_epochs", None, reused
 
 
+_LAST: Final = 253_402_300_799_999  # ms: the end of the year 9999, the last that dates are written of
+
+
 def _times(read: Parsed) -> Iterator[_Breach]:
     given = {name: read.row.get(name) for name in ("start_time", "end_time")}
     times = {name: finite(value) for name, value in given.items() if not absent(value)}
-    wrong = [name for name, time in times.items() if time is None or time < 0]
+    wrong = [name for name, time in times.items() if time is None or not 0 <= time <= _LAST]
     yield from ((name, None, given[name]) for name in wrong)
     if len(times) == 2 and not wrong and times["end_time"] < times["start_time"]:  # type: ignore[operator]  # no None
         yield "end_time", None, given["end_time"]
     # In any order: a clock may be set back while a run trains.
     for number, state in enumerate(read.states, start=1):
         ended = state.get("ended_at")
-        if ended is not None and ((moment := finite(ended)) is None or moment < 0):
+        if ended is not None and ((moment := finite(ended)) is None or not 0 <= moment <= _LAST):
             yield "ended_at", number, ended
 
 

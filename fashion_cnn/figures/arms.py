@@ -28,15 +28,22 @@ _POST: Final = {"color": "black", "marker": "*", "markersize": 8, "markerfacecol
 
 
 def scores_by_arm(
-    runs: pd.DataFrame, arms: Sequence[str], *, printed: pd.DataFrame | None = None, title: str = ""
+    runs: pd.DataFrame,
+    arms: Sequence[str],
+    *,
+    printed: pd.DataFrame | None = None,
+    overlap: float = 0.0,
+    title: str = "",
 ) -> Figure:
     """Test accuracy and test loss by arm: each seed a point, the mean and its 95 % interval (Student's t).
 
     The runs need `arm`, `seed`, `test_accuracy`, `test_loss`; one that lacks a number is left out. An arm without runs
     keeps its place. `printed`, if given, has the numbers that somebody printed of one run: `arm`, `measure` (as the
-    columns of the runs), `printed` and `give`, half of the last digit.
+    columns of the runs), `printed` and `give`, half of the last digit. `overlap` is that of the seeds' images: see
+    `intervals.half_width`.
     """
-    return _dots(runs, arms, {"test_accuracy": "test accuracy", "test_loss": "test loss"}, title, printed=printed)
+    measures = {"test_accuracy": "test accuracy", "test_loss": "test loss"}
+    return _dots(runs, arms, measures, title, printed=printed, overlap=overlap)
 
 
 def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") -> Figure:
@@ -53,7 +60,7 @@ def seconds_by_arm(runs: pd.DataFrame, arms: Sequence[str], *, title: str = "") 
 @styled
 def _dots(
     runs: pd.DataFrame, arms: Sequence[str], measures: Mapping[str, str], title: str, *,
-    from_zero: bool = False, printed: pd.DataFrame | None = None,
+    from_zero: bool = False, printed: pd.DataFrame | None = None, overlap: float = 0.0,
 ) -> Figure:  # fmt: skip
     runs = style.complete_rows(runs, ("arm", "seed", *measures), "runs", arms)
     seeds = sorted(runs["seed"].astype(int).unique())
@@ -69,7 +76,7 @@ def _dots(
             axes.plot(part[measure], heights, **look, linestyle="none", alpha=0.7, markersize=4.5)
             if len(part) > 1:
                 values = part[measure].to_numpy()
-                half = half_width(float(values.std(ddof=1)), len(values))
+                half = half_width(float(values.std(ddof=1)), len(values), overlap=overlap)
                 axes.errorbar(values.mean(), place - 0.2, xerr=half, **look, markersize=7, capsize=4, mec="black")
         axes.set(xlabel=label, ylim=(len(arms) - 0.45, -0.55))
         axes.xaxis.set_major_locator(style.tick_locator())

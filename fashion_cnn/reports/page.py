@@ -96,8 +96,10 @@ class Exploratory:
     class_names: Sequence[str]
 
 
-def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
+def arm_table(runs: pd.DataFrame, arms: Sequence[str], overlap: float = 0.0) -> pd.DataFrame:
     """What each of the arms, in order, reached and cost over its seeds; `runs` as `selection.select` chooses them.
+
+    `overlap` is the study's, where each seed draws its own images: see `intervals.half_width`.
 
     Returns:
         One row per arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high`
@@ -110,7 +112,7 @@ def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
         epochs = part["epochs_trained"]
         row = {"arm": arm, "n": len(part)}
         for measure in ("test_accuracy", "test_loss"):
-            row |= {f"{measure}_{name}": value for name, value in _spread(part[measure]).items()}
+            row |= {f"{measure}_{name}": value for name, value in _spread(part[measure], overlap).items()}
         row |= {f"epochs_{name}": epochs.agg(name) for name in ("mean", "min", "max")}
         rows.append({**row, "cpu_seconds": part["fit_cpu_seconds"].mean(), "wall_seconds": part["fit_seconds"].mean()})
     return pd.DataFrame(rows)
@@ -118,14 +120,14 @@ def arm_table(runs: pd.DataFrame, arms: Sequence[str]) -> pd.DataFrame:
 
 def study_table(runs: pd.DataFrame, study: Study) -> pd.DataFrame:
     """The `arm_table` of a study; besides, `steps` are the training steps that the mean epochs have."""
-    table = arm_table(runs, list(study.arms))
+    table = arm_table(runs, list(study.arms), study.overlap)
     return table.assign(steps=table["epochs_mean"] * [epoch_steps(config) for config in study.arms.values()])
 
 
-def _spread(values: pd.Series) -> dict[str, float]:
+def _spread(values: pd.Series, overlap: float) -> dict[str, float]:
     """Mean, standard deviation, and the mean's 95 % interval; see `intervals.half_width`."""
     mean, sd, n = float(values.mean()), float(values.std(ddof=1)), len(values)
-    half = half_width(sd, n) if n > 1 else math.nan
+    half = half_width(sd, n, overlap=overlap) if n > 1 else math.nan
     return {"mean": mean, "sd": sd, "low": mean - half, "high": mean + half}
 
 
@@ -263,7 +265,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
     parts = claimed(sentences)
     found = len(parts) > 0 and bool(parts["estimate"].notna().any())
     post = None if decided is None else post_comparison(study, decided)
-    sizes = compared_sizes(study, chosen)
+    sizes, overlap = compared_sizes(study, chosen), study.overlap
     return {
         "study": study,
         "runs": runs,
@@ -278,7 +280,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "times": "; ".join(each.about_times for each in decided.studies) if decided else "",
         "post": post,
         "epochs": None if decided is None else misses(decided.epoch_results),
-        "scores": _drawn(view, "scores") or partial(figures.scores_by_arm, chosen, arms, printed=post),
+        "scores": _drawn(view, "scores") or partial(figures.scores_by_arm, chosen, arms, printed=post, overlap=overlap),
         "curves": _drawn(view, "curves") or partial(figures.curves_by_arm, curves, arms),
         "seconds": _drawn(view, "seconds") or partial(figures.seconds_by_arm, chosen, arms),
         "differences": partial(figures.differences, parts) if found else None,

@@ -27,10 +27,12 @@ from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, clas
 from fashion_cnn.evidence.record import (
     BASIS,
     EPOCH_METRICS,
+    PUBLISHED_RULES,
     RUN_METRICS,
     Record,
     absent,
     format_of,
+    missing,
     texts,
 )
 from fashion_cnn.evidence.tables import (
@@ -100,6 +102,9 @@ def merge(studies: Sequence[Study], published: Iterable[Record], recorded: Itera
     found = [(record, _reason_to_drop(record, newest, configs)) for record in new]
     stay = [record for record, reason in known if not reason]
     come = [record for record, reason in found if not reason]
+    whole = {_key(record) for record in come}
+    # A published record of which a kill left a part gives way to the store's.
+    stay = [record for record in stay if _key(record) not in whole or not missing(record, PUBLISHED_RULES)]
     _check_same_weights([*stay, *come])
     kept: dict[tuple[str, ...], Record] = {}
     for record in [*stay, *come]:

@@ -5,42 +5,48 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 from fashion_cnn import entry
 from fashion_cnn.checkout import export
-from fashion_cnn.config import RunConfig
+from fashion_cnn.config import RunConfig, hash_of
 from fashion_cnn.environment import worker_variables
 from fashion_cnn.events import EpochDone, Event, Failed, Identity, Job
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.running.plan import expected_epochs
-from fashion_cnn.sources import canonical_sha256, files_sha256
+from fashion_cnn.sources import NUMBER_MODULES, canonical_sha256, files_sha256
 from fashion_cnn.state import State
+
+_NAMES: Final = {f"{name}.py" for name in NUMBER_MODULES}
 
 
 def recorded_package(record: Record, folder: Path) -> Path | None:
     """The folder of the package `fashion_cnn` as a record's commit and diff have it, or None.
 
-    The commit proves nothing by itself: the modules in it must be those whose hashes the record holds.
+    The commit proves nothing by itself: the modules in it must be those whose hashes the record holds. Of the diff
+    nothing else counts, and nothing at all where the checkout is said to have been clean: a record comes from anywhere.
 
     Args:
         record: with `code_sha256` and `code_files` in its `trajectory.json`.
-        folder: to write into; what another record of the same code left there is used again.
+        folder: to write into; what another record of the same commit and diff left there is used again.
     """
     trajectory = record.json("trajectory.json")
     parts, whole = trajectory.get("code_files"), trajectory.get("code_sha256")
-    if not isinstance(parts, dict) or not parts or files_sha256(parts) != whole:
+    if not isinstance(parts, dict) or not parts or files_sha256(parts) != whole or not parts.keys() <= _NAMES:
         return None
-    place = folder / f"code-{whole}"
+    commit, diff = str(record.row.get("git_commit")), record.artifacts.get("code.diff", b"")
+    patch = diff.decode(errors="surrogateescape") if record.row.get("git_dirty") == "true" else ""
+    place = folder / f"code-{hash_of([whole, commit, hashlib.sha256(diff).hexdigest()])[:32]}"
     if not place.exists():
         place.mkdir(parents=True)
-        patch = record.artifacts.get("code.diff", b"").decode(errors="surrogateescape")
-        if not export(str(record.row.get("git_commit")), patch, place):
+        if not export(commit, patch, place, parts):
+            shutil.rmtree(place)
             return None
     return place if _has_modules(place / "fashion_cnn", parts) else None
 
@@ -91,11 +97,9 @@ def launch(package: Path, job: Job, printed: IO[bytes]) -> tuple[subprocess.Pope
         job: without a state to resume from.
         printed: takes what the process prints besides.
     """
-    # A commit's own entry, or for those from before there was one, ours, which needs no more than they have.
-    own = (package / "fashion_cnn" / "entry.py").exists()
-    program = ["-m", "fashion_cnn.entry"] if own else [str(Path(entry.__file__))]
+    # Our own entry, which needs no more than the first commits have: theirs could print what it likes.
     process = subprocess.Popen(
-        [sys.executable, "-P", *program],
+        [sys.executable, "-P", str(Path(entry.__file__))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=printed,

@@ -46,7 +46,9 @@ _Rows = Sequence[Mapping[str, Any]]
 MOST_CLAIMS: Final = 1_000
 MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
-_MALFORMED: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+_MALFORMED: Final = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError),
+)
 """What code that trusts a value's type raises when it is another."""
 CANNOT_TELL: Final = (
     "What this cannot tell: hashes were compared, and what the files say of each other. Nothing was trained again, and "
@@ -164,7 +166,7 @@ def verify(content: bytes, *, expected: str | None = None, here: Here | None = N
         findings.append(Finding("the bundle", f"no run can be checked without {STUDIES}, {RUNS} and {EPOCHS}"))
         studies, runs = studies or [], runs or []
     else:
-        findings += other_files(files, {study.name for study in studies})
+        findings += _guarded("the bundle", lambda: other_files(files, {study.name for study in studies}))
         findings += statements(studies, here.studies)
         records = bundle.records_in(runs, epochs, files)
         findings += _of_rows(records, epochs, studies, files)

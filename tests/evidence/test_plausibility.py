@@ -351,3 +351,8 @@ def test_a_seed_that_one_arm_lacks_and_one_that_all_lack_are_told() -> None:
     full = [record(STUDY, arm, seed) for arm in ("cnn", "longer") for seed in range(10, 13)]
     assert seeds_left_out(full) == {} and seeds_left_out([]) == {}
     assert seeds_left_out(full[:-1]) == {"made_up_study": ["longer, seed 12"]}
+
+
+def test_a_clean_checkout_has_no_diff() -> None:
+    told = contradictions(with_artifact(WHOLE, "code.diff", b"--- a\n+++ b\n"))
+    assert [str(one) for one in told if one.field == "git_dirty"] == ["git_dirty: false, but code.diff has changes"]

@@ -27,6 +27,7 @@ from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, Predictio
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.statistics import decide
 from fashion_cnn.evidence.together import compared, implausible_together
+from fashion_cnn.intervals import half_width
 from fashion_cnn.study import Study
 from tests.support.recorded import record
 from tests.support.tampering import rehashed, with_artifact, with_row
@@ -221,9 +222,18 @@ class TestOverImages:
     def test_images_that_all_seeds_answer_alike_leave_the_error_of_the_images(self) -> None:
         row = np.random.default_rng(0).integers(-1, 2, 400)
         ((low, high),) = crossed_intervals([np.tile(row, (8, 1)).astype(np.int8)], [0.95])
-        half = 1.96 * row.std() / np.sqrt(400)
-        assert low == pytest.approx(row.mean() - half, abs=0.15 * half)
-        assert high == pytest.approx(row.mean() + half, abs=0.15 * half)
+        half = 2.3646 * row.std() / np.sqrt(400) * np.sqrt(8 / 7)  # t of seven degrees of freedom
+        assert low == pytest.approx(row.mean() - half, abs=0.1 * half)
+        assert high == pytest.approx(row.mean() + half, abs=0.1 * half)
+
+    @pytest.mark.parametrize("seeds", [2, 6, 8, 20])
+    def test_it_is_no_narrower_than_the_seeds_own(self, seeds: int) -> None:
+        random = np.random.default_rng(seeds)
+        shift = random.normal(0, 0.05, (seeds, 1))
+        table = (random.random((seeds, 2_000)) < 0.5 + shift).astype(np.int8)
+        ((low, high),) = crossed_intervals([table], [0.95])
+        means = table.mean(axis=1)
+        assert (high - low) / 2 > half_width(float(means.std(ddof=1)), seeds)
 
     def test_a_difference_that_rests_on_these_images_is_told_as_that(self) -> None:
         claims = (

@@ -153,6 +153,14 @@ def test_published_runs_that_would_be_dropped_are_counted_by_study_and_reason() 
         results.check_nothing_lost(results.merge(changed, records(0), []))
 
 
+def test_a_published_record_of_which_a_kill_left_a_part_gives_way_to_the_stores() -> None:
+    whole = records(0)
+    halved = [replace(one, epochs=(), artifacts={}) for one in whole[:1]]
+    merged = results.merge(STUDY, [*halved, *whole[1:]], whole)
+    assert merged.added == 1 and all(one.epochs for one in merged.records) and len(merged.records) == len(whole)
+    assert not results.merge(STUDY, [*halved, *whole[1:]], []).records[0].epochs  # for `results --check` to tell
+
+
 def test_what_only_the_store_holds_is_dropped_without_a_loss() -> None:
     old = [with_row(one, code_sha256="c" * 64, start_time=one.row["start_time"] - 10**9) for one in records(0)]
     merged = results.merge(STUDY, records(0), old)

@@ -16,6 +16,7 @@ from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.reports.publish import problems
 from tests.support.command import REPOSITORY
 from tests.support.published import POST, SEEDS, STUDY, published, records
+from tests.support.recorded import record
 from tests.support.tampering import as_seed, forged, rehashed, with_row
 
 RECORDS = records()
@@ -41,6 +42,7 @@ def commit(one: Record, text: str) -> Record:
         (lambda: forged(FIVE, 0, epoch_cpu_seconds=-1.0), "epoch_cpu_seconds, epoch 1: -1.0, but training gives"),
         (lambda: commit(FIVE, "f" * 40), f"git_commit: '{'f' * 40}', but training gives a commit of git"),
         (lambda: with_row(FIVE, end_time=5), "end_time: 5, but training gives an end after its start"),
+        (lambda: with_row(FIVE, end_time=10**20), "end_time: 100000000000000000000, but training gives"),
         (lambda: forged(FIVE, 2, test_accuracy=0.5), "trajectory_sha256, epoch 3: "),
         (lambda: as_seed(FIVE, SEEDS), "has the same with seed 0"),
     ],
@@ -62,6 +64,14 @@ def test_the_worst_seed_of_an_arm_is_missed() -> None:
     left = published([one for one in RECORDS if one is not worst])
     (found,) = file_problems(left, STUDY, POST)
     assert found.startswith(f"runs.csv: baseline_study lacks runs beside those it has (cnn, seed {worst.row['seed']})")
+
+
+def test_the_worst_seed_of_an_arm_is_missed_though_another_environment_is_said_to_have_made_it() -> None:
+    row = min((one.row for one in RECORDS if one.row["arm"] == "cnn"), key=lambda row: float(row["test_accuracy"]))
+    relabelled = record(STUDY[0], "cnn", int(str(row["seed"])), processor="another")
+    left = [one for one in RECORDS if one.row["run_id"] != row["run_id"]]
+    (found,) = file_problems(published([*left, relabelled]), STUDY, POST)
+    assert found.startswith(f"runs.csv: baseline_study lacks runs beside those it has (cnn, seed {row['seed']})")
 
 
 def test_a_verdict_that_is_there_twice_is_found(files: dict[str, bytes]) -> None:

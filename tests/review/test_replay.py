@@ -358,6 +358,7 @@ class TestWhatGoesWrong:
             (("0123456789", "--published"), "name one run, or with --all a study"),
             (("--all", "ad_hoc", "--published"), "name one run, or with --all a study"),
             (("0123456789", "--accept", "equivalent"), "--accept is about the arms of a study"),
+            (("--all", "ad_hoc", "--accept", "equivalent", "--epochs", "1"), "--accept is about whole runs"),
             (("--published", "filter_stud"), "did you mean 'filter_study'?"),
             (("0123456789", "--all", "ad_hoc"), "name one run, or with --all a study"),
             (("0123456789",), "has no recorded run '0123456789'"),

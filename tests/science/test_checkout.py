@@ -174,6 +174,9 @@ class TestUnderAnyGit:
         assert len(checkout(repository).commit) == 40
 
 
+MODULES = ("data.py", "models.py")
+
+
 class TestExport:
     @pytest.fixture
     def kept(self, tmp_path: Path) -> Path:
@@ -196,7 +199,7 @@ class TestExport:
     def test_a_commit_and_its_diff_give_the_code_that_was_run(self, kept: Path, place: Path) -> None:
         found = checkout(kept)
         (kept / "fashion_cnn" / "models.py").write_text("# another\n")
-        assert export(found.commit, found.diff, place, kept)
+        assert export(found.commit, found.diff, place, MODULES, kept)
         assert (place / "fashion_cnn" / "models.py").read_text() == "# models.py\nx = 2\n"
         assert (place / "fashion_cnn" / "data.py").read_text() == "# data.py\nx = 1\n"
         assert (
@@ -217,24 +220,36 @@ class TestExport:
         for name, value in settings:
             git(kept, "config", name, value)
         assert checkout(kept).diff == found.diff
-        assert export(found.commit, found.diff, place, kept)
+        assert export(found.commit, found.diff, place, MODULES, kept)
         assert (place / "fashion_cnn" / "models.py").read_bytes() == b"# models.py\nx = 2\n"
         assert (place / "fashion_cnn" / "data.py").read_bytes() == b"# data.py\nx = 1\n"
 
     @pytest.mark.parametrize("commit", ["unknown", "", "HEAD", "--help", "0" * 40, "a; true"])
     def test_a_commit_that_is_not_there_gives_nothing(self, kept: Path, place: Path, commit: str) -> None:
-        assert not export(commit, "", place, kept)
+        assert not export(commit, "", place, MODULES, kept)
         assert not (place / "fashion_cnn").exists()
 
     def test_a_diff_that_does_not_fit_gives_nothing(self, kept: Path, tmp_path: Path) -> None:
         found = checkout(kept)
         for number, diff in enumerate((found.diff.replace("-x = 1", "-x = 3"), "no diff\n")):
             (tmp_path / str(number)).mkdir()
-            assert not export(found.commit, diff, tmp_path / str(number), kept)
+            assert not export(found.commit, diff, tmp_path / str(number), MODULES, kept)
+
+    def test_of_a_diff_the_named_modules_count_alone(self, kept: Path, place: Path) -> None:
+        entry = Path("fashion_cnn", "entry.py")
+        (kept / entry).write_text("print('as is committed')\n")
+        git(kept, "add", str(entry))
+        git(kept, "commit", "-qm", "two")
+        (kept / entry).write_text("print('as they like')\n")
+        found = checkout(kept)
+        assert "as they like" in found.diff
+        assert export(found.commit, found.diff, place, MODULES, kept)
+        assert (place / entry).read_text() == "print('as is committed')\n"
+        assert (place / "fashion_cnn" / "models.py").read_text() == "# models.py\nx = 2\n"
 
     def test_a_diff_cannot_write_elsewhere(self, kept: Path, place: Path) -> None:
         hostile = "--- /dev/null\n+++ b/../../../escaped.py\n@@ -0,0 +1 @@\n+x\n"
-        export(checkout(kept).commit, hostile, place, kept)
+        export(checkout(kept).commit, hostile, place, MODULES, kept)
         assert not [path for folder in place.parents for path in folder.glob("escaped.py")]
 
     @pytest.mark.fault("any-git")
@@ -260,5 +275,5 @@ class TestExport:
             found = checkout(kept)
             aside = place / found.commit
             aside.mkdir()
-            assert export(found.commit, json.loads(json.dumps(found.diff)), aside, kept)
+            assert export(found.commit, json.loads(json.dumps(found.diff)), aside, MODULES, kept)
             assert (aside / "fashion_cnn" / "models.py").read_bytes() == content

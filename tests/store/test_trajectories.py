@@ -10,6 +10,7 @@ import pytest
 
 from fashion_cnn.config import CNN
 from fashion_cnn.events import CutDone, Drawn, EpochDone, Identity
+from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.state import State
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.files import TrajectoryError, write_json
@@ -212,6 +213,25 @@ def test_cleaning_keeps_the_last_state_and_what_is_known(trained: Trajectory) ->
     assert latest is not None and latest.epoch == 4
     assert len(trained.epochs()) == 4 and len(trained.runs()) == 1
     assert trained.weights(3) is None and not trained.cuts()
+
+
+def test_a_cut_whose_cleaning_was_cut_off_is_none(trained: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"a.json": b"{}", "model.keras": b"m", PREDICTIONS: b"p", "z.png": b"z"}
+    trained.save_cut(CutDone(4, state(4).weights_sha256(), 0.1, 100.0, files))
+    trained.save_run(record(status="finished", cut=4))
+    assert trained.cuts() == {4}
+    unlink, gone = Path.unlink, list[Path]()
+
+    def killed(path: Path) -> None:
+        if gone:
+            raise KeyboardInterrupt
+        gone.append(path)
+        unlink(path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", killed)
+        trained.clean()
+    assert not trained.cuts() and trained.cut(4) is None
 
 
 def test_a_file_that_cannot_be_written_leaves_the_old_one(trained: Trajectory, monkeypatch: pytest.MonkeyPatch) -> None:
