@@ -272,8 +272,9 @@ class Trajectory(RunFiles):
         files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
         files += self._states.all_but(last=len(self.epochs()))
         freed = sum(path.stat().st_size for path in files)
-        # `cut.json` first: a cut that has lost a file must not be taken for a whole one.
-        for path in () if dry else sorted(files, key=lambda path: path.name != "cut.json"):
+        for path in (
+            () if dry else sorted(files, key=lambda path: path.name != "cut.json")
+        ):  # first what says it is whole
             path.unlink()
         for folder in () if dry else folders:
             shutil.rmtree(folder)
