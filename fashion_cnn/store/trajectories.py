@@ -264,20 +264,18 @@ class Trajectory(RunFiles):
     def clean(self, *, dry: bool = False) -> int:
         """Drop what recorded runs no longer need and give the bytes freed; the caller holds the lock, and all is sent.
 
-        What stays is the last state, so that a longer run can continue it, the epochs' lines and feature maps, and the
-        runs. An earlier cut that is wanted later is trained again, and must give the same weights. A `dry` call only
-        counts.
+        What stays: the last state, which a longer run continues, the epochs' lines and feature maps, and the runs. An
+        earlier cut that is wanted later is trained again, to the same weights. A `dry` call only counts.
         """
         folders = list((self.folder / "cuts").glob(_EPOCH))  # what else there is, a person put there
         files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
         files += self._states.all_but(last=len(self.epochs()))
         freed = sum(path.stat().st_size for path in files)
-        for path in (
-            () if dry else sorted(files, key=lambda path: path.name != "cut.json")
-        ):  # first what says it is whole
-            path.unlink()
-        for folder in () if dry else folders:
-            shutil.rmtree(folder)
+        if not dry:
+            for path in sorted(files, key=lambda path: path.name != "cut.json"):  # first what says that a cut is whole
+                path.unlink()
+            for folder in folders:
+                shutil.rmtree(folder)
         return freed
 
 
