@@ -21,6 +21,16 @@ _RUNS: Final = re.compile(
     r"<\s{0,8}/?\s{0,8}(script|iframe|object|embed|applet|base|form|foreignobject)\b|javascript:", re.I
 )
 _LOADS: Final = re.compile(r"@import|url\((?!\s*['\"]?(?:#|data:))|<!entity|<!\[cdata|<\?", re.I)
+PAGE_HEAD: Final = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+"""
+"""How a page begins: by this policy a browser runs and loads nothing of the rest, however it reads that."""
 _LINKS: Final = ("href", "src", "srcset", "data", "action", "formaction", "poster", "background")
 _INSIDE: Final = ("#", "data:image/png;base64,")
 _ACTIVE_TAGS: Final = {
@@ -61,6 +71,8 @@ def active_parts(name: str, content: bytes) -> Iterator[str]:
         return
     if "\0" in text:
         yield "it is no text"
+    if name.endswith(".html") and not text.lstrip().startswith(PAGE_HEAD):
+        yield "it does not begin with the policy by which a browser runs and loads nothing"
     for pattern, what in ((_RUNS, "it would run"), (_LOADS, "it would load or define")):
         if match := pattern.search(text):
             yield f"{what} {match[0]!r:.40}"

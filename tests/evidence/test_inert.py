@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import RESULTS, STUDIES
-from fashion_cnn.evidence.inert import active_parts, inert_cell
+from fashion_cnn.evidence.inert import PAGE_HEAD, active_parts, inert_cell
 from fashion_cnn.evidence.tables import COLUMNS, TableError, from_csv, runs_to_csv, to_csv
 from fashion_cnn.study import Study, StudyError
 from tests.support.recorded import record
@@ -97,7 +97,22 @@ def test_arrays_of_objects_and_what_is_no_array_are_told() -> None:
     ],
 )
 def test_what_only_shows_something_is_left_alone(content: str) -> None:
-    assert list(active_parts("x.html", content.encode())) == []
+    assert list(active_parts("x.html", (PAGE_HEAD + content).encode())) == []
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "<!--><img src='data:,' onerror=x()>-->",
+        "<!-- --!><img src='data:,' onerror=x()> -->",
+        "<style></style x><img src='data:,' onerror=x()></style>",
+        "<p style='background: image-set(\"https://example.org/a\" 1x)'>",
+    ],
+)
+def test_a_page_needs_the_policy_first_because_browsers_read_otherwise(hidden: str) -> None:
+    for page in (hidden, f"<p>{PAGE_HEAD}{hidden}", PAGE_HEAD.replace("'none'", "*") + hidden):
+        (told,) = active_parts("x.html", page.encode())
+        assert told == "it does not begin with the policy by which a browser runs and loads nothing"
 
 
 def test_the_published_pictures_run_and_load_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fashion_cnn.evidence.inert import PAGE_HEAD
 from fashion_cnn.evidence.selection import Selection
 from fashion_cnn.reports import page
 from tests.conftest import made_once
@@ -23,5 +24,5 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes the time of packing, where a test does not look at it."""
-    monkeypatch.setattr(page, "render_report", lambda *_, **__: "")
+    monkeypatch.setattr(page, "render_report", lambda *_, **__: PAGE_HEAD)
     monkeypatch.setattr(page, "study_figures", lambda *_: {})

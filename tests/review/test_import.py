@@ -12,6 +12,7 @@ import pytest
 
 from experiments import RESULTS, STUDIES
 from fashion_cnn.evidence.consistency import contradictions
+from fashion_cnn.evidence.inert import PAGE_HEAD
 from fashion_cnn.evidence.predictions import Predictions
 from fashion_cnn.evidence.record import missing, rules_of
 from fashion_cnn.evidence.selection import Selection
@@ -37,7 +38,7 @@ IMPORTED = "4 runs imported, marked as recorded elsewhere: they never count as r
 def undrawn() -> Iterator[None]:
     """Leave out what takes the time of packing."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(page, "render_report", lambda *_, **__: "")
+        patched.setattr(page, "render_report", lambda *_, **__: PAGE_HEAD)
         patched.setattr(page, "study_figures", lambda *_: {})
         yield
 
