@@ -101,9 +101,8 @@ def show_results(call: CallResult, studies: Sequence[Study], seconds: float) -> 
 
 def _command() -> str:
     """What a shell takes for this command here: its name, or where PATH lacks it, as in `.venv`, the file."""
-    return (
-        "fashion-cnn" if shutil.which("fashion-cnn") else os.path.relpath(Path(sys.executable).with_name("fashion-cnn"))
-    )
+    beside = Path(sys.executable).with_name("fashion-cnn")
+    return beside.name if shutil.which(beside.name) else os.path.relpath(beside)
 
 
 def show_runs(runs: Sequence[Mapping[str, Any]], *, of: int, as_json: bool) -> None:
