@@ -47,8 +47,8 @@ MOST_CLAIMS: Final = 1_000
 MOST_PRINTED: Final = 1_000  # lines
 MOST_SHOWN: Final = 50  # findings
 _MALFORMED: Final = (
-    *(ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError),
-)
+    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
 """What code that trusts a value's type raises when it is another."""
 CANNOT_TELL: Final = (
     "What this cannot tell: hashes were compared, and what the files say of each other. Nothing was trained again, and "
