@@ -4,7 +4,8 @@ With --output it leaves all figures as `benchmark.json`, whose `ratios` may be q
 `benchmark.md`; with --scaling and --server, files of these names.
 
 `task` starts a side, which is a fresh process, because TensorFlow's threads are process-wide. `sides` and `stores` are
-what these processes run; `parts` and `scaling` start them in turn and divide what they measured; `page` prints it.
+what these processes run; `parts`, `suite` and `scaling` start them in turn and divide what they measured; `page` prints
+it.
 The parts of a usual call:
 
 epoch: one epoch of the default CNN on one thread by Keras' `model.fit` as it comes, by `fit` tuned (oneDNN's kernels
@@ -13,17 +14,16 @@ epoch: one epoch of the default CNN on one thread by Keras' `model.fit` as it co
     All of them add up loss and accuracy. Beside them the processor's limit: a large matrix product on one thread. What
     a side reaches of it is the operations of an epoch by its CPU seconds, by the limit's operations per CPU second: CPU
     time on both sides, because others may use the machine.
-suite: all runs of the studies for one seed. The post's way trains each run from scratch, one after another, by plain
-    `fit` on default threads: measured epochs times the runs' epochs; start-up, tracing and tests are left out, in its
-    favour. Ours is the plan's trajectories, longest first, one worker per core: each with what comes once per process,
-    epochs (timed with all cores busy), their tests, and cuts with their figures. With --suite-seconds it is a real
-    run's wall time instead.
+suite: all runs of the post's studies for one seed, each way whole. The post's way trains each run from scratch, one
+    after another in one process, by plain `fit` on default threads, and tests it. Ours is the suite as it is recorded,
+    once in each arithmetic, one worker per core: plan, starts, epochs, tests, cuts with their figures, and the store.
+    What is divided are wall times of whole processes.
 recording: what the recording process spends on a real run against what its training takes, the worker's peak memory,
     and the disk that a run needs before and after `gc`. Always on all images.
 startup: the wall time of `fashion-cnn --help`, and the CPU time of a worker of the default CNN until its first epoch
     begins, forked from a template that has imported TensorFlow, and in a fresh process.
 store: the wall time and memory of `fashion-cnn list` and `report` with 100 and 1,000 runs, which are made up: complete
-    records, as `filling` says, so that the report takes every one.
+    records, as `filling` says, so that the report takes every one. And of bringing the published runs into a new store.
 
 --scaling measures two things instead, which take an hour:
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from experiments.benchmark import parts, scaling, sides, stores
+from experiments.benchmark import parts, scaling, sides, stores, suite
 from experiments.benchmark.page import as_json, check_output, ratios, show, write
 from experiments.benchmark.task import Figures, Task
 from fashion_cnn.checkout import checkout
@@ -21,10 +20,10 @@ from fashion_cnn.download import find, load_dataset
 from fashion_cnn.environment import LIBRARIES, fingerprint, machine, packages
 from fashion_cnn.store.files import Unwritable
 
-SIDES = sides.SIDES | stores.SIDES
+SIDES = sides.SIDES | stores.SIDES | suite.SIDES
 PARTS: dict[str, Callable[[Task, argparse.Namespace], Figures]] = {
     "epoch": parts.measure_epoch,
-    "suite": parts.measure_suite,
+    "suite": suite.measure_suite,
     "recording": parts.measure_recording,
     "startup": parts.measure_startup,
     "store": parts.measure_store,
@@ -91,9 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         "--repeats", type=int, default=3, metavar="R", help="of epoch, startup and scaling (default: 3)"
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--images", type=int, metavar="N", help="training images (default: all); the suite is scaled up")
+    size.add_argument("--images", type=int, metavar="N", help="training images (default: all)")
     size.add_argument("--quick", action="store_true", help="a tenth of the training images")
-    parser.add_argument("--suite-seconds", type=float, metavar="S", help="wall time of a real run of all studies")
     parser.add_argument("--data-dir", metavar="DIR", help="folder of Fashion-MNIST's four files")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -110,8 +108,8 @@ def _check(
     for part in chosen:
         if name == "benchmark" and part not in USUAL:
             parser.error(f"there is no part {part!r}{nearest(part, USUAL)}; there are: {', '.join(USUAL)}")
-    for option in ("repeats", "images", "suite_seconds"):
-        if (value := getattr(options, option)) is not None and not 0 < value < math.inf:
+    for option in ("repeats", "images"):
+        if (value := getattr(options, option)) is not None and value < 1:
             parser.error(f"--{option.replace('_', '-')} is {value}; give a number above 0")
     if options.output == "":
         parser.error("--output is empty; name a folder")
@@ -146,7 +144,6 @@ def measure(chosen: Sequence[str], options: argparse.Namespace) -> Figures:
         "images": used,
         "all_images": train,
         "test_images": test,
-        "suite_seconds": options.suite_seconds,
         "data": data.name,
         "data_sha256": data.sha256,
         "config": dict(task.settings),

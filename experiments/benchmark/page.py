@@ -24,7 +24,7 @@ def ratios(figures: Figures) -> dict[str, float]:
     Returns:
         `epoch_cpu_ours_to_<side>`: the CPU seconds of our epoch by those of another side's;
         `limit_share_<side>`: what a side reaches of the processor's limit, from 0 to 1;
-        `suite_post_to_ours`: the wall time of the post's way by ours;
+        `suite_post_to_<arithmetic>`: the wall time of the post's way by ours, all runs of a seed;
         `recording_share`: the CPU time of recording a run by that of its training.
     """
     quotients = {}
@@ -35,7 +35,7 @@ def ratios(figures: Figures) -> dict[str, float]:
             quotients[f"epoch_cpu_ours_to_{side}"] = ours / sides[side]["cpu_seconds"]["median"]
         quotients |= {f"limit_share_{side}": values["share_of_limit"] for side, values in sides.items()}
     if part := figures.get("suite"):
-        quotients["suite_post_to_ours"] = part["ratio"]
+        quotients |= {f"suite_post_to_{way}": ratio for way, ratio in part["ratios"].items()}
     if part := figures.get("recording"):
         quotients["recording_share"] = part["share"]
     return dict(sorted(quotients.items()))
@@ -101,22 +101,21 @@ def _epoch_sections(part: Figures) -> list[Section]:
 
 
 def _suite_sections(part: Figures) -> list[Section]:
-    columns = ("fit_epoch_seconds", "our_epoch_seconds", "fit_seconds", "our_seconds", "peak_memory_mib")
+    ways = list(part["seconds"])
     rows = []
     for row in part["networks"]:
-        numbers = [f"{row[name]:.1f}" if name in row else "-" for name in columns]
-        rows.append([row["network"], " ".join(map(str, row["run_epochs"])), *numbers])
-    how = "a real run's wall time, as given" if part["our_seconds_given"] else "extrapolated, recording left out"
+        numbers = [f"{row[way][clock]:.1f}" for clock in ("seconds", "cpu_seconds") for way in ways]
+        rows.append([row["network"], " ".join(map(str, row["epochs"]["post"])), *numbers])
     notes = [
-        f"Measured: an epoch on {part['images']:,} images (n = 1), times {part['scaled_by']:.3g}; fit alone, on "
-        f"default threads; ours on one, {part['workers']} side by side, with its test, starts and cuts",
-        f"The post's way: {duration(part['fit_seconds'])} (extrapolated; stop at a loss: {part['post_stop']} epochs)",
-        f"Ours, {part['workers']} workers: {duration(part['our_seconds'])} ({how})",
-        f"Ratio: {part['ratio']:.2f}",
+        "post: each run from scratch, one after another, by plain fit on default threads, and its test; portable and "
+        f"native: the suite recorded by {part['workers']} workers on a thread each. A network's seconds are the "
+        "training of its runs (portable, native: of the longest, which the others are cut from)",
+        *(f"In all, {way}: {duration(part['seconds'][way])}, {part['peak_memory_mib'][way]:.0f} MiB" for way in ways),
+        *(f"post to {way}: {ratio:.2f}" for way, ratio in part["ratios"].items()),
     ]
-    heads = ("epochs of its runs", "fit's epoch", "our epoch", "post's way", "ours", "peak MiB")
-    title = "All runs of one seed, from one epoch of each network; seconds"
-    return [Section(title, ("network",), heads, rows, notes)]
+    heads = [*(f"{way}, s" for way in ways), *(f"{way}, CPU s" for way in ways)]
+    title = f"The post's studies, {part['runs']} runs of one seed, whole: {part['images']:,} images, n = 1"
+    return [Section(title, ("network", "epochs of its runs"), heads, rows, notes)]
 
 
 def _recording_sections(part: Figures) -> list[Section]:
@@ -145,6 +144,10 @@ def _store_sections(part: Figures) -> list[Section]:
         for count in part["runs"]:
             rows.append([name, f"{count:,}", *_command(part[f"{name}_{count}"])])
         rows.append([name, "growth", f"{ratio:.1f}x", ""])
+    brought = part["import"]
+    rows.append(
+        ["import", f"{brought['runs']:,}", f"{brought['process_seconds']:.1f}", f"{brought['peak_memory_mib']:.0f}"]
+    )
     return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
 
 

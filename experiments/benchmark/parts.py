@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import heapq
-import statistics
 import subprocess
 import sysconfig
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,12 +13,9 @@ from experiments.benchmark.page import spread
 from experiments.benchmark.sides import LIMIT_CALLS, LIMIT_SIZE, RECORDED_EPOCHS, STEPS_PER_CALL
 from experiments.benchmark.task import Figures, Task, report_progress, run_timed_side
 from fashion_cnn.architecture import layers
-from fashion_cnn.config import STOPPING_RULE, RunConfig
-from fashion_cnn.running.plan import Run, plan, select_runs
-from fashion_cnn.study import changes
+from fashion_cnn.config import RunConfig
 from fashion_cnn.timing import Timer
 
-POST_STOP = 7  # epochs after which the post's run that stops at a loss stopped
 HELP_CALLS = 5
 STORE_RUNS = (100, 1000)
 
@@ -76,69 +68,6 @@ def epoch_operations(config: RunConfig, images: int) -> int:
     return images * (forward + back)
 
 
-def measure_suite(task: Task, options: argparse.Namespace) -> Figures:
-    """An epoch of each distinct network, both ways, and what all runs of one seed take by that."""
-    from experiments import POST_RESULTS, STUDIES
-    from fashion_cnn.running.executor import default_workers
-
-    workers, networks = default_workers(threads=1), []
-    with open(POST_RESULTS, encoding="utf-8", newline="") as file:
-        the_posts = {row["study"] for row in csv.DictReader(file)}
-    for planned in plan(select_runs([study for study in STUDIES if study.name in the_posts])).trajectories:
-        settings = {name: value for name, value in changes(planned.config).items() if name not in STOPPING_RULE}
-        name = ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
-        cuts, of_network = [run_epochs(run) for run in planned.runs], replace(task, settings=planned.config.canonical())
-        report_progress(f"suite: {name}")
-        fit = options.scale * run_timed_side("fit", replace(of_network, threads=None))["seconds"]
-        row = {"network": name, "run_epochs": cuts, "fit_epoch_seconds": fit, "fit_seconds": sum(cuts) * fit}
-        if not options.suite_seconds:
-            row |= _trajectory(of_network, cuts, workers, options.scale)
-        networks.append(row)
-    fit_seconds = sum(row["fit_seconds"] for row in networks)
-    our_seconds = options.suite_seconds or makespan([row["our_seconds"] for row in networks], workers)
-    return {
-        "images": task.images[0],
-        "scaled_by": options.scale,
-        "workers": workers,
-        "networks": networks,
-        "fit_seconds": fit_seconds,
-        "our_seconds": our_seconds,
-        "our_seconds_given": options.suite_seconds is not None,
-        "post_stop": POST_STOP,
-        "ratio": fit_seconds / our_seconds,
-    }
-
-
-def _trajectory(task: Task, cuts: Sequence[int], workers: int, scale: float) -> Figures:
-    """What a trajectory that is cut at these epochs takes while each core has one like it."""
-    with ThreadPoolExecutor(workers) as threads:
-        measured = list(threads.map(lambda _: run_timed_side("worker", task), range(workers)))
-    mean = {name: statistics.mean(figures[name] for figures in measured) for name in measured[0]}
-    test, cut = mean["evaluate_seconds"], mean["cut_seconds"]
-    epoch = scale * mean["epoch_seconds"] + test
-    start = mean["process_seconds"] - mean["trained_seconds"] - 2 * (test + cut)  # whatever comes once per process
-    return {
-        "our_start_seconds": start,
-        "our_epoch_seconds": epoch,
-        "our_cut_seconds": cut,
-        "our_seconds": start + max(cuts) * epoch + len(set(cuts)) * cut,
-        "peak_memory_mib": mean["peak_memory_mib"],
-    }
-
-
-def run_epochs(run: Run) -> int:
-    """The epochs of a run; the post's where it stops at a loss."""
-    return run.config.epochs if run.config.callback_loss is None else min(run.config.epochs, POST_STOP)
-
-
-def makespan(seconds: Sequence[float], workers: int) -> float:
-    """When the last trajectory ends, if each in turn goes to the worker that is free first."""
-    free = [0.0] * workers
-    for duration in seconds:
-        heapq.heapreplace(free, free[0] + duration)
-    return max(free)
-
-
 def measure_recording(task: Task, _: argparse.Namespace) -> Figures:
     """Two real runs through the runner, into a store that is thrown away."""
     report_progress(f"recording: two runs of {RECORDED_EPOCHS} epochs")
@@ -165,11 +94,12 @@ def measure_startup(task: Task, options: argparse.Namespace) -> Figures:
 
 
 def measure_store(task: Task, _: argparse.Namespace) -> Figures:
-    """List and report of growing stores, and how their times grow."""
+    """List and report of growing stores, how their times grow, and the import of the published runs."""
     report_progress(f"store: {' and '.join(f'{count:,}' for count in STORE_RUNS)} made-up runs")
     figures = run_timed_side("store", replace(task, runs=STORE_RUNS))
     few, many = STORE_RUNS
     growth = {
         name: figures[f"{name}_{many}"]["seconds"] / figures[f"{name}_{few}"]["seconds"] for name in ("list", "report")
     }
-    return {"runs": list(STORE_RUNS), **figures, "growth": growth}
+    report_progress("store: import of the published runs")
+    return {"runs": list(STORE_RUNS), **figures, "growth": growth, "import": run_timed_side("import", task)}

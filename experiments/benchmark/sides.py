@@ -6,7 +6,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark.task import Figures, MeasurementError, Task
+from fashion_cnn.environment import Arithmetic
 from fashion_cnn.study import Study
 from fashion_cnn.timing import Timer
 
@@ -104,26 +105,6 @@ def _limit(_unused: Task) -> Figures:
     return {"flops_per_second": 2 * LIMIT_SIZE**3 / least}
 
 
-def _worker(task: Task) -> Figures:
-    """What a worker spends on the second epoch of a trajectory and on its second cut."""
-    from fashion_cnn.events import CutDone, EpochDone, Job
-    from fashion_cnn.running.worker import work
-
-    rules = tuple(replace(task.config, epochs=epochs, callback_loss=None).canonical() for epochs in (1, 2))
-    images = task.images[0], task.images[1]
-    job = Job(settings=rules[1], rules=rules, seed=0, data_dir=task.folder, images=images)
-    events: list[tuple[Any, float]] = [(event, time.perf_counter()) for event in work(job)]
-    first, second = [number for number, (event, _) in enumerate(events) if isinstance(event, EpochDone)]
-    seconds = [events[number][0].metrics["epoch_seconds"] for number in (first, second)]
-    return {
-        "trained_seconds": sum(seconds),
-        "epoch_seconds": seconds[1],
-        "evaluate_seconds": events[second][1] - events[second - 1][1] - seconds[1],  # and the state copied and hashed
-        "cut_seconds": events[-1][1] - events[second][1],  # of the second cut: the first imports what draws
-        "peak_memory_mib": max(event.peak_memory_mib for event, _ in events if isinstance(event, CutDone)),
-    }
-
-
 def _starts(task: Task) -> Figures:
     """The CPU seconds of a worker until its first epoch begins, forked and fresh."""
     from fashion_cnn.running.executor import LocalExecutor
@@ -197,26 +178,61 @@ def _recording(task: Task) -> Figures:
 
 def _train(task: Task) -> Figures:
     """The wall time of training and recording `TASKS` runs, and the sum of their epochs' own."""
+    study = Study("scaling", "What do more workers gain?", {"cnn": replace(task.config, epochs=EPOCHS)})
+    with tempfile.TemporaryDirectory() as home:
+        figures = record(task, [study], range(TASKS), home)
+    return {
+        "seconds": figures["seconds"],
+        "trained_seconds": sum(float(row["fit_seconds"]) for row in figures["recorded"]),
+    }
+
+
+def record(
+    task: Task, studies: Sequence[Study], seeds: Sequence[int], home: str, arithmetic: Arithmetic | None = None
+) -> Figures:
+    """Train and record these studies' runs on the task's images, by its executor and workers.
+
+    Args:
+        task: what is asked of it.
+        studies: in order.
+        seeds: of each arm a run each.
+        home: a folder for the store.
+        arithmetic: None is the portable one where this machine can.
+
+    Returns:
+        `seconds`, the wall time; `workers`; `peak_memory_mib` of the largest; `recorded`, a row for each run.
+
+    Raises:
+        MeasurementError: a run was not recorded.
+    """
     from fashion_cnn.running.runner import run
     from fashion_cnn.running.session import Options, Session
 
-    study = Study("scaling", "What do more workers gain?", {"cnn": replace(task.config, epochs=EPOCHS)})
-    with tempfile.TemporaryDirectory() as home:
-        store = f"sqlite:///{home}/mlflow.db"
-        how = Options(workers=task.workers, data_dir=task.folder, tracking_uri=store, executor=task.executor)
-        session = Session(how)
-        try:
-            session.images = task.images[0], task.images[1]
-            session.data = session.data.first(*session.images)
-            todo = session.plan([study], (), range(TASKS))
-            with Timer(emit=None) as timer:
-                outcome = run(session, todo)
-            if outcome.failed or outcome.unsent:
-                raise MeasurementError(f"a run was not recorded: {outcome}")
-            trained = float(session.store.runs()["fit_seconds"].sum())
-        finally:
-            session.executor.stop()
-    return {"seconds": timer.seconds, "trained_seconds": trained}
+    how = Options(
+        workers=task.workers,
+        data_dir=task.folder,
+        tracking_uri=f"sqlite:///{home}/mlflow.db",
+        arithmetic=arithmetic,
+        executor=task.executor,
+    )
+    session = Session(how)
+    try:
+        session.images = task.images[0], task.images[1]
+        session.data = session.data.first(*session.images)
+        todo = session.plan(studies, (), seeds)
+        with Timer(emit=None) as timer:
+            outcome = run(session, todo)
+        if outcome.failed or outcome.unsent:
+            raise MeasurementError(f"a run was not recorded: {outcome}")
+        recorded = session.store.runs()
+        return {
+            "seconds": timer.seconds,
+            "workers": session.workers(todo),
+            "peak_memory_mib": float(recorded["peak_memory_mib"].max()),
+            "recorded": recorded.to_dict("records"),
+        }
+    finally:
+        session.executor.stop()
 
 
 SIDES: dict[str, Callable[[Task], Figures]] = {
@@ -226,7 +242,6 @@ SIDES: dict[str, Callable[[Task], Figures]] = {
     "native": _ours,
     "torch": _torch,
     "limit": _limit,
-    "worker": _worker,
     "recording": _recording,
     "starts": _starts,
     "train": _train,

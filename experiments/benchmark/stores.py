@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,17 @@ def _grow(task: Task) -> Figures:
     return {**figures, "requests": asked} if task.runs and store.address.is_server else figures
 
 
+def _import(task: Task) -> Figures:
+    """Bring the published runs into an empty store; views and dashboards, which follow it in the UI, are left out."""
+    from experiments import RESULTS, STUDIES
+    from fashion_cnn.reports.publish import import_runs
+
+    with tempfile.TemporaryDirectory() as home, Timer(emit=None) as timer:
+        imported = import_runs(_opened(task, Path(home)), STUDIES, RESULTS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"runs": imported, "cpu_seconds": timer.cpu_seconds, "peak_memory_mib": peak}
+
+
 def _look(task: Task) -> Figures:
     """The version of a database, which answers and holds no runs.
 
@@ -76,7 +88,7 @@ def _look(task: Task) -> Figures:
     return {"version": version.split()[0]}
 
 
-SIDES: dict[str, Callable[[Task], Figures]] = {"store": _store, "grow": _grow, "look": _look}
+SIDES: dict[str, Callable[[Task], Figures]] = {"store": _store, "import": _import, "grow": _grow, "look": _look}
 
 
 def _timed_commands(uri: str, home: Path, count: int) -> Figures:

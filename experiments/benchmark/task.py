@@ -22,7 +22,9 @@ class MeasurementError(RuntimeError):
     """It cannot be measured: one line that says why."""
 
 
-NATIVE = ("fit", "tuned", "native", "torch", "limit")
+AS_IT_COMES = ("fit", "post")
+"""The sides that leave the choice of kernels to TensorFlow."""
+NATIVE = (*AS_IT_COMES, "tuned", "native", "native_suite", "torch", "limit")
 """The sides whose kernels are the processor's fastest; ours has those that every processor with AVX2 has."""
 
 
@@ -41,7 +43,8 @@ class Task:
     steps: int = 1
     """Of `fit`: how many steps are one call."""
     executor: str = "local"
-    workers: int = 1
+    workers: int | None = 1
+    """None is as many as the cores carry."""
     uri: str = ""
     """Of an empty database or tracking server; empty is a SQLite store that is thrown away."""
     runs: Sequence[int] = ()
@@ -65,7 +68,7 @@ def run_side(side: str, task: Task) -> Figures:
     """
     command = [sys.executable, "-m", "experiments.benchmark", "--side", side]
     variables = worker_variables(os.environ, "cpu", "native" if side in NATIVE else "portable")
-    if side == "fit":  # as TensorFlow comes
+    if side in AS_IT_COMES:
         chosen = set(KERNELS["native"]) - set(os.environ)
         variables = {name: value for name, value in variables.items() if name not in chosen}
     # The task is no argument, which anybody on the machine may read: a database's address holds a password.

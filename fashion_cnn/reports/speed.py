@@ -18,7 +18,8 @@ _RATIOS: Final = {  # the benchmark's ratios that the documents quote, and in wh
     "epoch_cpu_ours_to_tuned": "the same, to a tuned `fit`'s (oneDNN's kernels, many steps a call)",
     "epoch_cpu_ours_to_torch": "the same, to PyTorch's (a plain eager loop)",
     "limit_share_ours": "our epoch's share of the processor's floating-point limit (a matrix product)",
-    "suite_post_to_ours": "the sixteen runs of one seed, one after another by plain `fit`, to ours (wall time)",
+    "suite_post_to_portable": "the runs of one seed, one after another by plain `fit`, to ours (wall time)",
+    "suite_post_to_native": "the same, to ours in the native arithmetic",
     "recording_share": "what recording adds to a run's CPU time",
 }
 _SEEDS: Final = 1000
@@ -38,7 +39,8 @@ def ratios(values: Mapping[str, Any] | None) -> str:
     epoch, settings = values.get("epoch"), values["settings"]
     notes = [f"{settings['images']:,} of {settings['all_images']:,} training images"]
     notes += [f"an epoch: medians of n = {epoch['repeats']}"] if epoch else []
-    notes += ["the sixteen runs: from one epoch of each network"] if "suite" in values else []
+    suite = values.get("suite")
+    notes += [f"the {suite['runs']} runs of the post's studies: each way whole, n = 1"] if suite else []
     return f"{_measured(values)} {'; '.join(notes)}.\n\n{table(['ratio', 'measured'], rows, numbers=[1])}"
 
 

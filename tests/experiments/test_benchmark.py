@@ -22,12 +22,13 @@ import requests
 
 from experiments import RESULTS, STUDIES
 from experiments.benchmark import page as measured_page
-from experiments.benchmark import parts, scaling
+from experiments.benchmark import parts, scaling, suite
 from experiments.benchmark.__main__ import PARTS, USUAL, main
 from experiments.benchmark.asked import requests_of
 from experiments.benchmark.filling import Filler
 from experiments.benchmark.page import page, ratios, sections
-from experiments.benchmark.parts import epoch_operations, makespan
+from experiments.benchmark.parts import epoch_operations
+from experiments.benchmark.suite import post_studies
 from experiments.benchmark.task import Task, run_side, run_timed_side
 from fashion_cnn.config import CNN, DENSE, RunConfig
 from fashion_cnn.evidence.selection import select
@@ -40,15 +41,33 @@ from tests.support.made_up import write_made_up
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = 250
-WORKER = {"trained_seconds": 1.5, "epoch_seconds": 0.5, "evaluate_seconds": 0.25, "cut_seconds": 1.0}
-FAKES: dict[str, dict[str, float]] = {
+
+
+def way(seconds: float, clocks: tuple[float, float], memory: float) -> dict[str, Any]:
+    """What a way of the suite gives, whose every epoch takes so long by the wall's and the processor's clock."""
+    wall, cpu = clocks
+    runs = {
+        f"{study.name}: {arm}": {
+            "epochs": config.epochs,
+            "seconds": wall * config.epochs,
+            "cpu_seconds": cpu * config.epochs,
+        }
+        for study in STUDIES
+        for arm, config in study.arms.items()
+    }
+    return {"runs": runs, "process_seconds": seconds, "peak_memory_mib": memory, "workers": 2}
+
+
+FAKES: dict[str, dict[str, Any]] = {
     "fit": {"cpu_seconds": 4.0, "seconds": 8.0},
     "tuned": {"cpu_seconds": 3.5, "seconds": 7.0},
     "ours": {"cpu_seconds": 3.0, "seconds": 2.0},
     "native": {"cpu_seconds": 2.5, "seconds": 1.5},
     "torch": {"cpu_seconds": 5.0, "seconds": 6.0},
     "limit": {"flops_per_second": 1e9},
-    "worker": WORKER | {"process_seconds": 10.0, "peak_memory_mib": 900.0},
+    "post": way(1000, (2, 3), 2000),
+    "suite": way(300, (1, 1.5), 900),
+    "native_suite": way(250, (0.75, 1.25), 950),
 }
 
 
@@ -84,12 +103,12 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Task]]:
     """No side is run: each gives its fake figures. Returns the calls."""
     calls: list[tuple[str, Task]] = []
 
-    def fake(side: str, task: Task) -> dict[str, float]:
+    def fake(side: str, task: Task) -> dict[str, Any]:
         calls.append((side, task))
         return FAKES[side]
 
     monkeypatch.setattr(parts, "run_timed_side", fake)
-    monkeypatch.setattr("fashion_cnn.running.executor.default_workers", lambda threads: 2)
+    monkeypatch.setattr(suite, "run_timed_side", fake)
     return calls
 
 
@@ -186,7 +205,8 @@ def test_the_ratios_are_quotients_of_what_was_measured(folder: str, capsys: pyte
             "limit_share_ours": second / 3,
             "limit_share_torch": second / 5,
             "limit_share_tuned": second / 3.5,
-            "suite_post_to_ours": figures["suite"]["fit_seconds"] / figures["suite"]["our_seconds"],
+            "suite_post_to_native": 1000 / 250,
+            "suite_post_to_portable": 1000 / 300,
         }
     )
 
@@ -196,42 +216,43 @@ def test_what_was_not_measured_has_no_ratio() -> None:
     assert ratios({"recording": {"share": 0.05}}) == {"recording_share": 0.05}
 
 
-def test_the_suite_adds_up_every_run_of_every_network(
-    faked: list[tuple[str, Task]], folder: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.usefixtures("faked")
+def test_the_suite_is_every_run_of_the_posts_studies_each_way_whole(
+    folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--only", "suite", "--quick", "--data-dir", folder, "--json"]) == 0
-    suite = json.loads(capsys.readouterr().out)["suite"]
-    networks = {row["network"]: row for row in suite["networks"]}
+    assert main(["--only", "suite", "--data-dir", folder, "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    part, networks = figures["suite"], {row["network"]: row for row in figures["suite"]["networks"]}
     assert len(networks) == 8
-    assert sum(len(row["run_epochs"]) for row in networks.values()) == 16
+    assert part["runs"] == sum(len(row["runs"]) for row in networks.values()) == 16
     default = networks["default cnn"]
-    assert sorted(default["run_epochs"]) == [5, 5, 7, 10, 10, 10, 10, 15, 20]
-    # A tenth of the images: an epoch takes ten times as long on all of them; a test, a cut, or a start does not.
-    once = 10.0 - 1.5 - 2 * (0.25 + 1.0)
-    assert default["fit_seconds"] == pytest.approx(92 * 10 * 8.0)
-    assert default["our_seconds"] == pytest.approx(once + 20 * (10 * 0.5 + 0.25) + 5 * 1.0)
-    assert suite["fit_seconds"] == pytest.approx(sum(row["fit_seconds"] for row in networks.values()))
-    assert suite["our_seconds"] == pytest.approx(makespan([row["our_seconds"] for row in suite["networks"]], 2))
-    assert suite["ratio"] == pytest.approx(suite["fit_seconds"] / suite["our_seconds"])
-    assert {task.threads for side, task in faked if side == "fit"} == {None}
+    assert sorted(default["epochs"]["post"]) == [5, 5, 10, 10, 10, 10, 15, 20, 100]
+    # Of the post's way a network takes the sum of its runs, of ours the longest.
+    assert default["post"] == {"seconds": 2 * 185, "cpu_seconds": 3 * 185}
+    assert default["portable"] == {"seconds": 100, "cpu_seconds": 150}
+    # What is divided are whole processes, in which there is more than training.
+    assert part["ratios"] == {"portable": 1000 / 300, "native": 1000 / 250}
+    assert figures["ratios"] == {"suite_post_to_portable": 1000 / 300, "suite_post_to_native": 4}
 
 
-def test_a_real_runs_seconds_take_the_place_of_the_simulated_ones(
-    faked: list[tuple[str, Task]], folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--only", "suite", "--suite-seconds", "152.8", "--data-dir", folder]) == 0
-    assert {side for side, _ in faked} == {"fit"}
-    printed = capsys.readouterr().out
-    assert "a real run's wall time, as given" in printed
-    assert f"Ratio: {8 * (92 + 7 * 10) / 152.8:.2f}" in printed
+@pytest.mark.usefixtures("faked")
+def test_the_suites_page_names_the_ratios(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "suite", "--data-dir", folder]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "16 runs of one seed, whole: 250 images, n = 1" in printed
+    assert "post to portable: 3.33" in printed and "In all, post: 16 min 40 s, 2000 MiB" in printed
 
 
-@pytest.mark.parametrize(
-    ("seconds", "workers", "end"),
-    [([], 2, 0), ([5], 3, 5), ([5, 4, 3], 1, 12), ([5, 4, 3], 2, 7), ([5, 4, 3], 3, 5), ([4, 4, 4], 2, 8)],
-)
-def test_a_trajectory_goes_to_the_worker_that_is_free_first(seconds: list[float], workers: int, end: float) -> None:
-    assert makespan(seconds, workers) == end
+@pytest.mark.thorough
+@pytest.mark.parametrize("side", ["post", "suite"])
+def test_a_way_trains_every_run(side: str, folder: str) -> None:
+    figures = run_timed_side(side, Task(folder, (64, 32)))
+    planned = {f"{study.name}: {arm}": config for study in post_studies() for arm, config in study.arms.items()}
+    assert set(figures["runs"]) == set(planned)
+    for name, run in figures["runs"].items():
+        assert run["epochs"] == planned[name].epochs or planned[name].callback_loss
+        assert run["seconds"] > 0 and run["cpu_seconds"] > 0
+    assert figures["process_seconds"] > max(run["seconds"] for run in figures["runs"].values())
 
 
 class TestOutput:
@@ -259,16 +280,16 @@ class TestOutput:
         assert main(["--only", "epoch,suite", "--data-dir", folder, "--output", str(tmp_path)]) == 0
         printed = " ".join(capsys.readouterr().out.split())
         text = (tmp_path / "benchmark.md").read_text()
-        epoch, suite = sections(json.loads((tmp_path / "benchmark.json").read_text()))
-        assert [len(epoch.rows), len(suite.rows)] == [5, 8]
-        for section in (epoch, suite):
+        epochs, runs = sections(json.loads((tmp_path / "benchmark.json").read_text()))
+        assert [len(epochs.rows), len(runs.rows)] == [5, 8]
+        for section in (epochs, runs):
             assert section.title in printed and f"## {section.title}\n" in text
             for note in section.notes:
                 assert note in printed and f"- {note}\n" in text
             for row in section.rows:
                 assert len(row) == len(section.left) + len(section.right)
                 assert f"| {' | '.join(row)} |\n" in text
-                assert " │ ".join(row) in printed or section is suite  # whose cells of text may be folded
+                assert " │ ".join(row) in printed or section is runs  # whose cells of text may be folded
         assert "| ours | 3.00 (3.00 to 3.00) | 2.00 (2.00 to 2.00) | 125 | 0.75 | 0.25 | 0.7 | 67.4% |" in text
         assert "median of n = 3" in text
 
@@ -285,6 +306,7 @@ class TestOutput:
                 **dict.fromkeys(("list_100", "report_100"), command),
                 **dict.fromkeys(("list_1000", "report_1000"), command | {"seconds": 6.0}),
                 "growth": {"list": 1.5, "report": 1.5},
+                "import": {"runs": 660, "process_seconds": 21.25, "cpu_seconds": 18.0, "peak_memory_mib": 700.0},
             },
             "startup": {
                 "calls": 5,
@@ -312,6 +334,7 @@ class TestOutput:
             "| --- | --- | ---: | ---: |",
             "| report | 1,000 | 6.0 | 500 |",
             "| list | growth | 1.5x |  |",
+            "| import | 660 | 21.2 | 700 |",
         } <= set(lines)
 
     @pytest.mark.parametrize(
@@ -371,7 +394,6 @@ class TestOutput:
         ("--repeats two", "invalid int value"),
         ("--images -5", "--images is -5"),
         ("--images 251 --data-dir FOLDER", "which has 250"),
-        ("--suite-seconds nan", "--suite-seconds is nan"),
         ("--images 9 --quick", "not allowed with"),
         ("--data-dir /nowhere", "'/nowhere', cannot be read"),
         ("--fast", "unrecognized arguments"),
@@ -400,14 +422,6 @@ def test_a_side_that_fails_ends_the_benchmark_with_its_last_line(
     )
     assert main(["--only", "epoch", "--data-dir", folder]) == 1
     assert capsys.readouterr().err.splitlines()[-1].endswith("ended with status 1: KeyError: it broke")
-
-
-@pytest.mark.thorough
-def test_a_worker_is_measured_in_its_parts(folder: str) -> None:
-    figures = run_timed_side("worker", Task(folder, (64, 32)))
-    assert set(figures) == set(FAKES["worker"])
-    assert all(math.isfinite(figure) and figure > 0 for figure in figures.values())
-    assert figures["process_seconds"] > figures["trained_seconds"] > figures["epoch_seconds"]
 
 
 @pytest.mark.thorough
@@ -443,6 +457,7 @@ class TestScaling:
             if name == "look":
                 return {"version": "1.2.3"}
             if name == "train":
+                assert task.workers is not None
                 seconds, trained = TRAINED[task.executor, task.workers]
                 return {"seconds": seconds + LUCK[calls.count((name, task)) - 1], "trained_seconds": trained}
             command = {"seconds": 4.0, "peak_memory_mib": 500.0}
@@ -556,6 +571,12 @@ class TestScaling:
     def test_a_database_is_asked_what_it_is(self, folder: str) -> None:
         figures = run_side("look", Task(folder, (64, 32)))
         assert figures == {"version": sqlite3.sqlite_version}
+
+    @pytest.mark.thorough
+    def test_the_import_is_of_all_published_runs(self, folder: str) -> None:
+        with open(RESULTS / "runs.csv", encoding="utf-8") as file:
+            published = len(file.readlines()) - 1
+        assert run_side("import", Task(folder, (64, 32)))["runs"] == published
 
     @pytest.mark.thorough
     def test_a_store_is_measured_while_it_grows(self, folder: str) -> None:

@@ -95,7 +95,7 @@ def test_the_benchmark_is_quoted_as_ratios_with_machine_and_date(files: dict[str
         "machine": {"processor": "a processor", "cores": 2},
         "settings": {"images": 6000, "all_images": 60_000},
         "epoch": {"repeats": 3},
-        "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_ours": 5.25, "limit_share_fit": 0.2},
+        "ratios": {"epoch_cpu_ours_to_fit": 0.538, "suite_post_to_portable": 5.25, "limit_share_fit": 0.2},
     }
     said = summary.parts(STUDY, results.published_records(files), POST, {"benchmark": measured})["benchmark"]()
     assert (
