@@ -23,7 +23,8 @@ def costs(
     """One row per config and seed of some studies, for `figures.accuracy_by_cost`.
 
     Arms of one config are one, under up to two of their names. Left out are runs whose times do not count, and arms on
-    a split of their own, whose scores are of other test images.
+    a split of their own, whose scores are of other test images. Where all arms share seeds, only these are taken: the
+    seconds of one from a slower machine would otherwise raise the mean of some arms and not of others.
 
     Args:
         studies: in order.
@@ -44,6 +45,9 @@ def costs(
     runs = runs[runs["config_sha256"].isin(names)].dropna(subset=["fit_cpu_seconds", "test_accuracy"])
     runs = runs.drop_duplicates(["config_sha256", "seed"])
     runs = runs.assign(arm=runs["config_sha256"].map(names))
+    arms = runs.groupby("seed")["arm"].transform("nunique")
+    if (shared := arms == runs["arm"].nunique()).any():
+        runs = runs[shared]
     reached = seconds_to(epochs, target)
     seconds = runs["run_id"].map(reached).fillna(math.inf)
     numbers = dict.fromkeys(["test_accuracy", "fit_cpu_seconds", "seconds_to_target"], float)

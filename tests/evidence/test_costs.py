@@ -47,6 +47,16 @@ def test_arms_of_one_config_are_one_and_a_run_that_never_reached_the_target_is_i
     assert found["seconds_to_target"].tolist() == [3.0, math.inf]
 
 
+def test_a_seed_that_an_arm_lacks_costs_no_other_arm_anything() -> None:
+    study, slow = Study("one", "?", {"cnn": CNN, "dense": DENSE}), {"fit_cpu_seconds": 14.0}
+    cnn = run("a", "cnn", CNN), run("b", "cnn", CNN, 1, **slow)
+    dense = run("c", "dense", DENSE), run("d", "dense", DENSE, 1, other_load=1.0, **slow)
+    frame = pd.DataFrame([*cnn, *dense])
+    assert costs([study], {"one": frame}, EPOCHS)["fit_cpu_seconds"].tolist() == [7.0, 7.0]
+    apart = frame.assign(seed=[*"0123"], other_load=0.0)  # no seed is of both: each arm has its own
+    assert len(costs([study], {"one": apart}, EPOCHS)) == 4
+
+
 def test_arms_with_other_test_images_are_no_part_of_the_costs() -> None:
     drawn = replace(CNN, split="drawn")
     study = Study("split", "?", {"given": CNN, "drawn": drawn})
