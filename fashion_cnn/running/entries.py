@@ -56,7 +56,8 @@ def open_entries(
         elif its[-1].status == "finished":
             finished.append(its[-1])
         else:
-            to_make.append(replace(its[-1], status="running", stop_reason=None, error=None, **made_with))
+            again = replace(its[-1], status="running", stop_reason=None, error=None, resumed=its[-1].resumed + 1)
+            to_make.append(replace(again, **made_with))
     resumed = {entry.record for entry in to_make}
     for entry in known:
         if entry.status == "running" and entry.record not in resumed:

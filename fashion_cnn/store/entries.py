@@ -48,6 +48,8 @@ class RunEntry:
     """Why it failed or was killed: one line."""
     traceback: str = ""
     """Of its latest failure, where that was an exception; stays when the run resumes."""
+    resumed: int = 0
+    """How many times it was resumed."""
 
     def run_config(self) -> RunConfig:
         """Its config."""
@@ -74,6 +76,12 @@ class Sent:
     model_id: str | None = None
     done: RunStatus | None = None
     """How the run ended, once all of it is there; None while it is running, again where it resumed."""
+    resumed: int | None = None
+    """How many times the run had been resumed when it ended so; None is never."""
+
+    def is_all_of(self, run: RunEntry) -> bool:
+        """Whether the store has the run as it ended: not as it had ended before it was resumed."""
+        return (self.done, self.resumed or 0) == (run.status, run.resumed)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Sent:

@@ -74,7 +74,7 @@ def send(connection: Connection, trajectory: Trajectory) -> None:
     refused: NoExperiment | None = None
     for run in trajectory.runs(connection.address.name):
         sent = trajectory.sent(run)
-        if sent.done == run.status:
+        if sent.is_all_of(run):
             continue
         lines = trajectory.epochs() if lines is None else lines
         sending = Sending(connection, trajectory, run, lines, sent)
@@ -356,7 +356,7 @@ def _abort(sending: Sending) -> None:
 def _terminate(sending: Sending, end_time: int) -> None:
     status = sending.run.status
     sending.connection.client.set_terminated(sending.run_id, status.upper(), end_time=end_time)
-    sending.note(done=status)
+    sending.note(done=status, resumed=sending.run.resumed or None)
 
 
 def _description(run: RunEntry, last: EpochLine | None) -> str:

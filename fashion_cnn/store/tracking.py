@@ -63,7 +63,7 @@ class Store(Connection):
     def unsent(self, trajectory: Trajectory) -> list[RunEntry]:
         """The runs of a trajectory that are for this store, have ended, and are not in it as they ended."""
         runs = trajectory.runs(self.address.name)
-        return [run for run in runs if run.status != "running" and trajectory.sent(run).done != run.status]
+        return [run for run in runs if run.status != "running" and not trajectory.sent(run).is_all_of(run)]
 
     def holds(self, trajectory: Trajectory, entry: RunEntry) -> bool:
         """Whether a run that was (or is still to be) sent is in the store as what it was, as far as can be told.

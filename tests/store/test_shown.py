@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fashion_cnn.config import CNN, DENSE
-from fashion_cnn.events import Failed
+from fashion_cnn.events import EpochDone, Failed
 from fashion_cnn.evidence.record import EPOCH_METRICS, RUN_METRICS, absent
 from fashion_cnn.store import artifacts, grid
 from fashion_cnn.store.tracking import Store
@@ -109,6 +109,25 @@ def test_what_ended_a_run_is_no_longer_said_of_it_once_it_resumed(tmp_path: Path
     store.send(trajectory)
     row = store.runs().iloc[0]
     assert (row["status"], row["stop_reason"]) == ("FINISHED", "epochs") and absent(row["error"])
+
+
+def test_a_run_that_was_killed_resumed_and_killed_again_before_a_send_is_sent_as_it_is_now(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    trajectory, run = header_and_record(store, replace(DENSE, epochs=3))
+    killed = replace(run, status="killed", stop_reason="lost", error="first")
+    trajectory.save_run(killed)
+    store.send(trajectory)
+    assert store.unsent(trajectory) == []
+    for event in events(trajectory, 2):
+        if isinstance(event, EpochDone):
+            trajectory.keep(event)
+    trajectory.save_run(replace(killed, error="second", resumed=1))
+    assert [entry.record for entry in store.unsent(trajectory)] == [run.record]
+    store.send(trajectory)
+    (row,) = store.runs().to_dict("records")
+    assert (row["status"], row["error"]) == ("KILLED", "second")
+    assert len(store.client.get_metric_history(row["run_id"], "loss")) == 2
+    assert store.unsent(trajectory) == []
 
 
 class Shelf:
