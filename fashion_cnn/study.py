@@ -13,6 +13,7 @@ from fashion_cnn.config import TRAINING_IMAGES, RunConfig, nearest
 AD_HOC = "ad_hoc"  # the study of single runs that belong to none
 ALL = "all"  # on a command line, all studies
 LONGEST_NAME = 120
+LONGEST_QUESTION = 1000  # characters; MLflow shows it in the description of a run
 TEST_SHARE = 10_000 / TRAINING_IMAGES  # a drawn split has as many of both as the given one
 
 
@@ -34,6 +35,8 @@ class Study:
             raise StudyError(
                 f"{self.name!r} cannot be a study's name: use small letters, digits and _, and not {ALL!r}"
             )
+        if not isinstance(self.question, str) or not 0 < len(self.question) <= LONGEST_QUESTION:
+            raise StudyError(f"the question of {self.name} must be text of 1 to {LONGEST_QUESTION} characters")
         if not self.arms:
             raise StudyError(f"{self.name} has no arms")
         for arm in self.arms:

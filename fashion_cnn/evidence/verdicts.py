@@ -260,11 +260,15 @@ def _chances(mean: float, sd: float, n: int, give: float) -> dict[str, float]:
 
 @functools.lru_cache
 def _draws(n: int) -> tuple[Floats, Floats, Floats]:
-    """Of n + 1 standard normal values the last, and the mean and standard deviation of the others, many times."""
+    """Of n + 1 standard normal values the last, and the mean and standard deviation of the others, many times.
+
+    These are independent, so that each is drawn by its own distribution: normal, and chi with n - 1 degrees of freedom.
+    """
     import numpy as np
 
-    values = np.random.default_rng(n).normal(size=(_DRAWS, n + 1))
-    return values[:, -1], values[:, :-1].mean(axis=1), values[:, :-1].std(axis=1, ddof=1)
+    rng = np.random.default_rng(n)
+    last, mean = rng.normal(size=(2, _DRAWS))
+    return last, mean / math.sqrt(n), np.sqrt(rng.chisquare(n - 1, _DRAWS) / (n - 1))
 
 
 def misses(values: pd.DataFrame) -> dict[str, float]:

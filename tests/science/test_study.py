@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -179,6 +180,12 @@ def test_a_name_that_cannot_be_an_arms_is_refused(arm: str) -> None:
 def test_a_study_without_arms_is_refused() -> None:
     with pytest.raises(StudyError, match="has no arms"):
         Study("s", "?", {})
+
+
+@pytest.mark.parametrize("question", ["", "why? " * 1000, None])
+def test_a_question_is_text_that_fits_a_description(question: Any) -> None:
+    with pytest.raises(StudyError, match="the question of one must be text of 1 to 1000 characters"):
+        Study("one", question, {"cnn": CNN})
 
 
 def test_a_claim_about_an_arm_that_there_is_not_is_refused_with_the_nearest() -> None:
