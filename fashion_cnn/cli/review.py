@@ -77,7 +77,7 @@ def _add_replay(commands: Commands) -> None:
     published_help = "each published training of the lowest seed, of these studies or of all; needs no store"
     published = replay.add_argument("--published", nargs="*", metavar="STUDY", help=published_help)
     completed(published, commands.studies)
-    accept_help = "with --all: status 0 also where all arms whose bits differ are EQUIVALENT"
+    accept_help = "with --all, of whole runs: status 0 also where all arms whose bits differ are EQUIVALENT"
     replay.add_argument("--accept", choices=("equivalent",), help=accept_help)
     replay.add_argument("--epochs", type=count, metavar="K", help="only the first K epochs: a quick check")
     replay.add_argument("--threads", type=count, metavar="N", help="of a training (default: as recorded)")
