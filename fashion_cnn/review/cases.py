@@ -184,7 +184,8 @@ def _standing(record: Record) -> Iterator[str]:
     if is_published(record.row):
         yield "of an imported run: its record has what was published or bundled, which is not all of it"
     if lacks := missing(record, rules_of(record.row)):
-        yield f"no evidence as it stands: {len(lacks)} rules of a complete record are not met, see check"
+        more = f" (and {len(lacks) - 1} more)" if len(lacks) > 1 else ""
+        yield f"no evidence as it stands, see check: {lacks[0]}{more}"
 
 
 def _images(trajectory: Mapping[str, Any]) -> tuple[int, int] | None:

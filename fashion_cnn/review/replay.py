@@ -18,7 +18,7 @@ from fashion_cnn import environment
 from fashion_cnn.config import hash_of
 from fashion_cnn.events import EpochDone, Event, Failed, Job, Started
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.record import RULES, TEXTS, Record
+from fashion_cnn.evidence.record import LIGHT, RULES, Record
 from fashion_cnn.review.cases import Case, Machine, blank_comparison, load_any, not_replayable
 from fashion_cnn.review.comparison import QUANTITIES, Comparison, Epoch, results
 from fashion_cnn.review.recorded import launch
@@ -100,7 +100,7 @@ def replay(records: Iterable[Record], others: OtherSeeds, options: ReplayOptions
         elif reason := not_replayable(record):
             left_out.append((run_id, reason))
         else:
-            kept = {name: record.artifacts[name] for name in (*TEXTS, "code.diff") if name in record.artifacts}
+            kept = {name: record.artifacts[name] for name in LIGHT if name in record.artifacts}
             sound.append(replace(record, artifacts=kept, whole=False))  # figures and models of a study take space
     trainings: list[_Training] = []
     if sound:

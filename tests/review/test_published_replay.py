@@ -85,6 +85,13 @@ def test_each_trajectory_of_the_lowest_seed_is_trained_and_has_a_line(lab: Lab, 
     assert not (lab.folder / "mlflow.db").exists()
 
 
+def test_a_published_record_of_today_is_evidence_as_it_stands(lab: Lab, scripted: Any) -> None:
+    publish(lab, records(3, studies=ONE))
+    scripted(other_bits)
+    said = lab.call("replay", "--published", status=3)
+    assert "of an imported run" in said and "no evidence as it stands" not in said
+
+
 def test_the_first_epochs_are_a_quick_check(lab: Lab, scripted: Any) -> None:
     publish(lab, records(0, format=1, studies=ONE))
     trained = scripted(same)
