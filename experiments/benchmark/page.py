@@ -145,9 +145,7 @@ def _store_sections(part: Figures) -> list[Section]:
             rows.append([name, f"{count:,}", *_command(part[f"{name}_{count}"])])
         rows.append([name, "growth", f"{ratio:.1f}x", ""])
     brought = part["import"]
-    rows.append(
-        ["import", f"{brought['runs']:,}", f"{brought['process_seconds']:.1f}", f"{brought['peak_memory_mib']:.0f}"]
-    )
+    rows.append(["import", f"{brought['runs']:,}", *_command({**brought, "seconds": brought["process_seconds"]})])
     return [Section("A growing store, n = 1", ("command", "runs"), ("wall s", "peak MiB"), rows)]
 
 

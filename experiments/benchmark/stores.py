@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 from experiments.benchmark.asked import requests_of
 from experiments.benchmark.page import spread
 from experiments.benchmark.sides import EPOCHS
-from experiments.benchmark.task import Figures, MeasurementError, Task
+from experiments.benchmark.task import Figures, MeasurementError, Task, peak_memory_mib
 from fashion_cnn.config import CNN
 from fashion_cnn.timing import Timer
 
@@ -67,8 +66,7 @@ def _import(task: Task) -> Figures:
 
     with tempfile.TemporaryDirectory() as home, Timer(emit=None) as timer:
         imported = import_runs(_opened(task, Path(home)), STUDIES, RESULTS)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"runs": imported, "cpu_seconds": timer.cpu_seconds, "peak_memory_mib": peak}
+    return {"runs": imported, "cpu_seconds": timer.cpu_seconds, "peak_memory_mib": peak_memory_mib()}
 
 
 def _look(task: Task) -> Figures:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import csv
-import resource
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 from experiments.benchmark.sides import record
-from experiments.benchmark.task import Figures, Task, report_progress, run_timed_side
+from experiments.benchmark.task import Figures, Task, peak_memory_mib, report_progress, run_timed_side
 from fashion_cnn.config import STOPPING_RULE, RunConfig
 from fashion_cnn.environment import Arithmetic
-from fashion_cnn.running.plan import Run, plan, select_runs
+from fashion_cnn.running.plan import plan, select_runs
 from fashion_cnn.study import Study, changes
 from fashion_cnn.timing import Timer
 
@@ -32,7 +31,7 @@ def measure_suite(task: Task, _: argparse.Namespace) -> Figures:
         ways[way] = run_timed_side(side, task)
     networks = []
     for trajectory in planned:
-        runs = [_name(run) for run in trajectory.runs]
+        runs = [_name(run.study.name, run.arm) for run in trajectory.runs]
         row: Figures = {"network": _network(trajectory.config), "runs": runs}
         row["epochs"] = {way: [figures["runs"][run]["epochs"] for run in runs] for way, figures in ways.items()}
         for way, figures in ways.items():
@@ -66,8 +65,8 @@ def _network(config: RunConfig) -> str:
     return ", ".join(f"{key}={value}" for key, value in settings.items()) or "default cnn"
 
 
-def _name(run: Run) -> str:
-    return f"{run.study.name}: {run.arm}"
+def _name(study: str, arm: str) -> str:
+    return f"{study}: {arm}"
 
 
 def _post(task: Task) -> Figures:
@@ -102,12 +101,12 @@ def _post(task: Task) -> Figures:
                 callbacks=stops,
             )
             model.evaluate(test_pixels, data.test_labels, verbose=0)
-        runs[_name(run)] = {
+        runs[_name(run.study.name, run.arm)] = {
             "epochs": len(fitted.epoch),
             "seconds": timer.seconds,
             "cpu_seconds": timer.cpu_seconds,
         }
-    return {"runs": runs, "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"runs": runs, "peak_memory_mib": peak_memory_mib()}
 
 
 def _ours(arithmetic: Arithmetic, task: Task) -> Figures:
@@ -115,7 +114,7 @@ def _ours(arithmetic: Arithmetic, task: Task) -> Figures:
     with tempfile.TemporaryDirectory() as home:
         figures = record(replace(task, workers=None), post_studies(), [0], home, arithmetic)
     runs = {
-        f"{row['study']}: {row['arm']}": {
+        _name(row["study"], row["arm"]): {
             "epochs": row["epochs_trained"],
             "seconds": row["fit_seconds"],
             "cpu_seconds": row["fit_cpu_seconds"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,11 @@ def run_timed_side(side: str, task: Task) -> Figures:
     with Timer(emit=None) as timer:
         figures = run_side(side, task)
     return {**figures, "process_seconds": timer.seconds}
+
+
+def peak_memory_mib() -> float:
+    """The most memory that this process has had in use so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def report_progress(line: str) -> None:
