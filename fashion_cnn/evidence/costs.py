@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from fashion_cnn.evidence.verdicts import without_busy_times
+from fashion_cnn.evidence.verdicts import with_counted_times
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ def costs(
 ) -> pd.DataFrame:
     """One row per config and seed of some studies, for `figures.accuracy_by_cost`.
 
-    Arms of one config are one, under up to two of their names. Left out are runs whose times do not count, and arms on
-    a split of their own, whose scores are of other test images. Where all arms share seeds, only these are taken: the
-    seconds of one from a slower machine would otherwise raise the mean of some arms and not of others.
+    Arms of one config are one, under up to two of their names. Left out are arms on a split of their own, whose scores
+    are of other test images, and those of which no time counts. Where all arms share seeds whose times count, only the
+    times of these are told: another seed's would raise the mean of some arms and not of others.
 
     Args:
         studies: in order.
@@ -34,24 +34,28 @@ def costs(
         target: a test accuracy, 0..1.
 
     Returns:
-        `arm`, `seed`, `test_accuracy`, `fit_cpu_seconds`, and `seconds_to_target`: the CPU seconds of the epochs up to
-        the first after which the test accuracy was at least the target, infinite where it never was.
+        `arm`, `seed`, `test_accuracy`; and of runs whose times are told `fit_cpu_seconds` and `seconds_to_target`: the
+        CPU seconds of the epochs up to the first after which the test accuracy was at least the target, infinite where
+        it never was.
     """
     import pandas as pd
 
     names = _names(studies)
     columns = ["arm", "seed", "test_accuracy", "fit_cpu_seconds"]
-    runs = pd.concat([without_busy_times(frame) for frame in chosen.values()], ignore_index=True)
-    runs = runs[runs["config_sha256"].isin(names)].dropna(subset=["fit_cpu_seconds", "test_accuracy"])
+    runs = with_counted_times(pd.concat(chosen.values(), ignore_index=True))
+    runs = runs[runs["config_sha256"].isin(names)].dropna(subset="test_accuracy")
     runs = runs.drop_duplicates(["config_sha256", "seed"])
     runs = runs.assign(arm=runs["config_sha256"].map(names))
-    arms = runs.groupby("seed")["arm"].transform("nunique")
-    if (shared := arms == runs["arm"].nunique()).any():
-        runs = runs[shared]
-    reached = seconds_to(epochs, target)
-    seconds = runs["run_id"].map(reached).fillna(math.inf)
-    numbers = dict.fromkeys(["test_accuracy", "fit_cpu_seconds", "seconds_to_target"], float)
-    return runs[columns].assign(seconds_to_target=seconds).astype(numbers).reset_index(drop=True)
+    timed = runs.dropna(subset="fit_cpu_seconds")
+    arms = timed.groupby("seed")["arm"].nunique()
+    if len(shared := arms[arms == timed["arm"].nunique()]):
+        timed = timed[timed["seed"].isin(shared.index)]
+    runs = runs[runs["arm"].isin(timed["arm"])].astype(dict.fromkeys(columns[2:], float))
+    reached = runs["run_id"].map(seconds_to(epochs, target)).fillna(math.inf)
+    untold = ~runs["run_id"].isin(timed["run_id"])
+    runs = runs[columns].assign(seconds_to_target=reached)
+    runs.loc[untold, ["fit_cpu_seconds", "seconds_to_target"]] = math.nan
+    return runs.reset_index(drop=True)
 
 
 def seconds_to(epochs: pd.DataFrame, target: float) -> dict[str, float]:

@@ -2,10 +2,10 @@
 
 The seeds' intervals take the test images as given. Here both are drawn anew: the crossed (or pigeonhole) bootstrap
 takes seeds with replacement and, independently of them, images with replacement, and each pair counts as often as its
-seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). Its variance errs
-towards wide, but of n seeds' own variance it has (n - 1) / n. So its standard error is taken √(n / (n - 1)) times, and
-the interval is Student's: with few seeds percentiles would be narrower than the seeds' own interval. Its draws are
-keyed by their number and those of seeds and images, so that the same answers give the same interval.
+seed times its image was taken (McCullagh 2000, Bernoulli 6; Owen 2007, Ann. Appl. Statist. 1). Nothing is drawn: the
+variance that its draws would have is computed. It errs towards wide, but of n seeds' own variance it has (n - 1) / n.
+So its standard error is taken √(n / (n - 1)) times, and the interval is Student's: with few seeds percentiles would be
+narrower than the seeds' own interval.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_cnn.claims import Between, Stops
+from fashion_cnn.claims import Stops
 from fashion_cnn.data import CLASS_NAMES
 from fashion_cnn.evidence.predictions import PREDICTIONS, PredictionsError, from_bytes, labels_of
 from fashion_cnn.evidence.record import Record
@@ -31,8 +31,6 @@ from fashion_cnn.intervals import half_width
 if TYPE_CHECKING:
     import pandas as pd
 
-RESAMPLES: Final = 5_000  # 25 beyond each end of an interval of 99 %
-_PARTS: Final = 50  # in which they are multiplied: all of them at once would take 400 MB
 MEASURE: Final = "test_accuracy"
 ONLY_THESE: Final = "for these test images only"
 
@@ -49,13 +47,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class OverImages:
-    """A difference of two arms' test accuracies, over seeds and test images."""
+    """A difference of two arms' test accuracies, or the level of one's, over seeds and test images."""
 
     says: str
     """The sentence that it is a part of."""
     part: Part
     n: int
-    """Seeds whose runs of both arms have answers."""
+    """Seeds whose runs of all its arms have answers."""
     images: int
     low: float
     high: float
@@ -103,63 +101,43 @@ def answers_of(records: Iterable[Record]) -> dict[str, Answers]:
     return found
 
 
-def crossed_intervals(tables: Sequence[NDArray[np.int8]], confidences: Sequence[float]) -> list[tuple[float, float]]:
-    """The crossed bootstrap's intervals of the means of tables, (seeds, images) of the same images each."""
-    if not tables:
-        return []
-    # Of all at once, because converting the samples takes as long as a product. Whole numbers below 2^24, so that
-    # neither 32 bits nor the order in which they are added make a difference.
-    stacked = np.ascontiguousarray(np.concatenate(tables).T, dtype=np.float32)
-    parts = [part.astype(np.float32) @ stacked for part in np.split(_drawn(len(stacked)), _PARTS)]
-    ends = np.cumsum([len(table) for table in tables])[:-1]
-    split = np.split(np.concatenate(parts).astype(np.float64), ends, axis=1)
-    return [_interval(sums, len(stacked), each) for sums, each in zip(split, confidences, strict=True)]
+def crossed_interval(table: NDArray[np.int8], confidence: float) -> tuple[float, float]:
+    """The crossed bootstrap's interval of the mean of a table, (seeds, images) of at least two seeds.
 
-
-def _interval(sums: NDArray[np.float64], images: int, confidence: float) -> tuple[float, float]:
-    """Student's interval from the sums over each sample of images, (RESAMPLES, seeds)."""
-    seeds = sums.shape[1]
-    random = np.random.default_rng([RESAMPLES, seeds])
-    of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=RESAMPLES)
-    means = (of_seeds * sums).sum(axis=1) / (seeds * images)
-    # √n times the error, because `half_width` divides by it.
-    spread = float(means.std()) * math.sqrt(seeds * seeds / (seeds - 1))
-    mean, half = float(means.mean()), half_width(spread, seeds, confidence)
+    With W_i the times that seed i of n is taken, and V_j those of image j of m: E[W_i W_k] = 1 - 1/n + (i = k), and
+    likewise E[V_j V_l]. So the expected square of the sum of W_i V_j x_ij follows from the table's sums.
+    """
+    n, m = table.shape
+    # Whole numbers: their sums are the same on any processor.
+    whole = table.astype(np.int64)
+    total, squares = int(whole.sum()), int((whole**2).sum())
+    of_seeds, of_images = (int((whole.sum(axis=axis) ** 2).sum()) for axis in (1, 0))
+    variance = (1 - 1 / m) * of_seeds + (1 - 1 / n) * of_images + squares - (1 / n + 1 / m - 1 / (n * m)) * total**2
+    mean, error = total / (n * m), math.sqrt(max(variance, 0.0) * n / (n - 1)) / (n * m)
+    half = half_width(error * math.sqrt(n), n, confidence)  # which divides by √n
     return mean - half, mean + half
 
 
-@functools.lru_cache(maxsize=1)
-def _drawn(images: int) -> NDArray[np.uint8]:
-    """How often each of so many images is in each sample, (RESAMPLES, images); the same for all parts and studies."""
-    random, counts = np.random.default_rng([RESAMPLES, images, 0]), np.empty((RESAMPLES, images), np.uint8)
-    for row in counts:
-        row[:] = np.bincount(random.integers(images, size=images), minlength=images)
-    return counts
-
-
 def over_images(sentences: Sequence[Sentence], runs: pd.DataFrame, answers: Mapping[str, Answers]) -> list[OverImages]:
-    """The parts that compare test accuracies, over seeds and images; those with fewer than two seeds are left out.
+    """The parts that are about test accuracies, over seeds and images; those with fewer than two seeds are left out.
 
     `runs` are those that count, a row each, with `run_id`, `arm` and `seed`.
     """
     ids = {(row["arm"], str(row["seed"])): str(row["run_id"]) for row in runs.to_dict("records")}
     seeds = sorted({seed for _, seed in ids}, key=int)
-    compared: list[tuple[str, Part, NDArray[np.int8]]] = []
+    compared = []
     for sentence in sentences:
         for part in sentence.parts:
             claim = part.claim
-            if isinstance(claim, Stops | Between) or claim.measure != MEASURE:
+            if isinstance(claim, Stops) or claim.measure != MEASURE:
                 continue
-            pairs = [[answers.get(ids.get((arm, seed), "")) for arm in claim.arms] for seed in seeds]
-            both = [(first, second) for first, second in pairs if first is not None and second is not None]
-            if len(both) > 1 and _of_the_same_images([each for pair in both for each in pair]):
-                table = np.array([_right(first) - _right(second) for first, second in both])
-                compared.append((sentence.says, part, table))
-    intervals = crossed_intervals([table for *_, table in compared], [part.confidence for _, part, _ in compared])
-    return [
-        OverImages(says, part, len(table), table.shape[1], *interval)
-        for (says, part, table), interval in zip(compared, intervals, strict=True)
-    ]
+            found = [[answers.get(ids.get((arm, seed), "")) for arm in claim.arms] for seed in seeds]
+            whole = [[one for one in each if one is not None] for each in found if None not in each]
+            if len(whole) > 1 and _of_the_same_images([one for each in whole for one in each]):
+                table = np.array([functools.reduce(np.subtract, map(_right, each)) for each in whole])
+                interval = crossed_interval(table, part.confidence)
+                compared.append(OverImages(sentence.says, part, len(table), table.shape[1], *interval))
+    return compared
 
 
 def only_these_images(

@@ -180,9 +180,13 @@ class Record:
 
     def states(self) -> list[Mapping[str, Any]]:
         """What `trajectory.json` holds of each epoch, in order; empty where it holds none."""
-        trajectory = self.json("trajectory.json")
-        epochs = trajectory.get("epochs") if isinstance(trajectory, dict) else None
+        epochs = self.trajectory().get("epochs")
         return [state for state in epochs if isinstance(state, dict)] if isinstance(epochs, list) else []
+
+    def trajectory(self) -> Mapping[str, Any]:
+        """What `trajectory.json` holds; empty where it holds nothing."""
+        value = self.json("trajectory.json")
+        return value if isinstance(value, dict) else {}
 
     def machine(self) -> Mapping[str, Any]:
         """What `environment.json` says of the machine that trained it; empty where it says nothing."""

@@ -39,6 +39,8 @@ MIN_PAIRS: Final = 6
 """With fewer, not even differences of one sign would be significant in a sign-flip test: 2 / 2 ** 5 is over 0.05."""
 ROUNDING: Final = 1e-12
 """How far two values may lie apart that are meant to be equal: what is compared is of the order of 1."""
+TIMES: Final = ("fit_seconds", "fit_cpu_seconds")
+"""Measures that not every run has, because not all times count."""
 MOST_SEEDS: Final = 100_000  # that a part is said to need; more is as good as never
 Verdict = Literal["supported", "contradicted", "undecided", "too few seeds", "not tested"]
 _DECISIVE: Final[tuple[Verdict, ...]] = ("contradicted", "too few seeds", "undecided", "supported", "not tested")
@@ -53,7 +55,7 @@ class Part:
     n: int
     """Seeds that have both runs; of `Between` and `Stops`, runs."""
     unpaired: int
-    """Seeds with a run of only one arm, or with a run that lacks the number: they count for nothing."""
+    """Seeds that lack the run of an arm or its number, as that of a time that does not count."""
     estimate: float | None
     """The mean difference, `claim.arm` minus the other, or as a share of the other (`claim.relative`: of geometric
     means); of `Between`, the mean; of `Stops`, the share of runs that end before the epoch."""
@@ -133,7 +135,8 @@ class Part:
         if self.seeds_needed is None:
             return "no number of seeds would decide at this estimate and spread"
         about = float(f"{self.seeds_needed:.2g}")
-        return f"about {about:,.0f} seeds would decide at this estimate and spread"
+        seeds = "seeds whose times count" if getattr(self.claim, "measure", "") in TIMES else "seeds"
+        return f"about {about:,.0f} {seeds} would decide at this estimate and spread"
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -181,9 +184,9 @@ def sample(claim: Test, runs: pd.DataFrame) -> Sample:
     if relative:
         by_arm = [{seed: math.log(value) for seed, value in values.items() if value > 0} for values in by_arm]
     seeds = sorted(set.intersection(*map(set, by_arm)))
-    unpaired = len(set.union(*map(set, by_arm))) - len(seeds) if len(by_arm) > 1 else 0
+    every = {int(seed) for seed in runs[runs["arm"].isin(claim.arms)]["seed"]}
     columns = [np.array([values[seed] for seed in seeds], dtype=float) for values in by_arm]
-    return Sample(columns[0] if len(columns) == 1 else columns[0] - columns[1], unpaired)
+    return Sample(columns[0] if len(columns) == 1 else columns[0] - columns[1], len(every) - len(seeds))
 
 
 def ends(claim: Test) -> tuple[float, float]:
@@ -217,21 +220,17 @@ def one_sided(values: Floats, margin: float, overlap: float = 0.0) -> tuple[Floa
 
     With s the standard deviation of the values (ddof = 1): t = (mean - margin) / (s · √(1/n + overlap)), with n - 1
     degrees of freedom (Student 1908, "The probable error of a mean", Biometrika 6; `overlap` as in
-    `intervals.half_width`). Valid for values that are about normal. Where all values are the same there is no t: p is 0
-    for what they say and 1 for the other, and a value that equals the margin is not above it, so that it counts for
-    "below".
+    `intervals.half_width`). Valid for values that are about normal.
 
-    Values are (..., n), n of at least 2, the margin in their units. Gives p values (...) for "above" and "below".
+    Values are (..., n), n of at least 2 and not all the same, the margin in their units. Gives p values (...) for
+    "above" and "below".
     """
-    import numpy as np
     from scipy import special
 
     n = values.shape[-1]
-    mean, fixed = values.mean(axis=-1), is_constant(values)
     error = values.std(axis=-1, ddof=1) * math.sqrt(1 / n + overlap)
-    t = (mean - margin) / np.where(fixed, 1.0, error)
-    above = np.where(fixed, np.where(mean - margin > ROUNDING, 0.0, 1.0), special.stdtr(n - 1, -t))
-    return above, np.where(fixed, 1.0 - above, special.stdtr(n - 1, t))
+    t = (values.mean(axis=-1) - margin) / error
+    return special.stdtr(n - 1, -t), special.stdtr(n - 1, t)
 
 
 def binomial(successes: int, n: int) -> tuple[float, float]:
@@ -325,7 +324,10 @@ def _measured(claim: Test, found: Sample, confidence: float, overlap: float, alp
         told |= {"sd": sd, "constant": bool(is_constant(values))}
         if n >= MIN_PAIRS:
             verdict = _verdict(claim, np.array(mean - half), np.array(mean + half))
-            raw = _p_values(values, ends(claim), overlap)
+            # Where all are the same there is no t: the difference itself decides.
+            raw = float(verdict != "supported"), float(verdict != "contradicted")
+            if not told["constant"]:
+                raw = _p_values(values, ends(claim), overlap)
             p_for, p_against = (min(1.0, 2 * p * alpha / (1 - confidence)) for p in raw)
             told |= {"p_for": p_for, "p_against": p_against, "verdict": verdict}
             if verdict == "undecided":

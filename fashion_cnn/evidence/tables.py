@@ -147,10 +147,13 @@ def epoch_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def frames(records: Sequence[Record]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Records as the tidy frames of runs and of epochs that claims, figures and the report take."""
+    """Records as the tidy frames of runs and of epochs that claims, figures and the report take.
+
+    The runs have a column more than `COLUMNS`: the `processor` that trained them, None where it is not told.
+    """
     import pandas as pd
 
-    runs = run_frame([record.row for record in records])
+    runs = run_frame([record.row for record in records]).assign(processor=[each.processor() for each in records])
     return runs, pd.DataFrame(epoch_rows(records), columns=list(EPOCH_COLUMNS))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fashion_cnn.claims import ALPHA, DIGITS
 from fashion_cnn.evidence.record import absent
 from fashion_cnn.evidence.selection import select
-from fashion_cnn.evidence.statistics import MIN_PAIRS, ROUNDING, Sentence, decide
+from fashion_cnn.evidence.statistics import MIN_PAIRS, ROUNDING, TIMES, Sentence, decide
 from fashion_cnn.evidence.tables import from_json, to_json
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.study import Study
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 QUIET: Final = 0.25
 """Cores that other processes may keep busy, in the mean, beside a run whose times count."""
-TIMES: Final = ("fit_seconds", "fit_cpu_seconds")
 CAVEATS: Final = (
     f"The error rate is per study: any of its false parts is called supported with a probability of at most "
     f"{ALPHA:.0%}, and any of its true ones contradicted likewise. The intervals are as wide as that takes (each end "
@@ -34,9 +33,11 @@ CAVEATS: Final = (
     'A direction is tested, and no more than that where a sentence says "a little" or "slightly".',
     "Verdicts hold for this training set and this test set; more seeds do not make them hold for other images. Where "
     "each seed draws its own images, its splits overlap, and the intervals are widened for it (Nadeau & Bengio 2003).",
-    f"Times count of runs beside which other work kept at most {QUIET:g} cores busy, in the mean. Where that was not "
-    "recorded, as in the first record format, they count all the same: some of those runs were made beside other work, "
-    "which makes CPU seconds more, too.",
+    "Where all seeds give the same difference its interval has no width, and says nothing of rarer ones.",
+    f"Times count of runs beside which other work kept at most {QUIET:g} cores busy, in the mean, and of one type of "
+    "processor, that of most of these: on another one two arms take other shares of each other's time. Where other "
+    "work was not recorded, as in the first record format, they count all the same, though some of those runs were "
+    "made beside it, which makes CPU seconds more, too.",
 )
 PRINTED_COLUMNS: Final = [
     "study", "arm", "measure", "epoch", "printed", "give", "n", "mean", "sd", "low", "high", "inside", "strictly",
@@ -59,6 +60,8 @@ class StudyVerdicts:
     """The others: reason and count."""
     busy: int
     """Of those taken: made beside other work, so that their times do not count."""
+    elsewhere: int
+    """Of those taken and not made beside other work: trained by another type of processor than most of them."""
     unknown_load: int
     """Of those taken: whether they were was not recorded, so that their times count."""
     sentences: tuple[Sentence, ...]
@@ -69,6 +72,8 @@ class StudyVerdicts:
         told = []
         if self.busy:
             told.append(f"the times of {self.busy} do not count: beside them other work kept over {QUIET:g} cores busy")
+        if self.elsewhere:
+            told.append(f"the times of {self.elsewhere} do not count: another type of processor than most took them")
         if self.unknown_load:
             told.append(f"of {self.unknown_load} it was not recorded whether they were made beside other work")
         return "; ".join(told)
@@ -81,7 +86,12 @@ class StudyVerdicts:
             "recorded": self.recorded,
             "taken": self.taken,
             "left_out": dict(self.left_out),
-            "times": {"quiet": QUIET, "busy": self.busy, "unknown_load": self.unknown_load},
+            "times": {
+                "quiet": QUIET,
+                "busy": self.busy,
+                "elsewhere": self.elsewhere,
+                "unknown_load": self.unknown_load,
+            },
             "sentences": [sentence.as_dict() for sentence in self.sentences],
         }
 
@@ -140,7 +150,7 @@ def verdicts(
 
     Args:
         studies: in order.
-        runs: one row per run of these studies, as `Store.runs` gives them.
+        runs: one row per run of these studies, as `Store.runs` gives them; with `processor`, if that is known.
         epochs: one row per epoch, as `Store.epochs` gives them; at least of the runs that count.
         post: one row per epoch of the post's only run of an arm: `study`, `arm`, `epoch`, `epoch_seconds`, `loss`,
             `accuracy`, and with the last epoch `test_loss`, `test_accuracy`.
@@ -153,10 +163,10 @@ def verdicts(
         of_study = runs[runs["study"] == study.name]
         chosen, left_out = select(of_study, study, incomplete)
         counted.append(chosen)
-        load = loads(chosen)
-        sentences = tuple(decide(study.claims, without_busy_times(chosen), study.overlap))
-        counts = len(of_study), len(chosen), tuple(left_out), int((load > QUIET).sum()), int(load.isna().sum())
-        decided.append(StudyVerdicts(study, *counts, sentences))
+        busy, counted_times = loads(chosen) > QUIET, times_count(chosen)
+        sentences = tuple(decide(study.claims, with_counted_times(chosen), study.overlap))
+        untimed = int(busy.sum()), int((~busy & ~counted_times).sum()), int(loads(chosen).isna().sum())
+        decided.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), *untimed, sentences))
     together = pd.concat(counted, ignore_index=True) if counted else runs.iloc[:0]
     # As if all studies were one and each config an arm of it: one record of a config and seed, of one code and machine.
     pool, _ = select(together.assign(study="", arm=together["config_sha256"]))
@@ -171,10 +181,24 @@ def loads(runs: pd.DataFrame) -> pd.Series[float]:
     return pd.to_numeric(runs["other_load"]) if "other_load" in runs else pd.Series(math.nan, runs.index)
 
 
-def without_busy_times(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs, without the times of those beside which others kept more than `QUIET` cores busy."""
+def times_count(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Of which runs the times count: little else ran beside them, and the `processor` is that of most such runs.
+
+    What two arms take stands in another ratio on another type of processor, so a mean over several would say how many
+    seeds each of them trained. Of equally many the first by name is taken. Where `processor` is not told, it is one.
+    """
+    quiet = ~(loads(runs) > QUIET)
+    if "processor" not in runs or not quiet.any():
+        return quiet
+    processors = runs["processor"].fillna("")
+    trained = processors[quiet].value_counts()
+    return quiet & (processors == min(trained[trained == trained.max()].index))
+
+
+def with_counted_times(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs, without the times of those whose times do not count."""
     kept = runs.copy()
-    kept.loc[loads(runs) > QUIET, [name for name in TIMES if name in runs]] = math.nan
+    kept.loc[~times_count(runs), [name for name in TIMES if name in runs]] = math.nan
     return kept
 
 

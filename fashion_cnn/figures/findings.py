@@ -131,15 +131,17 @@ def accuracy_by_cost(runs: pd.DataFrame, *, target: float = 0.9, title: str = ""
     seconds up to the end of the first epoch that reached the `target`, and their median, of which a seed that never
     did counts as longer than all others.
 
-    The runs need `arm` (of any study), `seed`, `test_accuracy`, `fit_cpu_seconds`, and `seconds_to_target`, infinite
-    where the target was never reached.
+    The runs need `arm` (of any study), `seed`, `test_accuracy`, and, at least one of each arm, `fit_cpu_seconds` and
+    `seconds_to_target`, infinite where the target was never reached.
     """
-    runs = style.complete_rows(runs, ("arm", "seed", "test_accuracy", "fit_cpu_seconds", "seconds_to_target"), "runs")
+    timed = style.complete_rows(runs, ("arm", "seed", "test_accuracy", "fit_cpu_seconds", "seconds_to_target"), "runs")
+    runs = runs[runs["arm"].isin(timed["arm"])].dropna(subset=["seed", "test_accuracy"])
     means = runs.groupby("arm", sort=False)[["fit_cpu_seconds", "test_accuracy"]].mean()
     means = means.sort_values("fit_cpu_seconds", kind="stable")
     costs, gains = (means[name].to_numpy() for name in ("fit_cpu_seconds", "test_accuracy"))
     best = on_frontier(costs, gains)
     parts = [runs[runs["arm"] == arm] for arm in means.index]
+    in_time = [timed[timed["arm"] == arm] for arm in means.index]
     tall = [_LINE * (wrap(arm, 2.6).count("\n") + 1) + 0.08 for arm in means.index]
     plot, between, times, right, head, foot = 3.6, 2.65, 1.9, 1.25, 0.36, 0.42
     height = max(sum(tall), 3.4)
@@ -154,20 +156,27 @@ def accuracy_by_cost(runs: pd.DataFrame, *, target: float = 0.9, title: str = ""
     style.add_text(figure, left, top - 0.07, words, va="bottom", weight="bold")
     axes = style.axes_in(figure, (left, top, times, sum(tall)))
     middles = np.cumsum(tall) - np.array(tall) / 2
-    _draw_times(axes, parts, middles, best)
+    _draw_times(axes, in_time, middles, best)
     axes.set(ylim=(sum(tall), 0))
-    for number, (arm, part, middle) in enumerate(zip(means.index, parts, middles, strict=True)):
+    for number, (arm, part, middle) in enumerate(zip(means.index, in_time, middles, strict=True)):
         look: dict[str, Any] = {"va": "center", "size": _SMALL, "weight": "bold" if best[number] else "normal"}
         style.add_text(figure, left - 2.2, top + middle, wrap(arm, 2.6), **look)
         style.add_text(figure, left - 2.28, top + middle, str(number + 1), **look, ha="right")
         said = _reached(part["seconds_to_target"].to_numpy())
         style.add_text(figure, left + times + 0.1, top + middle, said, va="center", size=_SMALL)
     note = (
-        "Left: means over seeds, with 95 % intervals (t). Bold, filled: on the frontier, no other arm is as "
-        "accurate for less.\nRight: small, one seed each; bar, their median."
+        f"Left: means over seeds (accuracy: {_seeds(parts)}; CPU seconds: {_seeds(in_time)}), with 95 % intervals (t). "
+        "Bold, filled: on the\nfrontier, no other arm is as accurate for less. Right: small, one seed each; bar, their "
+        "median."
     )
     style.add_text(figure, 0.1, top + height + foot + 0.02, note, size=_SMALL, color="0.25")
     return figure
+
+
+def _seeds(parts: Sequence[pd.DataFrame]) -> str:
+    """How many seeds arms have."""
+    counts = [len(part) for part in parts]
+    return f"n = {min(counts)}" + (f" to {max(counts)}" if min(counts) < max(counts) else "")
 
 
 def _reached(seconds: NDArray[np.floating[Any]]) -> str:

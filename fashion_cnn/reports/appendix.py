@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fashion_cnn.claims import ALPHA, Stops, Test
 from fashion_cnn.evidence.record import Record, absent
-from fashion_cnn.evidence.statistics import Part
-from fashion_cnn.evidence.verdicts import TIMES, Verdicts
+from fashion_cnn.evidence.statistics import TIMES, Part
+from fashion_cnn.evidence.verdicts import Verdicts
 from fashion_cnn.intervals import prediction_interval
+from fashion_cnn.reports.basis import PILOT_SEEDS
 from fashion_cnn.reports.markdown import named_once, plain, processor, table
 from fashion_cnn.reports.page import moment, typeset
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PROGRAM: Final = ".venv/bin/fashion-cnn"
-PILOT_SEEDS: Final = range(10)
-"""Those whose results were known when statements were revised; see docs/history.md."""
-PLANNED_SEEDS: Final = range(10, 30)
-"""Those that the statements are tested by, settled before the first was trained; see docs/power.md."""
 _MINUTES: Final = ("CPU minutes", "minutes")
 _HARDWARE: Final = ("processor", "arithmetic", "threads", "device", "Python", "libraries", "MiB of a training")
 _NONE: Final = "\N{EN DASH}"

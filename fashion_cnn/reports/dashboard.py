@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from fashion_cnn.config import RunConfig, feature_map_sizes
+from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import decide
-from fashion_cnn.evidence.verdicts import without_busy_times
+from fashion_cnn.evidence.verdicts import with_counted_times
 from fashion_cnn.figures import COLOURS
 from fashion_cnn.reports.markdown import evidence, noted, plain, table
 from fashion_cnn.reports.page import study_table
@@ -27,7 +28,7 @@ from fashion_cnn.reports.published import ORIGIN
 from fashion_cnn.reports.stored import incomplete
 from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.description import NOTE, literal, signed
-from fashion_cnn.store.tracking import Store
+from fashion_cnn.store.tracking import PROCESSOR, Store
 from fashion_cnn.store.views import (
     COLOUR,
     COUNTS,
@@ -75,8 +76,14 @@ def refresh(store: Store, studies: Sequence[Study], post: Path) -> list[str]:
 
     `post` is the file of the post's printed numbers. Raises a StoreError where the store does not take them.
     """
-    runs = store.runs([study.name for study in studies], (COUNTS, COLOUR, PICTURES))
-    lacking, epochs = incomplete(store, studies, runs)
+    runs = store.runs([study.name for study in studies], (COUNTS, COLOUR, PICTURES, PROCESSOR))
+    processors = dict(zip(runs["run_id"], runs[PROCESSOR], strict=True))  # of imported runs
+
+    def see(record: Record) -> None:
+        processors[record.row["run_id"]] = record.processor()
+
+    lacking, epochs = incomplete(store, studies, runs, see=see)
+    runs = runs.assign(processor=[processors[run_id] for run_id in runs["run_id"]])
     ours = runs[runs["published"].isna()]
     theirs = runs[runs["published"].notna() & (runs["imported"].isna() | runs["imported"].eq(ORIGIN))].assign(
         published=None
@@ -178,7 +185,7 @@ def describe(study: Study, parts: Sequence[Part], experiment: str, post: pd.Data
         said.append(f"#### Runs that count, {part.source.counts}: {len(part.chosen)} ({reach})")
         said.append(links)
         said.append(table(_HEADS, _arm_rows(study, part.chosen, post), numbers=range(1, len(_HEADS))))
-        sentences = decide(study.claims, without_busy_times(part.chosen), study.overlap)
+        sentences = decide(study.claims, with_counted_times(part.chosen), study.overlap)
         said.append(
             "\n".join(f"- **{each.verdict}**: {noted(each)}. {evidence(each).rstrip('.')}." for each in sentences)
         )

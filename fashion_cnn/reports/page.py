@@ -28,7 +28,7 @@ from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.evidence.selection import reasons_left_out, select
 from fashion_cnn.evidence.sizes import compared_sizes, doublings
 from fashion_cnn.evidence.statistics import Sentence
-from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses
+from fashion_cnn.evidence.verdicts import CAVEATS, PRINTED_COLUMNS, Verdicts, misses, with_counted_times
 from fashion_cnn.intervals import half_width
 from fashion_cnn.reports import maps
 from fashion_cnn.reports.claimed import claimed
@@ -104,9 +104,10 @@ def arm_table(runs: pd.DataFrame, arms: Sequence[str], overlap: float = 0.0) -> 
     Returns:
         One row per arm: `arm`, `n`; of test accuracy and test loss `*_mean`, `*_sd` (ddof = 1), `*_low` and `*_high`
         (the mean's 95 % interval); `epochs_mean`, `epochs_min`, `epochs_max`; `cpu_seconds` and `wall_seconds` of
-        training (means). NaN where there is no value: with one seed there is no spread, without runs n = 0.
+        training (means of the times that count). NaN where there is no value: with one seed there is no spread, without
+        runs n = 0.
     """
-    rows = []
+    rows, runs = [], with_counted_times(runs)
     for arm in arms:
         part = runs[runs["arm"] == arm]
         epochs = part["epochs_trained"]
@@ -138,7 +139,8 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
     `epochs_trained` and `seconds_per_epoch` likewise but without an interval.
     """
     post = verdicts.post[verdicts.post["study"] == study.name].sort_values("epoch")
-    pool = verdicts.pool.assign(seconds_per_epoch=verdicts.pool["fit_seconds"] / verdicts.pool["epochs_trained"])
+    pool = with_counted_times(verdicts.pool)
+    pool = pool.assign(seconds_per_epoch=pool["fit_seconds"] / pool["epochs_trained"])
     rows: list[dict[str, Any]] = []
     for arm, config in study.arms.items():
         theirs, ours = post[post["arm"] == arm], pool[pool["config_sha256"] == config.sha256()]
@@ -152,7 +154,8 @@ def post_comparison(study: Study, verdicts: Verdicts) -> pd.DataFrame:
             if measure in printed.index:
                 rows.append(printed.loc[measure].to_dict())
             elif measure in counted:
-                row = {"study": study.name, "arm": arm, "measure": measure, "epoch": last, "n": len(ours)}
+                row = {"study": study.name, "arm": arm, "measure": measure, "epoch": last}
+                row["n"] = int(ours[measure].notna().sum())
                 row |= {"printed": float(counted[measure]), "inside": None}
                 rows.append({**row, "mean": ours[measure].mean(), "sd": ours[measure].std(ddof=1)})
     return pd.DataFrame(rows, columns=PRINTED_COLUMNS)
@@ -282,7 +285,7 @@ def _section(view: StudyView, verdicts: Verdicts | None) -> dict[str, Any]:
         "epochs": None if decided is None else misses(decided.epoch_results),
         "scores": _drawn(view, "scores") or partial(figures.scores_by_arm, chosen, arms, printed=post, overlap=overlap),
         "curves": _drawn(view, "curves") or partial(figures.curves_by_arm, curves, arms),
-        "seconds": _drawn(view, "seconds") or partial(figures.seconds_by_arm, chosen, arms),
+        "seconds": _drawn(view, "seconds") or partial(figures.seconds_by_arm, with_counted_times(chosen), arms),
         "differences": partial(figures.differences, parts) if found else None,
         "sizes": partial(figures.scores_by_images, sizes, note=doublings(sizes)) if len(sizes) else None,
         "class_name": view.class_name,

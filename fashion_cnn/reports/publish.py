@@ -84,7 +84,10 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
     found = [f"{name} does not belong to the published files: delete it" for name in _strangers(folder, files)]
     if found := [*found, *file_problems(files, studies, post.read_bytes())]:
         return found
-    pages = [page.relative_to(repository).as_posix() for page in _rendered(studies, folder, post, repository)]
+    pages = [
+        page.relative_to(repository).as_posix()
+        for page in _rendered(studies, _records(files, folder), folder, post, repository)
+    ]
     return [f"{page} differs from what is published; fashion-cnn results --pages writes it" for page in pages]
 
 
@@ -99,19 +102,21 @@ def _strangers(folder: Path, files: Collection[str]) -> list[str]:
 
 def write_pages(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> list[str]:
     """Generate the parts of README.md and docs/ anew; see `problems` for the arguments. Returns the changed pages."""
-    rendered = _rendered(studies, folder, post, repository)
+    rendered = _rendered(studies, read(folder), folder, post, repository)
     for page, text in rendered.items():
         write_bytes(page, text.encode())
     return [page.relative_to(repository).as_posix() for page in rendered]
 
 
-def _rendered(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> dict[Path, str]:
+def _rendered(
+    studies: Sequence[Study], records: Sequence[Record], folder: Path, post: Path, repository: Path
+) -> dict[Path, str]:
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
     verdicts, runs = repository / PILOT_VERDICTS, repository / PILOT
     known = verdicts.read_bytes() if verdicts.exists() else b""
-    made = summary.parts(studies, read(folder), post.read_bytes(), benchmarks, known)
+    made = summary.parts(studies, records, post.read_bytes(), benchmarks, known)
     if runs.exists():
         made |= power.parts(studies, runs.read_bytes())
     pages: dict[Path, str] = {}
@@ -328,7 +333,8 @@ def import_records(
 
 def published_selections(studies: Sequence[Study], folder: Path) -> list[Selection]:
     """The published records of some studies that count, in their order, with what is published to look at."""
-    files, records = read_files(folder), {str(record.row["run_id"]): record for record in read(folder)}
+    files = read_files(folder)
+    records = {str(record.row["run_id"]): record for record in _records(files, folder)}
     runs, _ = frames(list(records.values()))
     selections = []
     for study in studies:

@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -30,10 +31,11 @@ from fashion_cnn.evidence.statistics import Part, Sentence
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.evidence.verdicts import CAVEATS, Verdicts, misses
 from fashion_cnn.reports import speed
-from fashion_cnn.reports.appendix import PILOT_SEEDS, PLANNED_SEEDS, Appendix
+from fashion_cnn.reports.appendix import Appendix
+from fashion_cnn.reports.basis import basis
 from fashion_cnn.reports.images import images_part
-from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, processor, table
-from fashion_cnn.reports.page import moment, post_comparison, study_table
+from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
+from fashion_cnn.reports.page import post_comparison, study_table
 from fashion_cnn.reports.published import split_by_published, unpublished, verdicts_over
 from fashion_cnn.study import Study
 
@@ -44,13 +46,7 @@ _VERDICTS: Final = ("supported", "contradicted", "undecided", "too few seeds", "
 _COUNTED: Final = {"too few seeds": "with too few seeds"}
 _SCORES: Final = ("post: accuracy", "ours: test accuracy", "post: loss", "ours: test loss")
 _OURS: Final = {"post": "", "ours": "*ours:* "}
-PILOTS: Final = "These are the pilot: the sentences and margins were settled with these results known."
-INTERIM: Final = (
-    f"An interim result: seeds {PLANNED_SEEDS[0]} to {PLANNED_SEEDS[-1]} are planned, and the final verdicts are those "
-    "over all of them."
-)
 _PLACES: Final = {True: "inside", False: "**outside**"}
-_LIBRARIES: Final = {"tensorflow": "TensorFlow", "keras": "Keras", "numpy": "NumPy"}
 
 
 class SummaryError(ValueError):
@@ -102,6 +98,23 @@ class _Findings:
         heads = ["study", "arm", "n", *_SCORES, "epochs", "steps", "CPU s"]
         return table(heads, named_once(rows), numbers=range(2, 10))
 
+    def headlines(self) -> str:
+        """A list of three: the first sentence of the post that holds, the first that does not, and our last find.
+
+        Where there is none of a kind, it is left out.
+        """
+        found: dict[tuple[str, str], list[tuple[str, Sentence]]] = defaultdict(list)
+        for study, each in self.sentences:
+            found[each.source, each.verdict].append((study, each))
+        ours = found["ours", "supported"]
+        last = [(study, each) for study, each in ours if study == ours[-1][0]]
+        chosen = [*found["post", "supported"][:1], *found["post", "contradicted"][:1], *last[:1]]
+        return "\n".join(
+            f"- {'The post' if each.source == 'post' else 'Ours'}: *{each.says}.* "
+            f"{self._verdict(study, each, begins=True)}: {findings(each)}."
+            for study, each in chosen
+        )
+
     def answer(self) -> str:
         """One row for each arm whose test results the post prints and comments on: the comment and what became of it.
 
@@ -137,9 +150,13 @@ class _Findings:
     def _answers(self) -> dict[str, Answers]:
         return answers_of(self.records)
 
-    def _verdict(self, study: str, sentence: Sentence) -> str:
-        limited = is_limited(sentence, self.over_images[study])
-        return f"**{sentence.verdict}**{f' {ONLY_THESE}' if limited else ''}"
+    def _verdict(self, study: str, sentence: Sentence, *, begins: bool = False) -> str:
+        """In bold and, where it `begins` a sentence, with a capital; with what limits it."""
+        verdict = sentence.verdict.capitalize() if begins else sentence.verdict
+        return f"**{verdict}**{f' {ONLY_THESE}' if self._is_limited(study, sentence) else ''}"
+
+    def _is_limited(self, study: str, sentence: Sentence) -> bool:
+        return is_limited(sentence, self.over_images[study])
 
     def images(self) -> str:
         """Do verdicts on test accuracy hold for other test images, and how many images flip between seeds?"""
@@ -171,14 +188,17 @@ class _Findings:
 
     def counts(self) -> str:
         """How many of the post's sentences hold, and how many of its numbers could be ours."""
-        given = [sentence.verdict for _, sentence in self.sentences if sentence.source == "post"]
+        said = [(study, sentence) for study, sentence in self.sentences if sentence.source == "post"]
+        given = [sentence.verdict for _, sentence in said]
         counts = [f"{given.count(name)} {_COUNTED.get(name, name)}" for name in _VERDICTS if name in given]
+        limited = sum(self._is_limited(study, sentence) for study, sentence in said)
+        only = f" ({limited} of these {ONLY_THESE})" if limited else ""
         printed = misses(self.verdicts.test_results)
+        strictly = f"{printed['outside_strictly']} where it is not (by chance: {printed['by_chance_strictly']:.1f})"
         return (
-            f"Of the post's {len(given)} sentences: {', '.join(counts)}. Of its {printed['compared']} printed test "
-            f"results {printed['outside']} lie outside the 95 % prediction interval for one more run of ours where "
-            f"rounding is allowed for (by chance: {printed['by_chance']:.1f}), {printed['outside_strictly']} where it "
-            f"is not (by chance: {printed['by_chance_strictly']:.1f})."
+            f"Of the post's {len(given)} sentences: {', '.join(counts)}{only}. Of its {printed['compared']} printed "
+            f"test results {printed['outside']} lie outside the 95 % prediction interval for one more run of ours "
+            f"where rounding is allowed for (by chance: {printed['by_chance']:.1f}), {strictly}."
         )
 
     def printed(self) -> str:
@@ -202,7 +222,7 @@ class _Findings:
     def surprises(self) -> str:
         """What the runs say against the post or against us, and how far a seed alone moves a score, as a list."""
         lines = [
-            f"- `{study}`: *{sentence.says}.* **Contradicted**: {evidence(sentence)}."
+            f"- `{study}`: *{sentence.says}.* {self._verdict(study, sentence, begins=True)}: {evidence(sentence)}."
             + (" It was our own expectation." if sentence.source == "ours" else "")
             for study, sentence in self.sentences
             if sentence.verdict == "contradicted"
@@ -223,31 +243,6 @@ class _Findings:
                 f"test accuracy, more than any other arm (n = {len(widest)})."
             )
         return "\n".join(lines) or "Nothing yet."
-
-    def basis(self) -> str:
-        """What the numbers rest on: how many runs, where and when they were made, and their hashes."""
-        seeds = sorted({int(seed) for seed in self.counted["seed"]})
-        used = [record for record in self.records if record.row["run_id"] in set(self.counted["run_id"])]
-        environments = [record.json("environment.json")["fingerprint"] for record in used]
-        days = _distinct(moment(int(record.row["start_time"]))[:10] for record in used)
-        made = " to ".join(dict.fromkeys((days[0], days[-1])))
-        processors = _distinct(processor(record.processor()) for record in used)
-        libraries = _distinct(
-            ", ".join(f"{name} {fingerprint[key]}" for key, name in _LIBRARIES.items() if key in fingerprint)
-            for fingerprint in environments
-        )
-        commits = _distinct(str(record.row["git_commit"])[:10] for record in used)
-        codes = _distinct(str(record.row["code_sha256"])[:12] for record in used)
-        studies = {str(record.row["study"]) for record in used}
-        others = sum(record.row["study"] in studies for record in self.records) - len(used)
-        return (
-            f"{len(used)} runs, seeds {seeds[0]} to {seeds[-1]}, made {made} on {' and '.join(processors)} with "
-            f"{'; '.join(libraries)}; commit {', '.join(commits)}, code {', '.join(codes)}."
-            + (f" {others} more runs of another environment are published and not counted." if others else "")
-            + (f" {PILOTS}" if set(seeds) <= set(PILOT_SEEDS) else "")
-            + (f" {INTERIM}" if set(seeds) < set(PLANNED_SEEDS) else "")
-            + (f" {self.unpublished}" if self.unpublished else "")
-        )
 
     def _arm_rows(self, study: Study) -> list[dict[str, Any]]:
         """The rows of `study_table` of a study; `printed` has the post's numbers by measure, where it has some."""
@@ -281,7 +276,7 @@ def parts(
         "claims": findings.claims,
         "splits": findings.splits,
         "counts": findings.counts,
-        "headlines": lambda: _headlines(findings.sentences),
+        "headlines": findings.headlines,
         "printed": findings.printed,
         "images": findings.images,
         "caveats": lambda: "\n".join(f"- {caveat}" for caveat in CAVEATS),
@@ -289,7 +284,7 @@ def parts(
         "cost_of_the_post": lambda: speed.cost(findings.counted[findings.counted["study"].isin(findings.of_the_post)]),
         "again": lambda: speed.again(findings.counted, [study.name for study in studies]),
         "surprises": findings.surprises,
-        "basis": findings.basis,
+        "basis": lambda: basis(records, findings.counted, there, lacking),
         "studies": lambda: _studies_table(studies),
         "benchmark": lambda: speed.ratios(measured),
         "scaling": lambda: speed.scaling(scaling, server, findings.counted),
@@ -314,25 +309,6 @@ def render(text: str, made: Mapping[str, Callable[[], str]], page: str = "README
         raise SummaryError(f"{page}: {error}") from None
 
 
-def _headlines(sentences: Sequence[tuple[str, Sentence]]) -> str:
-    """A list of three: the first sentence of the post that holds, the first that does not, and what we found last.
-
-    Where there is none of a kind, it is left out.
-    """
-
-    def first(source: str, verdict: str, among: Sequence[tuple[str, Sentence]]) -> list[Sentence]:
-        return [each for _, each in among if (each.source, each.verdict) == (source, verdict)][:1]
-
-    with_ours = [study for study, each in sentences if (each.source, each.verdict) == ("ours", "supported")]
-    last = [(study, each) for study, each in sentences if study in with_ours[-1:]]
-    chosen = [*first("post", "supported", sentences), *first("post", "contradicted", sentences)]
-    return "\n".join(
-        f"- {'The post' if each.source == 'post' else 'Ours'}: *{each.says}.* **{each.verdict.capitalize()}**: "
-        f"{findings(each)}."
-        for each in (*chosen, *first("ours", "supported", last))
-    )
-
-
 def _studies_table(studies: Sequence[Study]) -> str:
     """One row per registered study, published or not: its question and its arms."""
     rows = []
@@ -340,10 +316,6 @@ def _studies_table(studies: Sequence[Study]) -> str:
         post = any(claim.source == "post" for claim in study.claims)
         rows.append([f"`{study.name}`{'' if post else ' (ours)'}", study.question, "; ".join(study.arms)])
     return table(["study", "question", "arms"], rows)
-
-
-def _distinct(texts: Iterable[Any]) -> list[str]:
-    return sorted({str(text) for text in texts})
 
 
 def _scores(row: Mapping[str, Any]) -> list[str]:

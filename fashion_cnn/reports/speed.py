@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from fashion_cnn.evidence.verdicts import without_busy_times
+from fashion_cnn.evidence.verdicts import with_counted_times
 from fashion_cnn.reports.markdown import processor, table
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def scaling(values: Mapping[str, Any] | None, served: Mapping[str, Any] | None, 
 
 
 def cost(runs: pd.DataFrame) -> str:
-    """What a seed of the studies costs, by the published runs that count."""
-    runs = without_busy_times(runs).dropna(subset="fit_cpu_seconds")
+    """What a seed of the studies costs, by the published runs whose times count."""
+    runs = with_counted_times(runs).dropna(subset="fit_cpu_seconds")
     seconds, trained = _trainings(runs, "fit_cpu_seconds")
     alone, recorded = _of_a_seed(runs.set_index("seed")["fit_cpu_seconds"])
     said = f"A seed of these studies is {recorded} runs from {trained} trainings"
@@ -92,7 +92,7 @@ def again(runs: pd.DataFrame, studies: Sequence[str]) -> str:
     named = "all" if published == list(studies) else f'"{" ".join(published)}"'
     seeds = runs["seed"].astype(int)
     count = seeds.max() - seeds.min() + 1
-    seconds, _ = _trainings(without_busy_times(runs).dropna(subset="fit_cpu_seconds"), "fit_cpu_seconds")
+    seconds, _ = _trainings(with_counted_times(runs).dropna(subset="fit_cpu_seconds"), "fit_cpu_seconds")
     hours = count * seconds / 3600
     return f"`make studies STUDIES={named} FIRST_SEED={seeds.min()} SEEDS={count}`: {hours:.1f} hours of CPU time."
 
@@ -106,7 +106,7 @@ def _many_seeds(
     record_seconds = figures[f"record_{many}"]["median"]
     report_seconds = (figures[f"report_{many}"]["seconds"] - figures[f"report_{few}"]["seconds"]) / (many - few)
     besides = max(executor["seconds_besides_epochs"] for executor in values["scaling"]["executors"].values())
-    seconds, trained = _trainings(without_busy_times(runs).dropna(subset="fit_seconds"), "fit_seconds")
+    seconds, trained = _trainings(with_counted_times(runs).dropna(subset="fit_seconds"), "fit_seconds")
     _, recorded = _of_a_seed(runs.set_index("seed")["fit_seconds"])
     training = _SEEDS * (seconds + trained * besides) / (_MACHINES * values["machine"]["cores"]) / 3600
     recording, reporting = (_SEEDS * recorded * each / 3600 for each in (record_seconds, report_seconds))

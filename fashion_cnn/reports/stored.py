@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from fashion_cnn.study import Study
 class StoreFrames:
     """What a store holds of some studies, as tidy frames."""
 
-    runs: pd.DataFrame  # one row per run, whatever became of it
+    runs: pd.DataFrame  # one row per run, whatever became of it; with `processor` of those that were looked at
     epochs: pd.DataFrame  # one row per epoch, at least of the runs that count
     incomplete: Mapping[str, str]  # see `incomplete`
     answers: Mapping[str, Answers] = field(default_factory=dict)  # of runs that were looked at, by id
@@ -36,7 +36,14 @@ def recorded(store: Store, studies: Sequence[Study]) -> StoreFrames:
     """What a store holds of some studies; it is asked once for the runs, and once per metric and 100 runs' epochs."""
     runs = store.runs([study.name for study in studies])
     answers: dict[str, Answers] = {}
-    lacking, epochs = incomplete(store, studies, runs, answers=answers)
+    processors: dict[str, str | None] = {}
+
+    def see(record: Record) -> None:
+        answers.update(answers_of([record]))
+        processors[record.row["run_id"]] = record.processor()
+
+    lacking, epochs = incomplete(store, studies, runs, see=see)
+    runs = runs.assign(processor=[processors.get(run_id) for run_id in runs["run_id"]])
     return StoreFrames(runs, epochs, lacking, answers)
 
 
@@ -68,14 +75,14 @@ def incomplete(
     runs: pd.DataFrame,
     *,
     whole: bool = False,
-    answers: dict[str, Answers] | None = None,
+    see: Callable[[Record], object] = lambda record: None,
 ) -> tuple[dict[str, str], pd.DataFrame]:
     """Which runs would be chosen as evidence but are none, for their records lack or contradict something.
 
     They may contradict each other, too: then neither counts, for only a replay can tell which of them is the false one.
     The store is asked for the epochs and the light artifacts of what would be chosen, no more; `whole`: for every
-    artifact and the model, too. `answers` is filled with what the networks answered. Returns the first thing that is
-    wrong, by run id; and the epochs of all runs that were looked at.
+    artifact and the model, too. `see` is given each of these records. Returns the first thing that is wrong, by run id;
+    and the epochs of all runs that were looked at.
     """
     lacking: dict[str, str] = {}
     sound: dict[str, Record] = {}
@@ -98,8 +105,7 @@ def incomplete(
                 lacking[record.row["run_id"]] = str(faults[0])
             else:
                 sound[record.row["run_id"]] = compared(record)
-            if answers is not None:
-                answers |= answers_of([record])
+            see(record)
         # A run without any epoch was looked at, too.
         empty = pd.DataFrame({"run_id": [row["run_id"] for row in rows if row["run_id"] not in by_run]})
         epochs = pd.concat([part for part in (epochs, read, empty) if len(part)], ignore_index=True)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 LOST_AFTER = 120.0  # seconds without a heartbeat
+PROCESSOR = "fashion_cnn.processor"  # the tag of an imported run: what its times were taken on
 READERS = 8  # requests for artifacts that a server has at a time
 TOGETHER = 32  # records that are read before the first of them is used
 HISTORIES = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"  # the UI's own; MLflow's client has nothing like it
@@ -72,7 +73,7 @@ class Store(Connection):
         never count as this run's record.
         """
         sent, finished = trajectory.sent(entry), entry.status == "finished"
-        if not (sent.done if finished else sent.run_id):
+        if not (sent.is_all_of(entry) if finished else sent.run_id):
             return True
         try:
             with self.errors():
@@ -122,13 +123,15 @@ class Store(Connection):
     ) -> None:
         """As `import_record`, of one that was recorded elsewhere: it never counts here.
 
-        It is tagged `published` with its id, `imported` with its origin, and with `tags`, and marked beside the store.
+        It is tagged `published` with its id, `imported` with its origin, `PROCESSOR` where that is told, and with
+        `tags`, and marked beside the store.
         """
         row, original = record.row, str(record.row["run_id"])
         note = f"Imported from {origin}, not recorded here; there it is run {original}."
         again = f"fashion-cnn replay {original[:8]}"
         said = described(question, str(row["arm"]), row["seed"], outcome(len(record.states()), row), again, note)
-        _import(self, record, question, {"published": original, "imported": origin, NOTE: said, **(tags or {})})
+        on = {} if (processor := record.processor()) is None else {PROCESSOR: processor}
+        _import(self, record, question, {"published": original, "imported": origin, NOTE: said, **on, **(tags or {})})
 
     def delete(self, run_id: str) -> None:
         """Move a run to the store's bin."""

@@ -43,8 +43,10 @@ def test_arms_of_one_config_are_one_and_a_run_that_never_reached_the_target_is_i
         "second": pd.DataFrame([run("c", "5 epochs", five), run("d", "5 epochs", five, seed=1, other_load=1.0)]),
     }
     found = costs([first, second], chosen, EPOCHS)
-    assert found["arm"].tolist() == ["cnn = 5 epochs", "dense"]  # d ran beside other work: its times do not count
-    assert found["seconds_to_target"].tolist() == [3.0, math.inf]
+    assert found["arm"].tolist() == ["cnn = 5 epochs", "dense", "cnn = 5 epochs"]
+    assert found["seconds_to_target"].tolist()[:2] == [3.0, math.inf]
+    assert found.loc[2].isna()[["fit_cpu_seconds", "seconds_to_target"]].all()  # d ran beside other work
+    assert found["test_accuracy"].tolist() == [0.9] * 3
 
 
 def test_a_seed_that_an_arm_lacks_costs_no_other_arm_anything() -> None:
@@ -52,7 +54,8 @@ def test_a_seed_that_an_arm_lacks_costs_no_other_arm_anything() -> None:
     cnn = run("a", "cnn", CNN), run("b", "cnn", CNN, 1, **slow)
     dense = run("c", "dense", DENSE), run("d", "dense", DENSE, 1, other_load=1.0, **slow)
     frame = pd.DataFrame([*cnn, *dense])
-    assert costs([study], {"one": frame}, EPOCHS)["fit_cpu_seconds"].tolist() == [7.0, 7.0]
+    found = costs([study], {"one": frame}, EPOCHS)
+    assert found["fit_cpu_seconds"].dropna().tolist() == [7.0, 7.0] and len(found["test_accuracy"].dropna()) == 4
     apart = frame.assign(seed=[*"0123"], other_load=0.0)  # no seed is of both: each arm has its own
     assert len(costs([study], {"one": apart}, EPOCHS)) == 4
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,13 +17,13 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from fashion_cnn.claims import Equivalent, Higher, Lower
+from fashion_cnn.claims import Between, Equivalent, Higher, Lower
 from fashion_cnn.config import CNN
 from fashion_cnn.data import FASHION_MNIST
 from fashion_cnn.evaluation import scores
 from fashion_cnn.evidence import predictions as answers
 from fashion_cnn.evidence.consistency import contradictions
-from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_intervals, flips, is_limited, over_images
+from fashion_cnn.evidence.images import Answers, Flips, answers_of, crossed_interval, flips, is_limited, over_images
 from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, PredictionsError, from_bytes, per_class
 from fashion_cnn.evidence.record import PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.statistics import decide
@@ -210,28 +211,33 @@ def test_the_same_weights_with_other_answers_are_found_in_one_environment() -> N
 
 class TestOverImages:
     def test_no_spread_gives_an_interval_of_one_point(self) -> None:
-        tables = [np.zeros((3, 50), np.int8), np.ones((3, 50), np.int8)]
-        assert crossed_intervals(tables, (0.95, 0.95)) == [(0.0, 0.0), (1.0, 1.0)]
+        assert crossed_interval(np.zeros((3, 50), np.int8), 0.95) == (0.0, 0.0)
+        assert crossed_interval(np.ones((3, 50), np.int8), 0.95) == (1.0, 1.0)
 
-    def test_the_same_answers_give_the_same_interval_whatever_is_asked_besides(self) -> None:
+    def test_it_is_as_wide_as_draws_of_seeds_and_images_say(self) -> None:
         random = np.random.default_rng(0)
-        one, other = (random.integers(-1, 2, (seeds, 300)).astype(np.int8) for seeds in (6, 4))
-        alone = [*crossed_intervals([one], [0.95]), *crossed_intervals([other], [0.99])]
-        assert crossed_intervals([one.copy(), other], [0.95, 0.99]) == alone
+        n, m, draws = 5, 40, 20_000
+        table = (random.random((n, m)) < random.random((n, 1)) * random.random(m)).astype(np.int8)
+        seeds = random.multinomial(n, np.full(n, 1 / n), size=draws)
+        images = random.multinomial(m, np.full(m, 1 / m), size=draws)
+        means = np.einsum("di,ij,dj->d", seeds, table, images) / (n * m)
+        low, high = crossed_interval(table, 0.95)
+        assert (low + high) / 2 == pytest.approx(table.mean())
+        half = half_width(float(means.std()) * n / math.sqrt(n - 1), n)
+        assert (high - low) / 2 == pytest.approx(half, rel=0.03)
 
     def test_images_that_all_seeds_answer_alike_leave_the_error_of_the_images(self) -> None:
         row = np.random.default_rng(0).integers(-1, 2, 400)
-        ((low, high),) = crossed_intervals([np.tile(row, (8, 1)).astype(np.int8)], [0.95])
-        half = 2.3646 * row.std() / np.sqrt(400) * np.sqrt(8 / 7)  # t of seven degrees of freedom
-        assert low == pytest.approx(row.mean() - half, abs=0.1 * half)
-        assert high == pytest.approx(row.mean() + half, abs=0.1 * half)
+        low, high = crossed_interval(np.tile(row, (8, 1)).astype(np.int8), 0.95)
+        half = 2.36462425 * row.std() / np.sqrt(400) * np.sqrt(8 / 7)  # t of seven degrees of freedom
+        assert (low, high) == pytest.approx((row.mean() - half, row.mean() + half))
 
     @pytest.mark.parametrize("seeds", [2, 6, 8, 20])
     def test_it_is_no_narrower_than_the_seeds_own(self, seeds: int) -> None:
         random = np.random.default_rng(seeds)
         shift = random.normal(0, 0.05, (seeds, 1))
         table = (random.random((seeds, 2_000)) < 0.5 + shift).astype(np.int8)
-        ((low, high),) = crossed_intervals([table], [0.95])
+        low, high = crossed_interval(table, 0.95)
         means = table.mean(axis=1)
         assert (high - low) / 2 > half_width(float(means.std(ddof=1)), seeds)
 
@@ -274,6 +280,19 @@ class TestOverImages:
         assert not any(each.only_these for each in parts)
         assert (parts[0].n, parts[0].images) == (8, IMAGES)
         assert parts[0].low <= parts[0].part.estimate <= parts[0].high  # type: ignore[operator]
+
+    def test_a_level_that_other_images_might_not_reach_is_told_as_that_too(self) -> None:
+        near, found = runs_of((0.90, 0.895), 10, shared=1.0)
+        at = float(near["test_accuracy"].max())
+        claims = (
+            Between("test_accuracy", "one", least=at - 0.001, most=at + 0.001, says="It is about that."),
+            Between("test_accuracy", "one", least=at + 0.001, most=1.0, says="It is more."),
+            Between("test_accuracy", "one", least=0.5, most=1.0, says="It is at least half."),
+        )
+        sentences = decide(claims, near, 0.05)
+        compared = over_images(sentences, near, found)
+        assert [each.verdict for each in sentences] == ["supported", "contradicted", "supported"]
+        assert [is_limited(each, compared) for each in sentences] == [True, True, False]
 
     def test_nothing_is_said_without_answers_or_of_other_measures(self) -> None:
         runs, found = runs_of((0.9, 0.7), 6, shared=0.5)

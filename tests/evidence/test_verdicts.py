@@ -14,7 +14,7 @@ from experiments import POST_RESULTS, STUDIES
 from fashion_cnn.cli import tables as console
 from fashion_cnn.cli.answers import SCHEMA
 from fashion_cnn.evidence.statistics import Part
-from fashion_cnn.evidence.verdicts import CAVEATS, QUIET, Verdicts, verdicts
+from fashion_cnn.evidence.verdicts import CAVEATS, QUIET, Verdicts, times_count, verdicts
 from tests.support.screens import on_screen
 
 SEEDS = 6
@@ -90,6 +90,36 @@ def test_times_of_runs_beside_other_work_do_not_count_and_are_told_while_their_s
     assert (
         depth.about_times == f"the times of {depth.busy} do not count: beside them other work kept over 0.25 cores busy"
     )
+
+
+def test_times_of_another_processor_than_most_do_not_count_and_are_told_while_their_scores_do() -> None:
+    runs, epochs = frames(other_load=0.0)
+    name = STUDIES[2].name
+    dearer = runs["arm"] == "16 filters"
+    runs["processor"] = np.where(runs["seed"] == "5", "a processor of another kind", "a processor")
+    runs.loc[dearer & (runs["seed"] == "5"), "fit_cpu_seconds"] *= 20  # of which nothing is heard
+    found = next(one for one in verdicts(STUDIES, runs, epochs, POST).studies if one.study.name == name)
+    alike = next(
+        one for one in verdicts(STUDIES, runs[runs["seed"] != "5"], epochs, POST).studies if one.study.name == name
+    )
+    parts = {str(part.claim): part for sentence in found.sentences for part in sentence.parts}
+    others = {str(part.claim): part for sentence in alike.sentences for part in sentence.parts}
+    for claim, part in parts.items():
+        if part.claim.measure == "fit_cpu_seconds":
+            assert (part.n, part.unpaired, part.estimate) == (SEEDS - 1, 1, others[claim].estimate)
+        else:
+            assert part.n == SEEDS
+    assert (found.busy, found.elsewhere) == (0, len(STUDIES[2].arms))
+    assert "another type of processor" in found.about_times
+
+
+def test_of_processors_with_as_many_runs_the_times_of_one_count_whatever_the_order_of_the_rows() -> None:
+    runs = pd.DataFrame({"other_load": [0.0] * 5, "processor": ["b", "a", "a", "b", None]})
+    assert times_count(runs).tolist() == [False, True, True, False, False]
+    assert times_count(runs[::-1])[runs.index].tolist() == times_count(runs).tolist()
+    busy = runs.assign(other_load=[0.0, 0.0, 1.0, 0.0, 0.0])  # a busy machine's processor has no say
+    assert times_count(busy).tolist() == [True, False, False, True, False]
+    assert times_count(runs.assign(other_load=1.0)).tolist() == [False] * 5
 
 
 def test_where_the_load_was_not_recorded_times_count_and_that_is_told(said: Verdicts) -> None:

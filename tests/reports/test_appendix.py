@@ -25,6 +25,7 @@ from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.basis import INTERIM, PILOTS
 from fashion_cnn.study import Study
 from tests.support.command import REPOSITORY
 from tests.support.published import POST, SEEDS, STUDY, published, records
@@ -170,11 +171,28 @@ def test_the_pilots_verdicts_stand_beside_the_present_ones() -> None:
 
 @pytest.mark.parametrize(
     ("seeds", "told"),
-    [(range(10), summary.PILOTS), (range(10, 29), summary.INTERIM), (range(10, 30), None), (range(30, 32), None)],
+    [
+        (range(10), [PILOTS]),
+        (range(10, 29), [INTERIM]),
+        (range(10, 30), []),
+        (range(11, 31), [INTERIM, "Seeds that were not planned count, too: 30."]),
+        (range(8, 30), ["Seeds that were not planned count, too: 8, 9."]),
+        (range(30, 32), [INTERIM, "Seeds that were not planned count, too: 30, 31."]),
+    ],
 )
-def test_the_pilot_and_a_look_before_the_end_are_told_as_such(seeds: range, told: str | None) -> None:
+def test_the_pilot_a_look_before_the_end_and_seeds_that_were_not_planned_are_told_as_such(
+    seeds: range, told: list[str]
+) -> None:
     said = parts(records(*seeds, studies=STUDY[:1]), STUDY[:1])["basis"]()
-    assert [words for words in (summary.PILOTS, summary.INTERIM) if words in said] == ([told] if told else [])
+    known = (PILOTS, INTERIM, *(each for each in told if each.startswith("Seeds that")))
+    assert [words for words in known if words in said] == told
+    assert ("not planned" in said) == any("not planned" in each for each in told)
+
+
+def test_a_study_that_lacks_planned_seeds_makes_all_of_it_a_look_before_the_end() -> None:
+    one, other = STUDY[0], STUDY[1]
+    both = [*records(*range(10, 30), studies=(one,)), *records(*range(10, 22), studies=(other,))]
+    assert INTERIM in parts(both, (one, other))["basis"]()
 
 
 def test_an_appendix_that_is_not_what_the_published_files_give_is_found(tmp_path: Path) -> None:

@@ -25,10 +25,11 @@ from fashion_cnn.review.replay import records_of
 from fashion_cnn.review.stated import Here
 from fashion_cnn.review.verify import verify
 from fashion_cnn.store.imported import MARKS, mark, marks
+from fashion_cnn.store.tracking import PROCESSOR
 from tests.support.bundles import LOCK, files_of, in_runs, next_number, sealed, zipped
 from tests.support.command import Lab
 from tests.support.published import BASELINE, POST, published, records
-from tests.support.recorded import put, record
+from tests.support.recorded import MACHINE, put, record
 from tests.support.scripted import open_store
 
 IMPORTED = "4 runs imported, marked as recorded elsewhere: they never count as recorded here\n"
@@ -71,6 +72,7 @@ def test_the_runs_are_there_with_their_numbers_and_say_where_they_come_from(lab:
         assert row["imported"] == f"a bundle of SHA-256 {digest}"
         for name in ("status", "study", "arm", "seed", "weights_sha256", "test_accuracy", "fit_cpu_seconds", "name"):
             assert row[name] == by_id[run_id].row[name]
+    assert set(lab.store().runs(more=(PROCESSOR,))[PROCESSOR]) == {MACHINE["processor"]}
     assert {original for original, _ in marks(lab.folder / "trajectories").values()} == set(by_id)
 
 

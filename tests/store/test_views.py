@@ -16,7 +16,7 @@ import pytest
 from experiments import POST_RESULTS
 from fashion_cnn.evidence.selection import select
 from fashion_cnn.evidence.statistics import decide
-from fashion_cnn.evidence.verdicts import without_busy_times
+from fashion_cnn.evidence.verdicts import with_counted_times
 from fashion_cnn.reports.dashboard import refresh
 from fashion_cnn.reports.markdown import evidence
 from fashion_cnn.reports.publish import import_runs
@@ -118,7 +118,7 @@ def test_the_description_has_the_numbers_and_verdicts_of_claims_and_leads_to_eac
         assert f"- **{sentence.verdict}**: {sentence.says}" in note and evidence(sentence) in note
     of_published = frames.runs[frames.runs["published"].notna()].assign(published=None)
     chosen, _ = select(of_published, BASELINE)
-    for sentence in decide(BASELINE.claims, without_busy_times(chosen)):
+    for sentence in decide(BASELINE.claims, with_counted_times(chosen)):
         assert evidence(sentence) in note
     printed = verdicts.test_results.query("arm == 'cnn' and measure == 'test_accuracy'").iloc[0]
     assert f"| {printed['printed']:.2f} | {printed['mean']:.4f} (" in note
