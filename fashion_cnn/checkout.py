@@ -20,6 +20,8 @@ REPOSITORY = PACKAGE.parent
 DIFF = ("diff-index", "--patch", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=none")
 APPLY = ("-c", "core.autocrlf=false", "apply", "--whitespace=nowarn", "--no-ignore-whitespace")
 
+UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class Checkout:
@@ -33,6 +35,18 @@ class Checkout:
     """Of tracked files among these; empty where clean. Bytes that are no UTF-8 are kept as surrogates."""
     remote: str | None = None
     """Where others find it, without credentials; None where it came from nowhere, or from a folder."""
+
+    @property
+    def lacks(self) -> str | None:
+        """Why a record that names it is no evidence, and what to do; None where it can be."""
+        if self.commit == UNKNOWN:
+            return "runs made here count in no claim, because git tells no commit: work in a clone, with git installed"
+        if self.dirty and not self.diff:
+            return (
+                "runs made now count in no claim, because of files in fashion_cnn or experiments that git does not "
+                "know: commit them first"
+            )
+        return None
 
 
 def checkout(repository: Path = REPOSITORY) -> Checkout:
@@ -51,7 +65,7 @@ def checkout(repository: Path = REPOSITORY) -> Checkout:
             ignored = _git(repository, "ls-files", "--others", "--", *modules, index=index)
             if diff is not None and others is not None and ignored is not None:
                 return Checkout(commit.strip(), bool(diff or others or ignored), diff, _remote(repository))
-    return Checkout("unknown", dirty=False, diff="")
+    return Checkout(UNKNOWN, dirty=False, diff="")
 
 
 def ever_had(path: Path, content: bytes, repository: Path = REPOSITORY) -> bool:

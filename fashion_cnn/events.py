@@ -59,7 +59,6 @@ class Problems:
     """What a worker may be given in place of a job: problems with known answers, of which it sends a mapping."""
 
     names: tuple[str, ...]
-    device: str = "cpu"
     arithmetic: Arithmetic = "portable"
 
 

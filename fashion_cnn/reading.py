@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fashion_cnn.checkout import REPOSITORY
 from fashion_cnn.config import FIELDS, kind, nearest
 from fashion_cnn.environment import own_kernels
-from fashion_cnn.evidence.record import EPOCH_METRICS, PARAMS, RUN_METRICS, TABLE_TAGS, Record, absent
+from fashion_cnn.evidence.record import EPOCH_METRICS, PARAMS, RUN_METRICS, TABLE_TAGS, Record, absent, whole_number
 from fashion_cnn.evidence.selection import CELL, select
 from fashion_cnn.evidence.tables import frames
 from fashion_cnn.store.address import resolve
@@ -169,7 +169,7 @@ def _typed(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         if dtype == "boolean":
             values = [{"true": True, "false": False}.get(str(value)) for value in values]
         elif name in _WHOLE:
-            values = [None if value is None else int(value) for value in values]
+            values = [None if value is None else whole_number(str(value)) for value in values]  # tags can be edited
         elif name in _TIMES:
             values = list(pd.to_datetime(pd.Series(values, dtype="float64"), unit="ms", utc=True))
         columns[name] = pd.Series(values, dtype=dtype)

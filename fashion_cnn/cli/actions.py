@@ -17,7 +17,7 @@ from fashion_cnn.config import RunConfig, nearest
 from fashion_cnn.environment import settle
 from fashion_cnn.signals import Stopped
 from fashion_cnn.study import ALL, Study, ad_hoc, select_studies
-from fashion_cnn.terminal import complain, printable, silence
+from fashion_cnn.terminal import complain, printable, shown, silence
 
 if TYPE_CHECKING:
     from fashion_cnn.store.tracking import Store
@@ -184,7 +184,7 @@ def guarded(action: Callable[[], int], debug: bool) -> int:
     """Run a command; its errors become one line and an exit status."""
     try:
         settle()
-        return action()
+        return shown(action(), lambda: None)  # which writes what is still to be written
     except BrokenPipeError:  # the reader of a pipe had enough
         silence(sys.stdout)
         return DONE
@@ -218,10 +218,10 @@ def open_store(options: argparse.Namespace, *, create: bool = False) -> Store:
 
 
 def answer(options: argparse.Namespace, value: Mapping[str, Any], text: str) -> None:
-    """Print what a command has to say: as JSON where that is asked for, else as text."""
+    """Print what a command has to say: as JSON where that is asked for, else as text. A closed pipe is no error."""
     from fashion_cnn.cli.answers import json_text
 
-    print(json_text(value) if options.json else text)
+    shown(DONE, lambda: print(json_text(value) if options.json else text))
 
 
 def write_output(path: Path, content: bytes, *, option: str = "--output") -> None:

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -197,7 +198,6 @@ def _refresh(store: Store, studies: Sequence[Study], post: Path) -> None:
 
 
 def _doctor(_: Project, options: argparse.Namespace) -> int:
-    from fashion_cnn.checkout import REPOSITORY
     from fashion_cnn.review.doctor import checks
     from fashion_cnn.store.address import resolve
 
@@ -206,7 +206,8 @@ def _doctor(_: Project, options: argparse.Namespace) -> int:
     for check in checks(address.name, address.trajectories, options.data_dir):
         found.append(check)
         if not options.json:
-            print(f"{'ok' if check.holds else 'NO':2} {check.name}: {check.text}", flush=True)
+            line = f"{'ok' if check.holds else 'NO':2} {check.name}: {check.text}"
+            shown(DONE, partial(print, line))
     if options.json:
         answer(options, {"checks": [check.as_dict() for check in found]}, "")
     return DONE if all(check.holds for check in found) else FAILED

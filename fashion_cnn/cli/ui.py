@@ -87,7 +87,7 @@ def serve(
 
     Raises a UIError where the port is taken or the server does not start.
     """
-    if store.address.uri.startswith("http"):
+    if store.address.is_server:
         prepare()
         _show(places(store, store.address.name, studies), browse)
         return 0
@@ -114,7 +114,7 @@ def serve(
             _wait(server, base)
             _show(found, browse)
             print("Ctrl-C stops it.", flush=True)
-            return server.wait()
+            raise UIError(f"MLflow's server ended with status {server.wait()}; its lines above say why")
         finally:
             _stop(server)
 

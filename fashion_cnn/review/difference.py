@@ -85,7 +85,7 @@ def difference(first: Record, second: Record) -> RunDifference:
     """How two records differ; the sources are taken from this repository's commits, where it has both."""
     both = (first, second)
     environments, machines, arithmetics = zip(*map(_conditions, both), strict=True)
-    images = _whole("images", [_trajectory(record).get("images") for record in both])
+    images = _whole("images", [record.trajectory().get("images") for record in both])
     data = _files("data", both)
     code, source, notes = _code(both)
     shared = [name for name in machines[0] if name in machines[1]]
@@ -106,11 +106,6 @@ def difference(first: Record, second: Record) -> RunDifference:
 
 def _between(both: Sequence[Mapping[str, Any]]) -> list[Change]:
     return changes(both[0], both[1])
-
-
-def _trajectory(record: Record) -> Mapping[str, Any]:
-    trajectory = record.json("trajectory.json")
-    return trajectory if isinstance(trajectory, dict) else {}
 
 
 def _settings(record: Record) -> Mapping[str, Any]:
@@ -146,7 +141,7 @@ def _hashes(kind: str, records: Sequence[Record]) -> list[Change] | None:
 def _files(kind: str, records: Sequence[Record]) -> list[Change] | None:
     """The files of data or code that differ by name; their hash as a whole where they are not named."""
     whole = _hashes(kind, records)
-    named = [_trajectory(record).get(f"{kind}_files") for record in records]
+    named = [record.trajectory().get(f"{kind}_files") for record in records]
     parts = [part for part in named if isinstance(part, dict) and part]
     return (_between(parts) if whole and len(parts) == len(records) else []) or whole
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -89,7 +90,7 @@ def _data(data_dir: str | None) -> Check:
 
 def _room(address: str, folder: Path) -> Check:
     there = folder
-    while not there.exists() and there != there.parent:
+    while not os.path.exists(there) and there != there.parent:
         there = there.parent
     free = shutil.disk_usage(there).free
     return Check("store", free >= ROOM, f"{address}; {free / 2**30:.1f} GiB free, {ROOM / 2**30:.0f} GiB are enough")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -36,7 +37,7 @@ def recorded_package(record: Record, folder: Path) -> Path | None:
         record: with `code_sha256` and `code_files` in its `trajectory.json`.
         folder: to write into; what another record of the same commit and diff left there is used again.
     """
-    trajectory = record.json("trajectory.json")
+    trajectory = record.trajectory()
     parts, whole = trajectory.get("code_files"), trajectory.get("code_sha256")
     if not isinstance(parts, dict) or not parts or files_sha256(parts) != whole or not parts.keys() <= _NAMES:
         return None
@@ -117,6 +118,6 @@ def launch(package: Path, job: Job, printed: IO[bytes]) -> tuple[subprocess.Pope
         "device": job.device,
     }
     assert process.stdin is not None
-    with process.stdin as stream:
+    with suppress(BrokenPipeError), process.stdin as stream:  # it has ended already: its events tell how
         stream.write(json.dumps(order).encode())
     return process, _Epochs(process, job)

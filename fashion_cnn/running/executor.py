@@ -332,5 +332,7 @@ class LocalExecutor:
         if -status == signal.SIGKILL:
             return Ended("the worker was ended by SIGKILL, as the system does when memory runs out", by_signal=True)
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        last = worker.output.read_text(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
+        last = ["it printed nothing"]
+        with suppress(OSError):  # its folder is gone
+            last = worker.output.read_text(errors="replace").strip().splitlines()[-1:] or last
         return Ended(f"the worker was ended {how}: {last[0]}", by_signal=status < 0)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from fashion_cnn.evidence.record import BASIS
-from fashion_cnn.running.plan import Run, RunKey
+from fashion_cnn.running.plan import Plan, Run, RunKey
 from fashion_cnn.store.entries import RunEntry
 from fashion_cnn.store.files import TrajectoryError, told_together
 from fashion_cnn.store.tracking import Store
@@ -73,6 +73,11 @@ class EndedRuns:
         for entry in self.of(trajectory):
             if entry.status != "finished":
                 del self._entries[entry.record]
+
+    def without_end(self, planned: Plan) -> list[Run]:
+        """The runs to make of a plan that neither ended nor were refused."""
+        known = {key_of(entry) for entry, _ in self._entries.values()} | {run.key() for run in self.refused}
+        return [run for run in planned.runs if run.key() not in known]
 
     def results(self) -> list[RunResult]:
         """A row for each run."""

@@ -126,6 +126,7 @@ class Execution:
         self._workers = WorkerLoop[HeldTrajectory](session.executor, bars)
         self._waiting: deque[PlannedTrajectory | HeldTrajectory] = deque(todo.trajectories)
         self._held: list[HeldTrajectory] = []
+        self._awaited: list[Trajectory] = []
         self._ended = EndedRuns()
 
     def run(self) -> EndedRuns:
@@ -139,6 +140,8 @@ class Execution:
             try:
                 for line in environment_lines(self._session.executor):
                     self._bars.tell(line)
+                if self._code.lacks and todo.trajectories and not self._session.smoke:
+                    self._bars.tell(self._code.lacks)
                 planned = todo.trajectories
                 folders = {placement.folder(one, place) for one in planned for place in placement.places(one)}
                 close_lost(self._session, self._recorder, folders, self._bars.tell)
@@ -153,7 +156,17 @@ class Execution:
                 reason = f"the runner ended with {type(error).__name__}: {error}"
                 self._stop("failed", "error", reason, traceback.format_exc())
                 raise
+        self._tell_lost()
         return self._ended
+
+    def _tell_lost(self) -> None:
+        """Runs of which nothing is left, because their folder is gone or cannot be read, have failed."""
+        for run in self._ended.without_end(self._todo):
+            self._ended.refused.append(run)
+            self._bars.tell(
+                f"{run.study.name}: {run.arm} · seed {run.seed}: its folder is gone or cannot be read; the same "
+                "command trains it again"
+            )
 
     def _begin(self, work: PlannedTrajectory | HeldTrajectory) -> bool:
         """Start a worker, or another one.
@@ -176,6 +189,9 @@ class Execution:
                 self._held.append(held)
                 held.trajectory.create(self._placement.header(work, place))
                 self._start(held)
+            elif held.trajectory not in self._awaited:
+                self._awaited.append(held.trajectory)
+                self._bars.tell(f"{held.name}: another process trains it; this one waits")
         return acquired
 
     def _begin_again(self, held: HeldTrajectory) -> None:
@@ -236,7 +252,8 @@ class Execution:
         except (TrajectoryError, OSError) as error:
             # The worker's next event finds nobody; its runs end here.
             held.error = str(error)
-            self._failed(held, self._end(held, "failed", "error", held.error))
+            with suppress(TrajectoryError, OSError):
+                self._failed(held, self._end(held, "failed", "error", held.error))
             self._workers.cancel(held)
             return
         if isinstance(event, EpochDone):
@@ -249,7 +266,8 @@ class Execution:
     def _worker_ended(self, held: HeldTrajectory, event: Ended) -> None:
         """What a worker left undone has failed, or is tried again."""
         if held.error:  # reported already; but on a full disk it could not be written, and now there may be room
-            self._end(held, "failed", "error", held.error)
+            with suppress(TrajectoryError, OSError):
+                self._end(held, "failed", "error", held.error)
             self._leave(held)
             return
         error = event.error or "the worker ended before its runs did"
@@ -292,7 +310,8 @@ class Execution:
     def _stop(self, status: RunStatus, reason: str, error: str, traceback: str = "") -> None:
         """Mark the runs under way and end their workers; in this order, for a cluster may take this process with it."""
         for held in self._held:
-            self._recorder.end(held.trajectory, status, reason, error, traceback)
+            with suppress(TrajectoryError, OSError):  # of one folder: the others' runs are marked all the same
+                self._recorder.end(held.trajectory, status, reason, error, traceback)
         self._session.executor.stop()
         for held in list(self._held):
             self._leave(held)

@@ -83,14 +83,14 @@ def _expanded(text: str) -> Path:
         except RuntimeError:
             raise StoreError(f"{text!r} lies in the home of a user who has none; write the whole path") from None
     for folder in path.absolute().parents:
-        if re.match(r"\$\{?[A-Za-z_]", folder.name) and not folder.exists():
+        if re.match(r"\$\{?[A-Za-z_]", folder.name) and not os.path.exists(folder):
             raise StoreError(f"{text!r} has a variable that nothing expands here, {folder.name}; write the whole path")
     return path.absolute()
 
 
 def _sqlite_path(uri: str) -> Path:
     path = _expanded(uri.partition(":///")[2])
-    if not uri.partition(":///")[2] or path.is_dir():
+    if not uri.partition(":///")[2] or os.path.isdir(path):
         raise StoreError(f"{uri!r} names no file; write sqlite:///PATH/mlflow.db")
     if odd := re.search(r"\?|%[0-9A-Fa-f]{2}|[^\x20-\x7e\x80-\U0010ffff]", str(path)):
         # MLflow would open another file: it takes the path for an address, with a query and escapes.

@@ -22,6 +22,7 @@ from fashion_cnn.store import direct
 from fashion_cnn.store.address import Address, StoreError
 from fashion_cnn.store.clock import Clock, of_database, of_folder
 from fashion_cnn.store.experiments import CUSTOM, KIND, Binned, Experiments, binned, experiment_of, grouped, listing
+from fashion_cnn.store.files import TrajectoryError, Unwritable
 from fashion_cnn.store.relocation import relocate
 from fashion_cnn.store.schema import make, mismatch
 
@@ -92,10 +93,13 @@ class Connection:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Within it, MLflow's and the database's errors become a StoreError of one line; a signal passes."""
+        """Within it, MLflow's and the database's errors become a StoreError of one line; a signal passes.
+
+        So does what is wrong with a trajectory's folder, which says so itself.
+        """
         try:
             yield
-        except StoreError:
+        except (StoreError, TrajectoryError, Unwritable):
             raise
         except Exception as error:
             raise _store_error(self.address, error) from error
@@ -330,7 +334,7 @@ def _set_up_mlflow() -> None:
 
 
 def _check_sqlite(path: Path, create: bool) -> None:
-    if path.exists():
+    if os.path.exists(path):  # False, and no error, of what may not be looked at
         try:
             with path.open("rb") as file:
                 start = file.read(16)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fashion_cnn.state import Arrays, State
 from fashion_cnn.store.files import write_bytes
 
 KEPT_STATES = 2
+EPOCH: Final = "[0-9]" * 6  # in the names of our files and folders; what else is there, a person put there
 
 
 @dataclass(frozen=True)
@@ -97,13 +99,13 @@ class States:
 
     def drop_older(self, last: int) -> None:
         """Drop the full states that nobody needs once epoch `last` is safe."""
-        for path in (self.folder / "states").glob("*.npz"):
+        for path in (self.folder / "states").glob(f"{EPOCH}.npz"):
             if int(path.stem) <= last - KEPT_STATES:
                 path.unlink()
 
     def all_but(self, last: int) -> list[Path]:
         """The files of all weights, and of all full states but that of epoch `last`."""
-        files = *(self.folder / "weights").glob("*.npz"), *(self.folder / "states").glob("*.npz")
+        files = (path for kind in ("weights", "states") for path in (self.folder / kind).glob(f"{EPOCH}.npz"))
         return [path for path in files if path != self.path("states", last)]
 
     def path(self, kind: str, epoch: int) -> Path:

@@ -143,9 +143,9 @@ def clean(store: Store, *, dry: bool = False) -> tuple[int, int]:
     """
     freed = left = 0
     for trajectory in trajectories(store.address.trajectories):
-        with trajectory.held() as had, suppress(TrajectoryError):
+        with suppress(TrajectoryError, OSError), trajectory.held() as had:
             runs = trajectory.runs()
-            if had and all(run.status == "finished" and trajectory.sent(run).done for run in runs):
+            if had and all(run.status == "finished" and trajectory.sent(run).is_all_of(run) for run in runs):
                 freed += trajectory.clean(dry=dry)
                 continue
         left += 1

@@ -34,7 +34,7 @@ from fashion_cnn.evidence.predictions import PREDICTIONS
 from fashion_cnn.evidence.record import BASIS
 from fashion_cnn.state import Arrays, State, arrays_sha256
 from fashion_cnn.store.entries import RunFiles
-from fashion_cnn.store.epochs import EpochLine, States, read_lines
+from fashion_cnn.store.epochs import EPOCH, EpochLine, States, read_lines
 from fashion_cnn.store.files import (
     TrajectoryError,
     append_line,
@@ -45,7 +45,6 @@ from fashion_cnn.store.files import (
     write_json,
 )
 
-_EPOCH: Final = "[0-9]" * 6
 _ASIDE: Final = re.compile(r"\.(.+\.\d+|\d{6})\.\d+")
 """The names of what `write_bytes` and `save_sheets` write aside."""
 
@@ -239,7 +238,7 @@ class Trajectory(RunFiles):
 
     def cuts(self) -> frozenset[int]:
         """The epochs whose cut is kept; not those from before predictions were part of one, which are made again."""
-        files = (self.folder / "cuts").glob("*/cut.json")
+        files = (self.folder / "cuts").glob(f"{EPOCH}/cut.json")
         return frozenset(int(path.parent.name) for path in files if PREDICTIONS in read_json(path).get("files", ()))
 
     def save_sheets(self, event: Drawn) -> None:
@@ -258,7 +257,7 @@ class Trajectory(RunFiles):
 
     def sheets(self) -> dict[int, list[Path]]:
         """The feature maps that are kept, by epoch: a PNG per layer, in the order of the layers' names."""
-        folders = sorted((self.folder / "sheets").glob(_EPOCH))
+        folders = sorted((self.folder / "sheets").glob(EPOCH))
         return {int(folder.name): sorted(folder.glob("*.png")) for folder in folders}
 
     def clean(self, *, dry: bool = False) -> int:
@@ -267,7 +266,7 @@ class Trajectory(RunFiles):
         What stays: the last state, which a longer run continues, the epochs' lines and feature maps, and the runs. An
         earlier cut that is wanted later is trained again, to the same weights. A `dry` call only counts.
         """
-        folders = list((self.folder / "cuts").glob(_EPOCH))  # what else there is, a person put there
+        folders = list((self.folder / "cuts").glob(EPOCH))
         files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
         files += self._states.all_but(last=len(self.epochs()))
         freed = sum(path.stat().st_size for path in files)

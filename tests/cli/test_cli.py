@@ -267,15 +267,25 @@ def test_help_starts_without_tensorflow_mlflow_or_matplotlib(words: list[str]) -
 
 
 @pytest.mark.fault("nobody-reads")
-def test_a_closed_pipe_is_no_error(lab: Lab) -> None:
-    lab.store()
+@pytest.mark.parametrize("buffered", ["", "1"], ids=["in blocks", "at once"])
+@pytest.mark.parametrize(("command", "status"), [("list", 0), ("sync", 1)])
+def test_a_closed_pipe_is_no_error_and_hides_none(
+    tmp_path: Path, made_up: Path, command: str, status: int, buffered: str
+) -> None:
+    lab = Lab(tmp_path, made_up)
+    damaged = lab.store().address.trajectories / "0123456789abcdef" / "header.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{", encoding="utf-8")
+    (damaged.parent / "runs").mkdir()
+    (damaged.parent / "runs" / f"{'a' * 32}.json").write_text("{", encoding="utf-8")
+    variables = {**lab.variables, "PYTHONUNBUFFERED": buffered}
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        lab.command("list"), env=lab.variables, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        lab.command(command), env=variables, stdout=writer, stderr=subprocess.PIPE, text=True, check=False
     )
     os.close(writer)
-    assert done.returncode == 0 and done.stderr == ""
+    assert (done.returncode, done.stderr) == (status, "")
 
 
 @pytest.mark.fault("nobody-reads")

@@ -105,6 +105,13 @@ def test_modules_that_differ_are_named_also_where_their_commits_are_not_at_hand(
     assert found.notes[0].startswith("source: no diff; the code of the first is not at hand here: commit 0123456789")
 
 
+def test_a_run_that_ended_before_its_record_was_whole_can_be_compared_with_other_code(one: Record) -> None:
+    artifacts = {name: content for name, content in one.artifacts.items() if name != "trajectory.json"}
+    lacking = replace(one, artifacts=artifacts)
+    for both in ((lacking, other_code(one, "models.py")), (other_code(one, "models.py"), lacking)):
+        assert [change.part for change in difference(*both).changes["code"] or ()] == ["code_sha256"]
+
+
 @pytest.fixture
 def packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Path, Path]:
     """The number-deciding modules of two commits, which are found by the record's code."""

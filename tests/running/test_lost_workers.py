@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fashion_cnn.config import DENSE
-from fashion_cnn.events import Job
+from fashion_cnn.events import EpochDone, Job
 from fashion_cnn.running.executor import Ended, ExecutorError, LocalExecutor, Place
 from fashion_cnn.running.results import CallResult
 from fashion_cnn.running.runner import LOSSES, run
@@ -53,6 +54,20 @@ class Unlucky(LocalExecutor):
         yield from super().events(timeout)
 
 
+class Vanishing(LocalExecutor):
+    """The folder of what it trains is gone once its first epoch is over."""
+
+    def start(self, job: Job, output: Path, environment_sha256: str | None = None) -> Any:
+        self.folder = output.parent
+        return super().start(job, output, environment_sha256)
+
+    def events(self, timeout: float) -> Iterator[tuple[Any, Any]]:
+        for worker, event in super().events(timeout):
+            if isinstance(event, EpochDone):
+                shutil.rmtree(self.folder, ignore_errors=True)
+            yield worker, event
+
+
 @pytest.fixture(autouse=True)
 def _one_template(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fashion_cnn.running.executor.Template", shared_template)
@@ -60,7 +75,7 @@ def _one_template(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.fault("node-dies")
 class TestAWorkerThatIsLost:
-    def made(self, lab: Lab, executor: Unlucky, name: str, seed: int) -> tuple[CallResult, pd.DataFrame]:
+    def made(self, lab: Lab, executor: LocalExecutor, name: str, seed: int) -> tuple[CallResult, pd.DataFrame]:
         session = Session(Options(data_dir=str(lab.data), tracking_uri=lab.uri, workers=1))
         session.executor = executor
         study = Study(name, "What does a lost worker cost?", {"dense": replace(DENSE, epochs=1)})
@@ -80,6 +95,15 @@ class TestAWorkerThatIsLost:
         assert outcome.failed == 1 and executor.losses == 100 - LOSSES - 1
         kept = runs[["status", "stop_reason", "error"]].to_numpy().tolist()
         assert kept == [["KILLED", "lost", "the machine is gone"]]
+
+    def test_one_whose_folder_vanished_has_failed_and_is_told(
+        self, lab: Lab, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        outcome, _ = self.made(lab, Vanishing(), "vanished", 5)
+        assert (outcome.failed, [result.status for result in outcome.results]) == (1, ["failed"])
+        assert "dense · seed 5" in (said := capsys.readouterr().err) and "trains it again" in said
+        outcome, runs = self.made(lab, LocalExecutor(), "vanished", 5)
+        assert outcome.failed == 0 and "FINISHED" in set(runs["status"])
 
     @pytest.mark.parametrize(("gone", "seed"), [(False, 2), (True, 4)], ids=["in mid-run", "before its start"])
     def test_where_no_machine_of_its_environment_is_left_it_is_trained_anew_in_another(

@@ -31,13 +31,13 @@ def repository(tmp_path: Path) -> Path:
 
 def test_a_clean_checkout_has_no_diff(repository: Path) -> None:
     found = checkout(repository)
-    assert len(found.commit) == 40 and not found.dirty and found.diff == ""
+    assert len(found.commit) == 40 and not found.dirty and found.diff == "" and found.lacks is None
 
 
 def test_a_changed_package_is_dirty_and_its_diff_is_kept(repository: Path) -> None:
     (repository / "fashion_cnn" / "a.py").write_text("x = 2\n")
     found = checkout(repository)
-    assert found.dirty and "+x = 2" in found.diff
+    assert found.dirty and "+x = 2" in found.diff and found.lacks is None
 
 
 def test_a_changed_readme_is_not(repository: Path) -> None:
@@ -49,6 +49,7 @@ def test_untracked_files_are_dirty_but_never_shown(repository: Path) -> None:
     (repository / "fashion_cnn" / "secret.py").write_text("token = 's3cret'\n")
     found = checkout(repository)
     assert found.dirty and "s3cret" not in found.diff
+    assert found.lacks is not None and "commit them first" in found.lacks
 
 
 def test_a_file_had_what_any_commit_had_and_what_it_has_now(repository: Path) -> None:
@@ -67,7 +68,8 @@ def test_without_git_a_file_had_what_it_has(tmp_path: Path) -> None:
 
 
 def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path) -> None:
-    assert checkout(tmp_path).commit == "unknown"
+    found = checkout(tmp_path)
+    assert found.commit == "unknown" and found.lacks is not None and "work in a clone" in found.lacks
 
 
 @pytest.mark.parametrize(

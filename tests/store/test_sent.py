@@ -20,7 +20,7 @@ from fashion_cnn.store import artifacts, grid, send
 from fashion_cnn.store.address import StoreError
 from fashion_cnn.store.entries import RunEntry, Sent
 from fashion_cnn.store.files import TrajectoryError, read_json
-from fashion_cnn.store.recorder import Recorder
+from fashion_cnn.store.recorder import Recorder, clean
 from fashion_cnn.store.send import STEPS
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.trajectories import Trajectory
@@ -54,6 +54,18 @@ def test_what_older_code_noted_comes_back_and_is_written_as_it_was() -> None:
     sent = Sent.from_json(FINISHED)
     assert (sent.run_id, sent.epochs, sent.sheets, sent.done) == (FINISHED["run_id"], 4, (0, 1, 2), "finished")
     assert json.dumps(sent.to_json(), indent=1) == json.dumps({**FINISHED}, indent=1)
+
+
+@pytest.mark.parametrize(("noted", "left"), [(Sent("r", done="killed"), 1), (Sent("r", done="finished", resumed=1), 0)])
+def test_what_a_run_left_is_freed_only_where_it_was_sent_as_it_ended_after_it_was_resumed(
+    store: Store, noted: Sent, left: int
+) -> None:
+    trajectory, run = header_and_record(store)
+    ended = replace(run, status="finished", stop_reason="epochs", cut=1, resumed=1)
+    trajectory.save_run(ended)
+    trajectory.save_sent(ended, noted)
+    assert clean(store)[1] == left
+    assert store.holds(trajectory, ended) == bool(left)  # else the store is asked, which has no such run
 
 
 def test_a_run_that_was_only_created_has_no_other_notes() -> None:

@@ -74,6 +74,17 @@ def trained(trajectory: Trajectory) -> Trajectory:
     return trajectory
 
 
+def test_copies_that_a_person_made_of_ours_are_taken_for_nothing_and_stay(trained: Trajectory) -> None:
+    copies = [trained.folder / name for name in ("cuts/000004.bak/cut.json", "states/backup.npz", "weights/mine.npz")]
+    for path in copies:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert trained.cuts() == frozenset()
+    trained.append(epoch_done(5))  # which drops the older states
+    trained.clean()
+    assert all(path.exists() for path in copies)
+
+
 def test_a_new_one_has_no_epochs_no_state_and_no_runs(trajectory: Trajectory) -> None:
     assert (trajectory.epochs(), trajectory.latest_state(), trajectory.runs()) == ([], None, [])
 
