@@ -1,5 +1,5 @@
 # One command does everything on a fresh clone: `make studies`, or `make test`. `make help` lists the rest.
-# A Debian or Ubuntu machine with Python 3.11 to 3.13, python3-venv and make is enough.
+# A Debian or Ubuntu machine with git, Python 3.11 to 3.13, python3-venv and make is enough.
 
 SEEDS   ?= 1
 FIRST_SEED ?= 0

@@ -77,8 +77,9 @@ if wanted(runs).empty:
     runs = chosen(store)
 
 # %% [markdown]
-# One finished run per arm and seed: the newest. Where there are several codes or environments (processor, libraries,
-# threads), a study's runs are those of the one that has the most: numbers of others should not be compared with them.
+# One finished run per arm and seed: the newest. Where there are several codes or environments (libraries, threads,
+# arithmetic), a study's runs are those of the one that has the most: numbers of others should not be compared with
+# them.
 
 # %%
 display(runs.groupby(["study", "arm"]).size().to_frame("seeds"))

@@ -58,7 +58,7 @@ verdicts = results.verdicts_over(STUDIES, published, post)
 
 
 def chosen(study):
-    """The runs of a study that count: one per arm and seed, all of one code and one kind of machine."""
+    """The runs of a study that count: one per arm and seed, all of one code and environment."""
     return select(runs[runs["study"] == study.name], study)[0]
 
 
@@ -165,8 +165,9 @@ print("sides in pixels: 28, " + ", ".join(f"{side} after {name}" for name, side 
 # ## One training, live
 #
 # The first 6,000 training images, a tenth of them, and three epochs: a few seconds. The builder runs on one thread
-# and draws all its randomness from its seed, so that the same call gives the same network, bit for bit on one kind of
-# machine. The lines it prints are suppressed here because they show seconds, which differ each time.
+# and draws all its randomness from its seed, so that the same call gives the same network, bit for bit, on any
+# processor with AVX2 and FMA. The lines it prints are suppressed here because they show seconds, which differ each
+# time.
 
 # %%
 part = data.first(6_000, 10_000)
@@ -193,7 +194,8 @@ scores(baseline)
 table(baseline, "arms")
 
 # %% [markdown]
-# The sentences of the post are stated as claims before anything runs. An interval decides each part: of the paired
+# The sentences of the post are stated as claims before the runs that decide them (the results of seeds 0 to 9, a pilot,
+# were known by then: docs/history.md). An interval decides each part: of the paired
 # differences within a seed, and as wide as it must be for all parts of a study. Fewer than six seeds decide nothing,
 # whatever they show.
 
@@ -383,4 +385,5 @@ display(Markdown(summary.parts(STUDIES, published, post, {})["surprises"]()))
 
 # %% [markdown]
 # `make ui` brings these runs into MLflow's own pages; from then on `fashion-cnn replay RUN_ID` trains any of them again
-# and compares it bit by bit, on a processor like the one they ran on. `compare_runs.ipynb` puts runs side by side.
+# and compares it bit by bit, on any processor that passes `fashion-cnn doctor`. `compare_runs.ipynb` puts runs side by
+# side.
