@@ -35,9 +35,10 @@ CAVEATS: Final = (
     "each seed draws its own images, its splits overlap, and the intervals are widened for it (Nadeau & Bengio 2003).",
     "Where all seeds give the same difference its interval has no width, and says nothing of rarer ones.",
     f"Times count of runs beside which other work kept at most {QUIET:g} cores busy, in the mean, and of one type of "
-    "processor, that of most of these: on another one two arms take other shares of each other's time. Where other "
+    "processor, that of most of these: on another one two arms may take other shares of each other's time. Where other "
     "work was not recorded, as in the first record format, they count all the same, though some of those runs were "
-    "made beside it, which makes CPU seconds more, too.",
+    "made beside it, which makes CPU seconds more, too. Seeds that were trained side by side share the machine's "
+    "moment: of times they tell less than as many single ones.",
 )
 PRINTED_COLUMNS: Final = [
     "study", "arm", "measure", "epoch", "printed", "give", "n", "mean", "sd", "low", "high", "inside", "strictly",
@@ -184,8 +185,9 @@ def loads(runs: pd.DataFrame) -> pd.Series[float]:
 def times_count(runs: pd.DataFrame) -> pd.Series[bool]:
     """Of which runs the times count: little else ran beside them, and the `processor` is that of most such runs.
 
-    What two arms take stands in another ratio on another type of processor, so a mean over several would say how many
-    seeds each of them trained. Of equally many the first by name is taken. Where `processor` is not told, it is one.
+    What two arms take may stand in another ratio on another type of processor, and then a mean over several would say
+    how many seeds each of them trained. Of equally many the first by name is taken. Where `processor` is not told, it
+    is one.
     """
     quiet = ~(loads(runs) > QUIET)
     if "processor" not in runs or not quiet.any():

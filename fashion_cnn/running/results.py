@@ -74,10 +74,12 @@ class EndedRuns:
             if entry.status != "finished":
                 del self._entries[entry.record]
 
-    def without_end(self, planned: Plan) -> list[Run]:
-        """The runs to make of a plan that neither ended nor were refused."""
+    def refuse_lost(self, planned: Plan) -> list[Run]:
+        """Count those runs of a plan as refused of which nothing is left, not even how they ended; returns them."""
         known = {key_of(entry) for entry, _ in self._entries.values()} | {run.key() for run in self.refused}
-        return [run for run in planned.runs if run.key() not in known]
+        lost = [run for run in planned.runs if run.key() not in known]
+        self.refused += lost
+        return lost
 
     def results(self) -> list[RunResult]:
         """A row for each run."""

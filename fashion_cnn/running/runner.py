@@ -46,9 +46,16 @@ def run(session: Session, todo: Plan) -> CallResult:
         ExecutorError: the cluster is gone; likewise.
     """
     session.store.check_rights({run.study.name: run.study.question for run in todo.runs})
-    recorder = Recorder(session.store)
+    recorder, code = Recorder(session.store), checkout()
     with recorder, TrainingProgress(sum(planned.whole_epochs for planned in todo.trajectories)) as bars:
-        ended = Execution(session, todo, recorder, bars, checkout(), packages()).run()
+        if code.lacks and todo.runs and not session.smoke:
+            bars.tell(code.lacks)
+        ended = Execution(session, todo, recorder, bars, code, packages()).run()
+        for lost in ended.refuse_lost(todo):
+            bars.tell(
+                f"{lost.study.name}: {lost.arm} · seed {lost.seed}: its folder is gone or cannot be read; the same "
+                "command trains it again"
+            )
     made = ended.results()
     return CallResult(
         results=(*made, *(todo.results[skipped.key()] for skipped in todo.recorded)),
@@ -140,8 +147,6 @@ class Execution:
             try:
                 for line in environment_lines(self._session.executor):
                     self._bars.tell(line)
-                if self._code.lacks and todo.trajectories and not self._session.smoke:
-                    self._bars.tell(self._code.lacks)
                 planned = todo.trajectories
                 folders = {placement.folder(one, place) for one in planned for place in placement.places(one)}
                 close_lost(self._session, self._recorder, folders, self._bars.tell)
@@ -156,17 +161,7 @@ class Execution:
                 reason = f"the runner ended with {type(error).__name__}: {error}"
                 self._stop("failed", "error", reason, traceback.format_exc())
                 raise
-        self._tell_lost()
         return self._ended
-
-    def _tell_lost(self) -> None:
-        """Runs of which nothing is left, because their folder is gone or cannot be read, have failed."""
-        for run in self._ended.without_end(self._todo):
-            self._ended.refused.append(run)
-            self._bars.tell(
-                f"{run.study.name}: {run.arm} · seed {run.seed}: its folder is gone or cannot be read; the same "
-                "command trains it again"
-            )
 
     def _begin(self, work: PlannedTrajectory | HeldTrajectory) -> bool:
         """Start a worker, or another one.
