@@ -192,7 +192,7 @@ class _Findings:
         given = [sentence.verdict for _, sentence in said]
         counts = [f"{given.count(name)} {_COUNTED.get(name, name)}" for name in _VERDICTS if name in given]
         limited = sum(self._is_limited(study, sentence) for study, sentence in said)
-        only = f" ({limited} of these {ONLY_THESE})" if limited else ""
+        only = f"; {limited} of these verdicts {ONLY_THESE}" if limited else ""
         printed = misses(self.verdicts.test_results)
         strictly = f"{printed['outside_strictly']} where it is not (by chance: {printed['by_chance_strictly']:.1f})"
         return (
