@@ -230,7 +230,7 @@ def test_a_file_with_any_one_byte_changed_or_cut_anywhere_is_refused_or_the_same
 @any_input
 @given(label=JSON | st.fixed_dictionaries({"name": JSON, "files": JSON, "train": JSON, "test": JSON}))
 def test_any_label_of_a_made_up_set_is_refused_or_the_same(source: dict[str, bytes], label: Any) -> None:
-    text = json.dumps(label, default=float)
+    text = json.dumps(label, default=str)
     said = taken({**source, "MADE_UP.json": text.encode()})
     assert isinstance(said, str) and "MADE_UP.json" in said
 
