@@ -164,9 +164,10 @@ def verdicts(
         of_study = runs[runs["study"] == study.name]
         chosen, left_out = select(of_study, study, incomplete)
         counted.append(chosen)
-        busy, counted_times = loads(chosen) > QUIET, times_count(chosen)
+        load, count = loads(chosen), times_count(chosen)
+        busy = load > QUIET
         sentences = tuple(decide(study.claims, with_counted_times(chosen), study.overlap))
-        untimed = int(busy.sum()), int((~busy & ~counted_times).sum()), int(loads(chosen).isna().sum())
+        untimed = int(busy.sum()), int((~busy & ~count).sum()), int(load.isna().sum())
         decided.append(StudyVerdicts(study, len(of_study), len(chosen), tuple(left_out), *untimed, sentences))
     together = pd.concat(counted, ignore_index=True) if counted else runs.iloc[:0]
     # As if all studies were one and each config an arm of it: one record of a config and seed, of one code and machine.

@@ -35,7 +35,8 @@ def basis(records: Sequence[Record], counted: pd.DataFrame, studies: Sequence[St
         unpublished: which other studies are not, as a sentence, or nothing.
     """
     seeds = sorted({int(seed) for seed in counted["seed"]})
-    used = [record for record in records if record.row["run_id"] in set(counted["run_id"])]
+    ids = set(counted["run_id"])
+    used = [record for record in records if record.row["run_id"] in ids]
     environments = [record.json("environment.json")["fingerprint"] for record in used]
     days = _distinct(moment(int(record.row["start_time"]))[:10] for record in used)
     made = " to ".join(dict.fromkeys((days[0], days[-1])))

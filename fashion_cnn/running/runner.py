@@ -133,7 +133,7 @@ class Execution:
         self._workers = WorkerLoop[HeldTrajectory](session.executor, bars)
         self._waiting: deque[PlannedTrajectory | HeldTrajectory] = deque(todo.trajectories)
         self._held: list[HeldTrajectory] = []
-        self._awaited: list[Trajectory] = []
+        self._awaited: set[Path] = set()
         self._ended = EndedRuns()
 
     def run(self) -> EndedRuns:
@@ -184,8 +184,8 @@ class Execution:
                 self._held.append(held)
                 held.trajectory.create(self._placement.header(work, place))
                 self._start(held)
-            elif held.trajectory not in self._awaited:
-                self._awaited.append(held.trajectory)
+            elif held.trajectory.folder not in self._awaited:  # this is asked again twice a second
+                self._awaited.add(held.trajectory.folder)
                 self._bars.tell(f"{held.name}: another process trains it; this one waits")
         return acquired
 

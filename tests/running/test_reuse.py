@@ -77,6 +77,7 @@ class TestTwoCalls:
         for process in both:
             _, errors = process.communicate(timeout=600)
             assert process.returncode == 0, errors
+            assert errors.count("another process trains it") <= 1
         assert len(lab.runs()) == 1 and len(lab.trajectories()) == 1
         (epochs,) = [len(one.epochs()) for one in lab.trajectories()]
         assert epochs == 12
