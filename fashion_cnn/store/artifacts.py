@@ -93,18 +93,32 @@ def read_artifacts(
         return
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
     repository = get_artifact_repository(uri, tracking_uri=connection.address.uri)
-    target = None if isinstance(repository, LocalArtifactRepository) else folder
     for name in listed(repository) if names is None else among(repository.list_artifacts, names):
         try:
-            path = Path(str(repository.download_artifacts(name, target)))  # type: ignore[no-untyped-call]
-            yield name, path.read_bytes()
+            yield name, _content(repository, name, folder)
         except (OSError, MlflowException) as error:
             # A server that does not answer must not look like a record that lacks something.
             if not isinstance(error, FileNotFoundError) and getattr(error, "error_code", "") not in ABSENT:
                 raise
+
+
+def _content(repository: Any, name: str, folder: str) -> bytes:
+    """An artifact that is there. A server is asked once: MLflow's client would ask first whether it is a folder."""
+    from mlflow.store.artifact.http_artifact_repo import HttpArtifactRepository
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.request_utils import augmented_raise_for_status
+    from mlflow.utils.rest_utils import http_request
+
+    if isinstance(repository, HttpArtifactRepository):
+        credentials = get_default_host_creds(repository.artifact_uri)  # type: ignore[no-untyped-call]
+        answer = http_request(credentials, f"/{name}", "GET")  # type: ignore[no-untyped-call]
+        augmented_raise_for_status(answer)  # type: ignore[no-untyped-call]
+        return bytes(answer.content)
+    target = None if isinstance(repository, LocalArtifactRepository) else folder
+    return Path(str(repository.download_artifacts(name, target))).read_bytes()
 
 
 def among(listing: Callable[[str | None], Any], names: Sequence[str]) -> list[str]:
