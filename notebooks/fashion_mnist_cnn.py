@@ -64,7 +64,7 @@ def chosen(study):
 
 def table(study, part):
     """A study's `arms` or `claims`, as docs/results.md has them."""
-    display(Markdown(summary.parts([study], published, post, {})[part]()))
+    display(Markdown(summary.parts([study], published, verdicts.of([study]), {})[part]()))
 
 
 def picture(figure):
@@ -84,7 +84,7 @@ def curves(study):
     picture(figures.curves_by_arm(of_runs, list(study.arms), title=study.question))
 
 
-display(Markdown(summary.parts(STUDIES, published, post, {})["basis"]()))
+display(Markdown(summary.parts(STUDIES, published, verdicts, {})["basis"]()))
 
 # %% [markdown]
 # ## The data
@@ -362,26 +362,26 @@ display(spread.set_index(["study", "arm", "n"])[columns].map("{:.4f}".format))
 # six seeds neither is said.
 
 # %%
-said = results.verdicts_over(STUDIES, published, post)
-printed = said.test_results.replace({"measure": MEASURES}).set_index(["study", "arm", "measure"])
+printed = verdicts.test_results.replace({"measure": MEASURES}).set_index(["study", "arm", "measure"])
 interval = printed[["mean", "low", "high"]].map("{:.4f}".format)
 display(printed[["printed", "n"]].join(interval).join(printed[["inside", "strictly"]]))
-display(Markdown(summary.parts(STUDIES, published, post, {})["counts"]()))
+display(Markdown(summary.parts(STUDIES, published, verdicts, {})["counts"]()))
 
 # %% [markdown]
 # And the sentences, by verdict. *Supported* and *contradicted* are decided by the seeds; *undecided* means that they
 # are compatible with both.
 
 # %%
-verdicts = [(one.study.name, sentence.source, sentence.verdict) for one in said.studies for sentence in one.sentences]
-counted = pd.DataFrame(verdicts, columns=["study", "sentences of", "verdict"])
+judged = [(one.study, sentence) for one in verdicts.studies for sentence in one.sentences]
+rows = [(study.name, sentence.source, sentence.verdict) for study, sentence in judged]
+counted = pd.DataFrame(rows, columns=["study", "sentences of", "verdict"])
 display(pd.crosstab([counted["study"], counted["sentences of"]], counted["verdict"]))
 
 # %% [markdown]
 # What was contradicted, and how far apart seeds alone are:
 
 # %%
-display(Markdown(summary.parts(STUDIES, published, post, {})["surprises"]()))
+display(Markdown(summary.parts(STUDIES, published, verdicts, {})["surprises"]()))
 
 # %% [markdown]
 # `make ui` brings these runs into MLflow's own pages; from then on `fashion-cnn replay RUN_ID` trains any of them again

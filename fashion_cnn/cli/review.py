@@ -269,7 +269,7 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     from fashion_cnn.cli import tables
     from fashion_cnn.evidence.images import answers_of, only_these_images
     from fashion_cnn.evidence.tables import frames
-    from fashion_cnn.reports.publish import problems, read, update, write_pages
+    from fashion_cnn.reports.publish import problems, published_studies, read, update, write_pages
     from fashion_cnn.reports.published import ResultsError, unpublished, verdicts_over
 
     if options.replace and not options.update:
@@ -281,7 +281,7 @@ def _results(project: Project, options: argparse.Namespace) -> int:
         if wrong := problems(studies, published, post, REPOSITORY):
             answer(options, {"problems": wrong}, "\n".join(wrong))
             return FAILED
-        lacking = unpublished(studies, read(published))
+        lacking = unpublished(studies, published_studies(published))
         answer(options, {"problems": [], "note": lacking}, f"{published.name}: all of it holds. {lacking}".rstrip(" ."))
         return DONE
     if options.update:
@@ -300,6 +300,6 @@ def _results(project: Project, options: argparse.Namespace) -> int:
     decided = verdicts_over(studies, records, post.read_bytes()).of(chosen)
     only_these = only_these_images(decided, frames(records)[0], answers_of(records))
     tables.show_verdicts(decided, only_these, as_json=options.json)
-    if not options.json and (lacking := unpublished(chosen, records)):
+    if not options.json and (lacking := unpublished(chosen, {record.row["study"] for record in records})):
         print(lacking)
     return DONE

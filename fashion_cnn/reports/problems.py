@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fashion_cnn.evidence.consistency import contradictions
@@ -12,7 +13,7 @@ from fashion_cnn.evidence.record import BASIS, PUBLISHED_RULES, Record, missing
 from fashion_cnn.evidence.selection import reasons_left_out
 from fashion_cnn.evidence.tables import TableError, frames, from_json, value_differences
 from fashion_cnn.evidence.together import implausible_together, seeds_left_out
-from fashion_cnn.evidence.verdicts import claims_values
+from fashion_cnn.evidence.verdicts import Verdicts, claims_values
 from fashion_cnn.reports import published as results
 from fashion_cnn.reports.published import (
     CLAIMS,
@@ -29,33 +30,55 @@ from fashion_cnn.reports.published import (
 from fashion_cnn.study import Study
 
 
-def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Iterator[str]:
-    """What does not hold of the published files, a line each; `post` are the post's printed numbers, CSV.
+@dataclass(frozen=True)
+class Checked:
+    """What was read of the published files, and what does not hold of it."""
+
+    records: Sequence[Record]
+    verdicts: Verdicts
+    problems: Sequence[str]
+    """A line each."""
+
+
+def check(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes) -> Checked:
+    """Check the published files; `post` are the post's printed numbers, CSV.
 
     Files that `manifest.json` does not list are left alone, but for those in its folders.
+
+    Raises:
+        ResultsError: they cannot be read at all: files are missing, or are none.
     """
     tables_of_epochs = results.epoch_tables(files) or [EPOCHS]
     if lacking := [name for name in (RUNS, *tables_of_epochs, ENVIRONMENT, CLAIMS, MANIFEST) if name not in files]:
-        yield f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing"
-        return
+        raise ResultsError(f"{', '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing")
     try:
         records, listed, stated = (
             results.published_records(files),
             from_json(files[MANIFEST]),
             from_json(files[CLAIMS]),
         )
-    except (TableError, ResultsError) as error:
-        yield str(error)
-        return
-    yield from _of_files(files, listed)
-    yield from _of_records(records)
+    except TableError as error:
+        raise ResultsError(str(error)) from None
+    verdicts = results.verdicts_over(studies, records, post)
+    problems = [
+        *_of_files(files, listed),
+        *_of_records(records),
+        *_of_no_run(files, records),
+        *_of_choice(records, studies),
+        *_of_claims(stated, claims_values(verdicts)),
+    ]
+    return Checked(records, verdicts, problems)
+
+
+def _of_no_run(files: Mapping[str, bytes], records: Sequence[Record]) -> Iterator[str]:
     known = {results.file_of(folder, record.row) for record in records for folder in OF_WEIGHTS}
     known |= {f"{EPOCHS_OF}{record.row['study']}.csv" for record in records}
     for name in files:
         if name.startswith((EPOCHS_OF, *OF_WEIGHTS)) and name not in known:
             yield f"{name} is of no published run"
-    yield from _of_choice(records, studies)
-    computed = claims_values(results.verdicts_over(studies, records, post))
+
+
+def _of_claims(stated: Any, computed: Any) -> Iterator[str]:
     for place, theirs, ours in value_differences(stated, computed):
         yield f"{CLAIMS}: {place} is {theirs!r:.120}, but computed again it is {ours!r:.120}"
 

@@ -28,7 +28,7 @@ from fashion_cnn.reports.gather import (
 )
 from fashion_cnn.reports.maps import Thumbnails
 from fashion_cnn.reports.page import StudyView, cost_figure, study_figures
-from fashion_cnn.reports.problems import file_problems
+from fashion_cnn.reports.problems import check
 from fashion_cnn.reports.published import CLAIMS, FIGURES, LARGEST, MANIFEST, MAPS, ORIGIN, Merged, ResultsError
 from fashion_cnn.reports.stored import selections
 from fashion_cnn.running.cut import layer_sheets
@@ -82,11 +82,15 @@ def problems(studies: Sequence[Study], folder: Path, post: Path, repository: Pat
     """
     files = read_files(folder)
     found = [f"{name} does not belong to the published files: delete it" for name in _strangers(folder, files)]
-    if found := [*found, *file_problems(files, studies, post.read_bytes())]:
+    try:
+        checked = check(files, studies, post.read_bytes())
+    except ResultsError as error:
+        return [*found, str(error)]
+    if found := [*found, *checked.problems]:
         return found
     pages = [
         page.relative_to(repository).as_posix()
-        for page in _rendered(studies, _records(files, folder), folder, post, repository)
+        for page in _rendered(studies, checked.records, checked.verdicts, folder, repository)
     ]
     return [f"{page} differs from what is published; fashion-cnn results --pages writes it" for page in pages]
 
@@ -102,21 +106,23 @@ def _strangers(folder: Path, files: Collection[str]) -> list[str]:
 
 def write_pages(studies: Sequence[Study], folder: Path, post: Path, repository: Path) -> list[str]:
     """Generate the parts of README.md and docs/ anew; see `problems` for the arguments. Returns the changed pages."""
-    rendered = _rendered(studies, read(folder), folder, post, repository)
+    records = read(folder)
+    verdicts = results.verdicts_over(studies, records, post.read_bytes())
+    rendered = _rendered(studies, records, verdicts, folder, repository)
     for page, text in rendered.items():
         write_bytes(page, text.encode())
     return [page.relative_to(repository).as_posix() for page in rendered]
 
 
 def _rendered(
-    studies: Sequence[Study], records: Sequence[Record], folder: Path, post: Path, repository: Path
+    studies: Sequence[Study], records: Sequence[Record], decided: Verdicts, folder: Path, repository: Path
 ) -> dict[Path, str]:
     """The pages whose generated parts differ, as they should be."""
     measured = {name: path for name in BENCHMARKS if (path := folder / f"{name}.json").exists()}
     benchmarks = {name: from_json(path.read_bytes()) for name, path in measured.items()}
     verdicts, runs = repository / PILOT_VERDICTS, repository / PILOT
     known = verdicts.read_bytes() if verdicts.exists() else b""
-    made = summary.parts(studies, records, post.read_bytes(), benchmarks, known)
+    made = summary.parts(studies, records, decided, benchmarks, known)
     if runs.exists():
         made |= power.parts(studies, runs.read_bytes())
     pages: dict[Path, str] = {}
@@ -345,9 +351,18 @@ def published_selections(studies: Sequence[Study], folder: Path) -> list[Selecti
     return selections
 
 
+def published_studies(folder: Path) -> set[str]:
+    """The names of the studies that have published runs."""
+    return {str(row["study"]) for row in _run_rows(folder)}
+
+
+def _run_rows(folder: Path) -> list[dict[str, Any]]:
+    path = folder / results.RUNS
+    return results.run_rows(_content(path)) if path.exists() else []
+
+
 def _counted(studies: Sequence[Study], folder: Path) -> set[str]:
     """The ids of the published runs that claims and tables of these studies rest on."""
-    path = folder / results.RUNS
-    runs = run_frame(results.run_rows(_content(path)) if path.exists() else [])
+    runs = run_frame(_run_rows(folder))
     chosen = [select(runs[runs["study"] == study.name], study)[0]["run_id"] for study in studies]
     return {str(run_id) for run_ids in chosen for run_id in run_ids}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -334,9 +334,9 @@ def split_by_published(studies: Sequence[Study], records: Sequence[Record]) -> t
     return [study for study in studies if study.name in there], [study for study in studies if study.name not in there]
 
 
-def unpublished(studies: Sequence[Study], records: Sequence[Record]) -> str:
-    """Which of the studies are not published yet, as a sentence; nothing where all are."""
-    names = ", ".join(study.name for study in split_by_published(studies, records)[1])
+def unpublished(studies: Sequence[Study], published: Collection[str]) -> str:
+    """Which of the studies are not among the names of the published ones, as a sentence; nothing where all are."""
+    names = ", ".join(study.name for study in studies if study.name not in published)
     return f"Not published yet: {names}." if names else ""
 
 

@@ -36,7 +36,7 @@ from fashion_cnn.reports.basis import basis
 from fashion_cnn.reports.images import images_part
 from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
 from fashion_cnn.reports.page import post_comparison, study_table
-from fashion_cnn.reports.published import split_by_published, unpublished, verdicts_over
+from fashion_cnn.reports.published import split_by_published, unpublished
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -257,17 +257,19 @@ class _Findings:
 def parts(
     studies: Sequence[Study],
     records: Sequence[Record],
-    post: bytes,
+    verdicts: Verdicts,
     benchmarks: Mapping[str, Any],
     pilot: bytes = b"",
 ) -> dict[str, Callable[[], str]]:
     """What can stand in a page, by name; each is made when it is called.
 
-    At least one record must be published; `post` are the post's printed numbers, CSV; `benchmarks` has by name the JSON
-    values of what `experiments.benchmark` wrote, and may be empty; `pilot` are the pilot's verdicts, see `Appendix`.
+    At least one record must be published; `verdicts` are what `verdicts_over` makes of them; `benchmarks` has by name
+    the JSON values of what `experiments.benchmark` wrote, and may be empty; `pilot` are the pilot's verdicts, see
+    `Appendix`.
     """
-    there, lacking = split_by_published(studies, records)[0], unpublished(studies, records)
-    findings = _Findings(there, records, verdicts_over(studies, records, post), lacking)
+    there, _ = split_by_published(studies, records)
+    lacking = unpublished(studies, {study.name for study in there})
+    findings = _Findings(there, records, verdicts, lacking)
     appendix = Appendix(records, findings.verdicts, findings.chosen, pilot)
     measured, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
     return {

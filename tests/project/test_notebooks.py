@@ -21,7 +21,7 @@ from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.download import find
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.published import split_by_published
+from fashion_cnn.reports.published import split_by_published, verdicts_over
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EXECUTE = NOTEBOOKS / "execute.py"
@@ -127,11 +127,12 @@ def test_the_committed_outputs_name_no_path_and_no_machine(notebook: Notebook) -
 def test_the_committed_tables_are_those_of_the_published_results() -> None:
     notebook = read(NOTEBOOKS / "fashion_mnist_cnn.ipynb")
     tables = [text for kind, text in outputs(notebook) if kind == "text/markdown"]
-    published, post = publishing.read(RESULTS), POST_RESULTS.read_bytes()
-    every = summary.parts(STUDIES, published, post, {})
+    published = publishing.read(RESULTS)
+    verdicts = verdicts_over(STUDIES, published, POST_RESULTS.read_bytes())
+    every = summary.parts(STUDIES, published, verdicts, {})
     expected = [every["basis"](), every["counts"](), every["surprises"]()]
     for study in split_by_published(STUDIES, published)[0]:
-        made = summary.parts([study], published, post, {})
+        made = summary.parts([study], published, verdicts.of([study]), {})
         expected += [made["arms"](), made["claims"]()]
     assert sorted(tables) == sorted(expected), "python notebooks/execute.py makes it anew"
 

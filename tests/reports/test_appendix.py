@@ -24,11 +24,11 @@ from fashion_cnn.evidence.record import Record
 from fashion_cnn.intervals import prediction_interval
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
-from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.basis import INTERIM, PILOTS
 from fashion_cnn.study import Study
 from tests.support.command import REPOSITORY
-from tests.support.published import POST, SEEDS, STUDY, published, records
+from tests.support.published import SEEDS, STUDY, published, records
+from tests.support.published import parts as made_of
 from tests.support.tampering import with_row
 
 Parts = dict[str, Callable[[], str]]
@@ -36,7 +36,7 @@ FIRST = 4
 
 
 def parts(found: list[Record], studies: tuple[Study, ...] = STUDY, pilot: bytes = b"") -> Parts:
-    return summary.parts(studies, found, POST, {}, pilot)
+    return made_of(studies, found, pilot=pilot)
 
 
 def rows(table: str) -> list[list[str]]:

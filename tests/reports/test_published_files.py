@@ -14,16 +14,25 @@ from fashion_cnn.config import CNN
 from fashion_cnn.evidence.predictions import PREDICTIONS, Predictions, from_bytes
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
-from fashion_cnn.reports import readme as summary
 from fashion_cnn.reports.dashboard import refresh
 from fashion_cnn.reports.images import NONE_KEPT
 from fashion_cnn.reports.page import StudyView, render_report
-from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.store.artifacts import maps_in_grid
 from fashion_cnn.store.tracking import Store
 from fashion_cnn.store.views import VIEW
 from fashion_cnn.study import Study
-from tests.support.published import ARRAYS, BASELINE, POST, SEEDS, SHAPES, STUDY, published, records
+from tests.support.published import (
+    ARRAYS,
+    BASELINE,
+    POST,
+    SEEDS,
+    SHAPES,
+    STUDY,
+    file_problems,
+    parts,
+    published,
+    records,
+)
 from tests.support.recorded import put, record
 from tests.support.scripted import PIXEL, open_store
 from tests.support.tampering import rehashed, with_artifact
@@ -72,7 +81,7 @@ def listed(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_another_answer_is_found_by_the_accuracy(files: dict[str, bytes]) -> None:
     name = next(name for name in files if name.startswith(results.PREDICTED))
     changed = Predictions(from_bytes(files[name]).classes[::-1]).to_bytes()
-    found = list(file_problems(listed({**files, name: changed}), STUDY, POST))
+    found = file_problems(listed({**files, name: changed}), STUDY)
     assert len(found) == 1 and ": test_accuracy: " in found[0] and "but predictions.npz says" in found[0]
 
 
@@ -80,16 +89,16 @@ def test_a_missing_answer_and_one_of_no_run_are_found(files: dict[str, bytes]) -
     name = next(name for name in files if name.startswith(results.PREDICTED))
     moved = {**files, "predictions/0123456789abcdef.npz": files[name]}
     del moved[name]
-    found = list(file_problems(listed(moved), STUDY, POST))
+    found = file_problems(listed(moved), STUDY)
     assert "predictions/0123456789abcdef.npz is of no published run" in found
     assert any("artifacts.predictions.npz: missing" in line for line in found)
 
 
 def test_a_missing_table_of_epochs_is_found(files: dict[str, bytes]) -> None:
     left = {name: content for name, content in files.items() if name != "epochs/baseline_study.csv"}
-    assert "epochs/baseline_study.csv is missing" in list(file_problems(left, STUDY, POST))
+    assert "epochs/baseline_study.csv is missing" in file_problems(left, STUDY)
     none = {name: content for name, content in files.items() if not name.startswith(results.EPOCHS_OF)}
-    assert list(file_problems(none, STUDY, POST)) == ["epochs.csv is missing"]
+    assert file_problems(none, STUDY) == ["epochs.csv is missing"]
 
 
 def test_two_runs_of_the_same_weights_must_have_answered_alike() -> None:
@@ -100,14 +109,12 @@ def test_two_runs_of_the_same_weights_must_have_answered_alike() -> None:
 
 
 def test_pages_say_what_holds_for_other_images_and_where_nothing_is_known() -> None:
-    told = summary.parts(
-        (BASELINE,), results.published_records(published(records(studies=(BASELINE,)), (BASELINE,))), POST, {}
-    )
+    told = parts((BASELINE,), results.published_records(published(records(studies=(BASELINE,)), (BASELINE,))))
     said = told["images"]()
     assert f"| `baseline_study` | test accuracy: cnn higher than dense | {SEEDS} | " in said
     assert "crossed bootstrap's interval" in said and "| `baseline_study` | dense | 7 | " in said
     old = records(studies=(BASELINE,), format=1)
-    before = summary.parts((BASELINE,), results.published_records(published(old, (BASELINE,))), POST, {})
+    before = parts((BASELINE,), results.published_records(published(old, (BASELINE,))))
     assert before["images"]() == NONE_KEPT
 
 
@@ -151,7 +158,7 @@ def test_activations_of_the_first_seed_are_published_and_imported_with_the_run(s
     (kept,) = (folder / "activations").iterdir()
     assert kept.read_bytes() == ARRAYS and (folder / "feature_maps" / f"{kept.stem}.png").exists()
     assert publishing.update(store, STUDIES, folder, POST_RESULTS).added == 0 and kept.exists()
-    assert list(file_problems(publishing.read_files(folder), STUDIES, POST)) == []
+    assert file_problems(publishing.read_files(folder), STUDIES) == []
 
     other = open_store(tmp_path / "other")
     assert publishing.import_runs(other, STUDIES, folder) == 4

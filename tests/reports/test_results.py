@@ -23,15 +23,13 @@ from fashion_cnn.evidence.record import PUBLISHED_RULES, RECORD_FORMAT, absent, 
 from fashion_cnn.known_answers import known, settled
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import published as results
-from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.review.replay import records_of
 from fashion_cnn.sources import code_sha256
 from fashion_cnn.store.address import resolve
 from fashion_cnn.store.tracking import Store
 from tests.support import recorded
 from tests.support.command import REPOSITORY, Lab
-from tests.support.published import BASELINE, EPOCHS, POST, SEEDS, STUDY, published, records
+from tests.support.published import BASELINE, EPOCHS, SEEDS, STUDY, file_problems, parts, published, records
 from tests.support.recorded import put, record
 from tests.support.tampering import with_row
 
@@ -67,7 +65,7 @@ def test_machines_are_published_once_each_with_the_load_of_each_run() -> None:
 def test_runs_of_the_first_format_are_published_as_they_were() -> None:
     old = records(0, 1, format=1)
     files = published(old)
-    assert list(file_problems(files, STUDY, POST)) == []
+    assert file_problems(files, STUDY) == []
     assert "machines" not in json.loads(files[results.ENVIRONMENT])
     assert "record_format" not in files[results.RUNS].decode()
     assert results.record_tables(results.published_records(files)).items() <= files.items()
@@ -75,7 +73,7 @@ def test_runs_of_the_first_format_are_published_as_they_were() -> None:
 
 def test_runs_of_both_formats_are_published_side_by_side() -> None:
     files = published([*records(0, 1, format=1), *records(2, 3)])
-    assert list(file_problems(files, STUDY, POST)) == []
+    assert file_problems(files, STUDY) == []
     read = results.published_records(files)
     assert {(one.row["seed"] in "01", one.format, bool(one.machine())) for one in read} == {
         (True, 1, False),
@@ -86,7 +84,7 @@ def test_runs_of_both_formats_are_published_side_by_side() -> None:
 
 def test_runs_of_a_newer_format_are_refused_in_one_line(files: dict[str, bytes]) -> None:
     one_newer = files[results.RUNS].replace(b",portable,%d," % RECORD_FORMAT, b",portable,%d," % (RECORD_FORMAT + 1), 1)
-    (found,) = file_problems({**files, results.RUNS: one_newer}, STUDY, POST)
+    (found,) = file_problems({**files, results.RUNS: one_newer}, STUDY)
     told = f"row.record_format: '{RECORD_FORMAT + 1}'; wanted: at most {RECORD_FORMAT}; newer code recorded it: update"
     assert found.startswith(f"runs.csv: {told} this")
 
@@ -126,11 +124,11 @@ def test_what_is_published_stays_when_it_is_recorded_again() -> None:
 
 def test_runs_of_another_environment_are_published_beside_the_others_and_not_counted() -> None:
     files = published([*records(), *records(0, 1, processor="another")])
-    assert list(file_problems(files, STUDY, POST)) == []
-    told = summary.parts(STUDY, results.published_records(files), POST, {})
+    assert file_problems(files, STUDY) == []
+    told = parts(STUDY, results.published_records(files))
     assert told["basis"]().startswith(f"{4 * SEEDS} runs, seeds 0 to {SEEDS - 1}, ")
     assert "8 more runs of another environment are published and not counted." in told["basis"]()
-    alone = summary.parts(STUDY, results.published_records(published(records())), POST, {})
+    alone = parts(STUDY, results.published_records(published(records())))
     assert told["arms"]() == alone["arms"]() and told["claims"]() == alone["claims"]()
 
 
@@ -191,7 +189,7 @@ def test_other_weights_in_one_trajectory_are_refused() -> None:
 
 
 def test_what_was_published_holds(files: dict[str, bytes]) -> None:
-    assert list(file_problems(files, STUDY, POST)) == []
+    assert file_problems(files, STUDY) == []
 
 
 def edited(files: dict[str, bytes], name: str, old: str, new: str) -> dict[str, bytes]:
@@ -221,7 +219,7 @@ def first_cell(files: dict[str, bytes], column: str) -> str:
 def test_a_changed_number_or_hash_is_found(files: dict[str, bytes], column: str, told: str) -> None:
     cell = first_cell(files, column)
     other = repr(float(cell) + 0.0625) if "." in cell else "9" * len(cell)
-    found = list(file_problems(edited(files, results.RUNS, cell, other), STUDY, POST))
+    found = file_problems(edited(files, results.RUNS, cell, other), STUDY)
     assert any(told in line for line in found)
 
 
@@ -229,7 +227,7 @@ def test_a_verdict_that_the_tables_do_not_give_is_found(files: dict[str, bytes])
     verdict = re.search(r'"verdict": "(\w+)"', files[results.CLAIMS].decode())
     assert verdict
     changed = edited(files, results.CLAIMS, f'"verdict": "{verdict[1]}"', '"verdict": "believed"')
-    (found,) = file_problems(changed, STUDY, POST)
+    (found,) = file_problems(changed, STUDY)
     assert found.startswith("claims.json: ") and "believed" in found
 
 
@@ -237,36 +235,34 @@ def test_a_margin_changed_after_the_runs_is_found(files: dict[str, bytes]) -> No
     claims = tuple(
         replace(one, margin=0.001) if isinstance(one, Higher) and one.margin else one for one in BASELINE.claims
     )
-    found = list(file_problems(files, (replace(STUDY[0], claims=claims), EPOCHS), POST))
+    found = file_problems(files, (replace(STUDY[0], claims=claims), EPOCHS))
     assert any("margin is 0.02, but computed again it is 0.001" in line for line in found)
 
 
 def test_a_study_whose_arm_has_another_config_now_is_found(files: dict[str, bytes]) -> None:
     changed = (replace(STUDY[0], arms={**STUDY[0].arms, "cnn": replace(CNN, epochs=2, filters=16)}), EPOCHS)
-    found = list(file_problems(files, changed, POST))
+    found = file_problems(files, changed)
     assert sum("does not count: another config than the arm has now" in line for line in found) == SEEDS
 
 
 def test_a_run_of_no_study_is_found(files: dict[str, bytes]) -> None:
-    assert any("there is no study epochs_study" in line for line in file_problems(files, STUDY[:1], POST))
+    assert any("there is no study epochs_study" in line for line in file_problems(files, STUDY[:1]))
 
 
 @pytest.mark.parametrize("name", [results.RUNS, results.ENVIRONMENT, results.CLAIMS, results.MANIFEST])
 def test_a_missing_file_is_found(files: dict[str, bytes], name: str) -> None:
     left = {one: content for one, content in files.items() if one != name}
-    assert list(file_problems(left, STUDY, POST)) == [f"{name} is missing"]
+    assert file_problems(left, STUDY) == [f"{name} is missing"]
 
 
 def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(files: dict[str, bytes]) -> None:
     figure = "figures/baseline_study/scores.svg"
-    assert list(file_problems({**files, figure: b"<svg>nicer</svg>"}, STUDY, POST)) == [
+    assert file_problems({**files, figure: b"<svg>nicer</svg>"}, STUDY) == [
         f"{figure} was changed after it was published"
     ]
-    assert list(file_problems({**files, "figures/x.svg": b""}, STUDY, POST)) == [
-        "figures/x.svg is not in manifest.json"
-    ]
+    assert file_problems({**files, "figures/x.svg": b""}, STUDY) == ["figures/x.svg is not in manifest.json"]
     manifest = {**json.loads(files[results.MANIFEST]), "drawn_from": "0" * 64}
-    (found,) = file_problems({**files, results.MANIFEST: tables.to_json(manifest)}, STUDY, POST)
+    (found,) = file_problems({**files, results.MANIFEST: tables.to_json(manifest)}, STUDY)
     assert found == "the figures were drawn from other tables than runs.csv and those of the epochs"
 
 
@@ -283,7 +279,7 @@ def test_a_figure_that_was_changed_added_or_drawn_from_other_tables_is_found(fil
 def test_files_of_something_else_are_told_in_a_line(
     files: dict[str, bytes], name: str, content: bytes, told: str
 ) -> None:
-    found = list(file_problems({**files, name: content}, STUDY, POST))
+    found = file_problems({**files, name: content}, STUDY)
     assert any(told in line for line in found)
 
 

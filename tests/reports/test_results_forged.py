@@ -12,10 +12,9 @@ from experiments import POST_RESULTS
 from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.reports import published as results
-from fashion_cnn.reports.problems import file_problems
 from fashion_cnn.reports.publish import problems
 from tests.support.command import REPOSITORY
-from tests.support.published import POST, SEEDS, STUDY, published, records
+from tests.support.published import SEEDS, STUDY, file_problems, published, records
 from tests.support.recorded import record
 from tests.support.tampering import as_seed, forged, rehashed, with_row
 
@@ -26,7 +25,7 @@ FIVE = next(one for one in RECORDS if (one.row["arm"], one.row["seed"]) == ("5 e
 def told(*changed: Record) -> list[str]:
     """What is found of the results in which these records take the place of the ones with their ids, or are added."""
     by_id = {str(one.row["run_id"]): one for one in (*RECORDS, *changed)}
-    return list(file_problems(published(list(by_id.values())), STUDY, POST))
+    return file_problems(published(list(by_id.values())), STUDY)
 
 
 def commit(one: Record, text: str) -> Record:
@@ -55,14 +54,14 @@ def test_a_record_that_no_training_leaves_is_found(forge: Callable[[], Record], 
 
 def test_a_run_given_as_ten_seeds_is_found() -> None:
     copies = [as_seed(FIVE, seed) for seed in range(1, 10)]
-    found = list(file_problems(published([FIVE, *copies], STUDY[1:]), STUDY[1:], POST))
+    found = file_problems(published([FIVE, *copies], STUDY[1:]), STUDY[1:])
     assert sum("has the same with seed 0" in line for line in found) >= 9
 
 
 def test_the_worst_seed_of_an_arm_is_missed() -> None:
     worst = min((one for one in RECORDS if one.row["arm"] == "cnn"), key=lambda one: float(one.row["test_accuracy"]))
     left = published([one for one in RECORDS if one is not worst])
-    (found,) = file_problems(left, STUDY, POST)
+    (found,) = file_problems(left, STUDY)
     assert found.startswith(f"runs.csv: baseline_study lacks runs beside those it has (cnn, seed {worst.row['seed']})")
 
 
@@ -70,7 +69,7 @@ def test_the_worst_seed_of_an_arm_is_missed_though_another_environment_is_said_t
     row = min((one.row for one in RECORDS if one.row["arm"] == "cnn"), key=lambda row: float(row["test_accuracy"]))
     relabelled = record(STUDY[0], "cnn", int(str(row["seed"])), processor="another")
     left = [one for one in RECORDS if one.row["run_id"] != row["run_id"]]
-    (found,) = file_problems(published([*left, relabelled]), STUDY, POST)
+    (found,) = file_problems(published([*left, relabelled]), STUDY)
     assert found.startswith(f"runs.csv: baseline_study lacks runs beside those it has (cnn, seed {row['seed']})")
 
 
@@ -78,7 +77,7 @@ def test_a_verdict_that_is_there_twice_is_found(files: dict[str, bytes]) -> None
     claims = files[results.CLAIMS].replace(b'"verdict":', b'"verdict": "supported", "verdict":', 1)
     changed = {**{name: files[name] for name in files if name != results.MANIFEST}, results.CLAIMS: claims}
     changed[results.MANIFEST] = results.manifest(changed)
-    assert list(file_problems(changed, STUDY, POST)) == ["in its JSON the key 'verdict' is there twice"]
+    assert file_problems(changed, STUDY) == ["in its JSON the key 'verdict' is there twice"]
 
 
 def test_packages_that_the_environment_does_not_have_are_found(files: dict[str, bytes]) -> None:
@@ -88,7 +87,7 @@ def test_packages_that_the_environment_does_not_have_are_found(files: dict[str, 
     changed = {name: files[name] for name in files if name != results.MANIFEST}
     changed[results.ENVIRONMENT] = tables.to_json(environment)
     changed[results.MANIFEST] = results.manifest(changed)
-    found = list(file_problems(changed, STUDY, POST))
+    found = file_problems(changed, STUDY)
     assert len(found) == len(RECORDS) and "requirements.txt, tensorflow: 2.20.0, but environment.json" in found[0]
 
 
@@ -96,7 +95,7 @@ def test_a_picture_with_a_script_is_found(files: dict[str, bytes]) -> None:
     figure = "figures/baseline_study/scores.svg"
     changed = {**{name: files[name] for name in files if name != results.MANIFEST}, figure: b"<svg><script/></svg>"}
     changed[results.MANIFEST] = results.manifest(changed)
-    assert f"{figure}: it would run '<script'" in list(file_problems(changed, STUDY, POST))
+    assert f"{figure}: it would run '<script'" in file_problems(changed, STUDY)
 
 
 @pytest.mark.parametrize("name", ["run.sh", "README.md", "index.html", "figures/x.js", ".profile", "screenshots/a.svg"])

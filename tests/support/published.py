@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from fashion_cnn.evidence import tables
 from fashion_cnn.evidence.record import Record
 from fashion_cnn.evidence.verdicts import claims_values
 from fashion_cnn.reports import published as results
+from fashion_cnn.reports import readme as summary
+from fashion_cnn.reports.problems import check
 from fashion_cnn.study import Study
 from tests.support.recorded import record
 
@@ -49,6 +53,25 @@ def records(*seeds: int, studies: tuple[Study, ...] = STUDY, **settings: Any) ->
         for arm in study.arms
         for seed in seeds or range(SEEDS)
     ]
+
+
+def parts(
+    studies: Sequence[Study],
+    found: Sequence[Record],
+    benchmarks: Mapping[str, Any] = MappingProxyType({}),
+    pilot: bytes = b"",
+    post: bytes = POST,
+) -> dict[str, Callable[[], str]]:
+    """The generated parts of documents by published records."""
+    return summary.parts(studies, found, results.verdicts_over(studies, found, post), benchmarks, pilot)
+
+
+def file_problems(files: Mapping[str, bytes], studies: Sequence[Study], post: bytes = POST) -> list[str]:
+    """What does not hold of published files, also where they cannot be read."""
+    try:
+        return list(check(files, studies, post).problems)
+    except results.ResultsError as error:
+        return [str(error)]
 
 
 def published(found: list[Record], studies: tuple[Study, ...] = STUDY) -> dict[str, bytes]:
