@@ -79,6 +79,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
     chance = random.Random(int(os.environ["FAULT_SEED"]))
     victims = [*("parent", "worker", "both"), *chance.choices(("parent", "worker", "both"), k=kills - 3)]
     chance.shuffle(victims)
+    undisturbed, began = Lab(tmp_path / "undisturbed", data), time.monotonic()
+    undisturbed.call(*command)
+    life = time.monotonic() - began  # seconds, of a call that nobody kills
     seeds = 1
     with ending(Lab(tmp_path / "killed", data)) as lab:
         while victims:
@@ -87,7 +90,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
             wait_until(lambda: workers(lab) or process.poll() is not None, "a worker")  # noqa: B023
             while victims and process.poll() is None:
                 try:
-                    process.wait(chance.uniform(0, 9))
+                    process.wait(chance.uniform(0, life))
                 except subprocess.TimeoutExpired:
                     found = workers(lab) if victims[-1] in ("worker", "both") else {}
                     if not found and victims[-1] != "parent":
@@ -106,7 +109,6 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
             wait_until(lambda: not processes(lab), "no process outlives its runner", GIVES_UP)
     lab.call(*command, "--seeds", seeds)
     assert not processes(lab)
-    undisturbed = Lab(tmp_path / "undisturbed", data)
     undisturbed.call(*command, "--seeds", seeds)
     runs = lab.runs()
     assert set(runs["status"]) == {"FINISHED"}

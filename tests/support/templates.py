@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import resource
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,12 +13,10 @@ from typing import Any
 from fashion_cnn.running.template import Forked, Template
 
 KEPT = 2  # at a time; each takes memory
-NOT_OF_WORKERS = (
-    "FASHION_CNN_CALL",
-    "FASHION_MNIST_DIR",
-    "MLFLOW_TRACKING_URI",
-    "PYTEST_CURRENT_TEST",
-)  # variables that a job replaces
+NOT_OF_WORKERS = (  # variables that a job replaces, or that mean nothing to a worker
+    *("FASHION_CNN_CALL", "FASHION_MNIST_DIR", "MLFLOW_TRACKING_URI"),
+    *("PYTEST_CURRENT_TEST", "NO_PROXY", "no_proxy", "RAY_CLIENT_MODE"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class SharedTemplate:
 
 
 _kept: dict[Any, SharedTemplate] = {}
+_uses: Counter[Any] = Counter()
 
 
 def shared_template(variables: Mapping[str, str]) -> SharedTemplate:
@@ -41,11 +41,10 @@ def shared_template(variables: Mapping[str, str]) -> SharedTemplate:
     own = {name: value for name, value in variables.items() if name not in NOT_OF_WORKERS}
     limits = [resource.getrlimit(limit) for limit in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]
     key = (frozenset(own.items()), os.geteuid(), os.getcwd(), *limits)
-    if key in _kept:
-        _kept[key] = _kept.pop(key)  # the one used last is the last to go
-    else:
-        while len(_kept) >= KEPT:
-            _kept.pop(next(iter(_kept))).template.stop()
+    _uses[key] += 1
+    if key not in _kept:
+        while len(_kept) >= KEPT:  # whose variables are one test's own goes, and not the one that all others use
+            _kept.pop(min(_kept, key=_uses.__getitem__)).template.stop()
         _kept[key] = SharedTemplate(Template(own))
     return _kept[key]
 

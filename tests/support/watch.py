@@ -30,7 +30,7 @@ def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENC
     until = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < until, f"waited in vain: {what}"
-        time.sleep(0.02)
+        time.sleep(0.05)  # a look at all processes takes some milliseconds
 
 
 def epochs(lab: Lab, folder: str = "") -> int:
