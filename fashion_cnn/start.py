@@ -6,6 +6,7 @@ the package or in one of PYTHONPATH. Here the package is the one that this file 
 
 from __future__ import annotations
 
+import gc
 import os
 import runpy
 import sys
@@ -13,6 +14,14 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+def collect_rarely() -> None:
+    """Look for garbage in cycles seldom: by Python's own thresholds it takes a sixth of importing TensorFlow.
+
+    Nearly all that is allocated then stays, so there is next to nothing to find.
+    """
+    gc.set_threshold(100_000, 50, 100)
 
 
 def own_modules_first() -> None:
@@ -31,6 +40,9 @@ def own_modules_first() -> None:
 
 def main() -> None:
     """Run the module that the first argument names."""
+    collect_rarely()
+    # Keras imports scikit-learn where it is installed, a fifth of its own import, for wrappers that nothing here uses.
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
     own_modules_first()
     spec = spec_from_file_location(PACKAGE.name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)])
     assert spec is not None and spec.loader is not None

@@ -21,6 +21,7 @@ from hypothesis import settings
 
 from fashion_cnn.data import Dataset, load
 from fashion_cnn.environment import KERNELS
+from fashion_cnn.start import collect_rarely
 from fashion_cnn.state import arrays_sha256
 from fashion_cnn.store import schema
 from tests.support.empty import copy_empty
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for _number in (signal.SIGINT, signal.SIGHUP):  # of a shell's background jobs, and under nohup, they are ignored
     if signal.getsignal(_number) == signal.SIG_IGN:  # and so they would be by all that the tests start and signal
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+collect_rarely()  # as the commands do
 os.environ.update(KERNELS["portable"])  # what a worker has, before anything imports TensorFlow
 os.environ.setdefault("FAULT_SEED", str(random.randrange(10**6)))  # here, for all processes of a test run to have one
 

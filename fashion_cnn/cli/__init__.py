@@ -9,6 +9,7 @@ from pathlib import Path
 from fashion_cnn.cli import compare, review, run
 from fashion_cnn.cli.actions import Commands, Project, guarded
 from fashion_cnn.cli.run import main
+from fashion_cnn.start import collect_rarely
 from fashion_cnn.study import Study
 from fashion_cnn.terminal import readable_outputs
 
@@ -21,6 +22,7 @@ def console(studies: Sequence[Study], post: Path, published: Path, arguments: Se
     0 done, 1 a run failed or the thing checked does not hold, 2 wrong use or input, 3 it cannot be decided here, 128 +
     signal. `post` is the file of the post's printed numbers, `published` the folder of published results.
     """
+    collect_rarely()
     readable_outputs()
     project = Project(studies, post, published)
     commands = Commands(project)

@@ -27,6 +27,7 @@ from fashion_cnn.cli.actions import (
 )
 from fashion_cnn.config import CNN_ONLY, FIELDS, ConfigError, RunConfig, allowed, kind, parse
 from fashion_cnn.environment import ARITHMETICS
+from fashion_cnn.start import collect_rarely
 from fashion_cnn.study import Study, ad_hoc, arm_name, select_studies
 from fashion_cnn.terminal import complain, counted, readable_outputs, shown
 
@@ -38,6 +39,7 @@ POST: Final = "experiments/post_results.csv"  # in the repository, for scripts t
 
 def main(study: Study, arguments: Sequence[str] | None = None) -> NoReturn:
     """The command line of an experiment script; exits with its status."""
+    collect_rarely()
     readable_outputs()
     parser = Parser(description=f"{study.question} Trains and records the arms of {study.name}.")
     parser.add_shared("--debug")

@@ -10,6 +10,7 @@ A fork copies the calling thread only. So this process has one, and refuses to f
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -162,6 +163,7 @@ def serve_forks(control: socket.socket) -> None:
     from fashion_cnn.running.worker import imported_code_sha256
 
     imported_code_sha256()  # what is imported here is what its workers run, though the files be changed by then
+    gc.freeze()  # what stays is not looked through for garbage, so its pages are not copied by each worker
 
     workers: dict[int, int] = {}  # their process ids by a descriptor that becomes readable when the process ends
     while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,10 @@ THREADED = f"""{LIGHT}
     import threading, time
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
 """
+# A worker fails by how it looks for garbage.
+GARBAGE = LIGHT.replace("import sys", "import gc, os, sys").replace(
+    "time.sleep(600)", "os.listdir(str((gc.get_threshold()[0], gc.get_freeze_count())))"
+)
 # A runner with a worker that waits for its job; it tells the ids of both template and worker, and waits, too.
 RUNNER = """
 import os, signal, sys
@@ -110,6 +115,18 @@ class TestAForkedWorker:
         peaks = [e.peak_memory_mib for events in (same, expected) for e in events if isinstance(e, CutDone)]
         assert 100 < peaks[0] <= 1.1 * peaks[1]
 
+    def test_seldom_looks_for_garbage_and_never_in_what_the_template_imported(
+        self, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", in_every_process(tmp_path / "garbage", GARBAGE))
+        executor = LocalExecutor()
+        worker = executor.start(job(data), tmp_path / "worker.log")
+        failed, _ = heard(executor, worker)[worker]
+        executor.stop()
+        assert isinstance(failed, Failed)
+        (threshold, frozen) = re.findall(r"\d+", failed.reason.partition("'(")[2])
+        assert int(threshold) > 10_000 and int(frozen) > 10_000
+
     def test_says_itself_why_it_fails(self, light: LocalExecutor, tmp_path: Path) -> None:
         worker = light.start(job(NOWHERE), tmp_path / "worker.log")
         failed, ended = heard(light, worker)[worker]
@@ -156,6 +173,15 @@ class TestAForkedWorker:
 
 
 class TestATemplate:
+    def test_has_tensorflow_and_nothing_that_keras_would_import_for_what_no_worker_does(
+        self, executor: LocalExecutor, tmp_path: Path
+    ) -> None:
+        worker = executor.start(job(NOWHERE), tmp_path / "worker.log")
+        assert is_forked(worker) and heard(executor, worker)[worker]
+        (template,) = executor._templates.values()
+        loaded = Path(f"/proc/{template._process.pid}/maps").read_text()
+        assert "/tensorflow/" in loaded and "/sklearn/" not in loaded
+
     def test_that_dies_takes_its_workers_with_it_and_fresh_processes_do_what_is_left(
         self, light: LocalExecutor, data: Path, tmp_path: Path
     ) -> None:
