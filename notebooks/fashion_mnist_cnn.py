@@ -335,7 +335,7 @@ table(order_study, "claims")
 # seed draws its own from all 70,000.
 
 # %%
-there, _ = results.split_by_published(STUDIES, published)
+there = results.with_records(STUDIES, published)
 for study in (studies["data_study"], studies["split_study"]):
     if study in there:
         table(study, "arms")

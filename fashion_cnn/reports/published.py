@@ -328,10 +328,10 @@ def _record(
     return Record(record.row, record.epochs, artifacts | answered, whole=False)
 
 
-def split_by_published(studies: Sequence[Study], records: Sequence[Record]) -> tuple[list[Study], list[Study]]:
-    """Those of some studies that have published records, and those that have none yet."""
+def with_records(studies: Sequence[Study], records: Sequence[Record]) -> list[Study]:
+    """Those of some studies that have records among these."""
     there = {record.row["study"] for record in records}
-    return [study for study in studies if study.name in there], [study for study in studies if study.name not in there]
+    return [study for study in studies if study.name in there]
 
 
 def unpublished(studies: Sequence[Study], published: Collection[str]) -> str:
@@ -342,4 +342,4 @@ def unpublished(studies: Sequence[Study], published: Collection[str]) -> str:
 
 def verdicts_over(studies: Sequence[Study], records: Sequence[Record], post: bytes) -> Verdicts:
     """What published records say of the claims of the studies that have some, and of the post's numbers (CSV)."""
-    return verdicts_of(split_by_published(studies, records)[0], *frames(records), post)
+    return verdicts_of(with_records(studies, records), *frames(records), post)

@@ -36,7 +36,7 @@ from fashion_cnn.reports.basis import basis
 from fashion_cnn.reports.images import images_part
 from fashion_cnn.reports.markdown import decided, evidence, findings, named_once, noted, plain, table
 from fashion_cnn.reports.page import post_comparison, study_table
-from fashion_cnn.reports.published import split_by_published, unpublished
+from fashion_cnn.reports.published import unpublished, with_records
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def parts(
     the JSON values of what `experiments.benchmark` wrote, and may be empty; `pilot` are the pilot's verdicts, see
     `Appendix`.
     """
-    there, _ = split_by_published(studies, records)
+    there = with_records(studies, records)
     lacking = unpublished(studies, {study.name for study in there})
     findings = _Findings(there, records, verdicts, lacking)
     appendix = Appendix(records, findings.verdicts, findings.chosen, pilot)

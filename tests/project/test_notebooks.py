@@ -21,7 +21,7 @@ from experiments import POST_RESULTS, RESULTS, STUDIES
 from fashion_cnn.download import find
 from fashion_cnn.reports import publish as publishing
 from fashion_cnn.reports import readme as summary
-from fashion_cnn.reports.published import split_by_published, verdicts_over
+from fashion_cnn.reports.published import verdicts_over, with_records
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 EXECUTE = NOTEBOOKS / "execute.py"
@@ -131,7 +131,7 @@ def test_the_committed_tables_are_those_of_the_published_results() -> None:
     verdicts = verdicts_over(STUDIES, published, POST_RESULTS.read_bytes())
     every = summary.parts(STUDIES, published, verdicts, {})
     expected = [every["basis"](), every["counts"](), every["surprises"]()]
-    for study in split_by_published(STUDIES, published)[0]:
+    for study in with_records(STUDIES, published):
         made = summary.parts([study], published, verdicts.of([study]), {})
         expected += [made["arms"](), made["claims"]()]
     assert sorted(tables) == sorted(expected), "python notebooks/execute.py makes it anew"
