@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fashion_cnn.evidence.record import BASIS, Record
+from fashion_cnn.evidence.record import BASIS, Record, absent
 from fashion_cnn.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CELL: Final = ["study", "arm", "seed"]
+_SCORES: Final = ("test_accuracy", "test_loss")
+_COLUMNS: Final = (*CELL, *BASIS, *_SCORES, "start_time", "run_id", "smoke", "published", "status", "config_sha256")
+_LARGEST: Final = 1.7e308
 
 
 def select(
@@ -32,41 +35,56 @@ def select(
         The chosen rows by study, arm and seed, and how many were left out for which reason, the first that holds.
     """
     reasons = reasons_left_out(runs, study, incomplete)
-    chosen = runs[reasons == ""]
-    chosen = chosen.sort_values(CELL, key=lambda column: column.astype(int) if column.name == "seed" else column)
-    return chosen, list(reasons[reasons != ""].value_counts(sort=False).items())
+    cells = [(study, arm, int(seed)) for study, arm, seed in zip(*(runs[name] for name in CELL), strict=True)]
+    places = sorted((place for place, reason in enumerate(reasons) if not reason), key=cells.__getitem__)
+    return runs.iloc[places], list(reasons[reasons != ""].value_counts(sort=False).items())
 
 
 def reasons_left_out(runs: pd.DataFrame, study: Study | None = None, incomplete: Collection[str] = ()) -> pd.Series:
     """Why each run is left out by `select`; "" for those that are in. Arguments as there."""
     import pandas as pd
 
-    reasons = pd.Series("", index=runs.index, dtype=object)
+    configs = None if study is None else {arm: config.sha256() for arm, config in study.arms.items()}
+    # Row by row: with the few rows of a study, each operation on a frame takes longer than all that is done here.
+    columns = [name for name in _COLUMNS if name in runs]
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*(runs[name] for name in columns), strict=True)]
+    reasons = [_own_reason(row, configs, incomplete) for row in rows]
+    left = [(_basis(row), row) for row, reason in zip(rows, reasons, strict=True) if not reason]
+    newest: dict[tuple[Any, ...], Any] = {}
+    for basis, row in sorted(left, key=lambda one: (one[1]["start_time"], one[1]["run_id"])):
+        newest[basis, *(row[name] for name in CELL)] = row
+    weights: dict[tuple[str, ...], tuple[int, Any]] = {}
+    for (basis, *_), row in newest.items():
+        count, latest = weights.get(basis, (0, row["start_time"]))
+        weights[basis] = count + 1, max(latest, row["start_time"])
+    wanted = max(weights, key=lambda basis: (*weights[basis], basis), default=())
+    kept = {id(row) for row in newest.values()}
+    for place, (row, reason) in enumerate(zip(rows, reasons, strict=True)):
+        if not reason:
+            others = [BASIS[name] for name, ours, its in zip(BASIS, wanted, _basis(row), strict=True) if its != ours]
+            reasons[place] = f"another {others[0]}" if others else "" if id(row) in kept else "an older duplicate"
+    return pd.Series(reasons, index=runs.index, dtype=object)
 
-    def leave_out(which: pd.Series, reason: str) -> None:
-        reasons[which & (reasons == "")] = reason
 
-    leave_out(runs["smoke"] == "true", "smoke run")
-    if "published" in runs:  # a column of a store's
-        leave_out(runs["published"].notna(), "published, recorded elsewhere")
-    leave_out(runs["status"] != "FINISHED", "not finished")
-    if study is not None:
-        configs = {arm: config.sha256() for arm, config in study.arms.items()}
-        leave_out(~runs["arm"].isin(configs), "not an arm of the study any more")
-        leave_out(runs["config_sha256"] != runs["arm"].map(configs), "another config than the arm has now")
-    numbers = runs[["test_accuracy", "test_loss"]].astype(float).abs() < 1.7e308
-    leave_out(~numbers.all(axis=1), "a score that is not a number")
-    leave_out(runs["run_id"].isin(list(incomplete)), "an incomplete record")
-    basis = runs[list(BASIS)].fillna("")
-    left = runs.assign(**basis)[reasons == ""].sort_values(["start_time", "run_id"])
-    if left.empty:
-        return reasons
-    newest = left.drop_duplicates([*CELL, *BASIS], keep="last")
-    weighed = newest.groupby(list(BASIS))["start_time"].agg(["size", "max"]).sort_values(["size", "max"])
-    for name, wanted in zip(BASIS, weighed.index[-1], strict=True):
-        leave_out(basis[name] != wanted, f"another {BASIS[name]}")
-    leave_out(~runs.index.isin(newest.index), "an older duplicate")
-    return reasons
+def _own_reason(row: Mapping[str, Any], configs: Mapping[str, str] | None, incomplete: Collection[str]) -> str:
+    """Why a run is left out whatever other runs there are, or nothing; `configs` are the hashes of a study's arms."""
+    if row["smoke"] == "true":
+        return "smoke run"
+    if not absent(row.get("published")):  # a column of a store's
+        return "published, recorded elsewhere"
+    if row["status"] != "FINISHED":
+        return "not finished"
+    if configs is not None and row["arm"] not in configs:
+        return "not an arm of the study any more"
+    if configs is not None and row["config_sha256"] != configs[row["arm"]]:
+        return "another config than the arm has now"
+    if any(absent(row[name]) or not abs(float(row[name])) < _LARGEST for name in _SCORES):
+        return "a score that is not a number"
+    return "an incomplete record" if row["run_id"] in incomplete else ""
+
+
+def _basis(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple("" if absent(row[name]) else row[name] for name in BASIS)
 
 
 @dataclass(frozen=True)

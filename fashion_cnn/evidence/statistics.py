@@ -184,7 +184,7 @@ def sample(claim: Test, runs: pd.DataFrame) -> Sample:
     if relative:
         by_arm = [{seed: math.log(value) for seed, value in values.items() if value > 0} for values in by_arm]
     seeds = sorted(set.intersection(*map(set, by_arm)))
-    every = {int(seed) for seed in runs[runs["arm"].isin(claim.arms)]["seed"]}
+    every = {int(seed) for arm, seed in zip(runs["arm"], runs["seed"], strict=True) if arm in claim.arms}
     columns = [np.array([values[seed] for seed in seeds], dtype=float) for values in by_arm]
     return Sample(columns[0] if len(columns) == 1 else columns[0] - columns[1], len(every) - len(seeds))
 
@@ -381,8 +381,10 @@ def _values(runs: pd.DataFrame, arm: str, measure: str) -> dict[int, float]:
     for column in ("arm", "seed", measure):
         if column not in runs:
             raise ClaimError(f"the runs have no column {column!r}, which a claim needs")
-    of_arm = runs[runs["arm"] == arm]
-    seeds = [int(seed) for seed in of_arm["seed"]]
-    if len(set(seeds)) < len(seeds):
+    # Of three columns: a frame of the rows of an arm would take a copy of all.
+    rows = zip(runs["arm"], runs["seed"], runs[measure], strict=True)
+    of_arm = [(int(seed), float(value)) for its, seed, value in rows if its == arm]
+    values = dict(of_arm)
+    if len(values) < len(of_arm):
         raise ClaimError(f"the arm {arm!r} has a seed twice: choose one record of each")
-    return {seed: value for seed, value in zip(seeds, map(float, of_arm[measure]), strict=True) if math.isfinite(value)}
+    return {seed: value for seed, value in values.items() if math.isfinite(value)}
