@@ -11,6 +11,7 @@ import ast
 import hashlib
 import sys
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,7 @@ def files_sha256(files: Mapping[str, Any]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+@lru_cache(maxsize=32)  # a process asks it of the same few modules again and again
 def canonical_sha256(source: str | bytes) -> str:
     """Hex SHA-256 of what a module says, whatever its comments, docstrings, annotations, help and error texts.
 
