@@ -56,7 +56,7 @@ from tests.support.servers import (
 )
 
 ARMS = ("16 filters", "32 filters")
-LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about half a second an epoch on `data`
+LONG = ("run", "filter_study", "--arms", *ARMS, "--first-seed", 7)  # about 0.4 s an epoch on `data`
 PATIENCE = 240_000  # ms
 T = TypeVar("T")
 
@@ -66,8 +66,7 @@ class Team:
     """What a team has besides its members' machines."""
 
     server: TrackingServer
-    strict: TrackingServer
-    """Another one for the same records, where an account may only read unless it was granted more."""
+    """Where an account may read everything, and record only into what it was the first to create."""
     database: str
     """The address of theirs."""
     cluster: Cluster
@@ -96,7 +95,7 @@ class Member(Lab):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_made_up(tmp_path_factory.mktemp("data"), train=4000, test=64)
+    return write_made_up(tmp_path_factory.mktemp("data"), train=3000, test=64)
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +111,10 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     assert binaries
 
     @contextmanager
-    def served() -> Iterator[tuple[TrackingServer, TrackingServer, str]]:
-        one, other = tmp_path_factory.mktemp("server"), tmp_path_factory.mktemp("strict")
-        with (
-            postgresql(binaries) as database,
-            tracking_server(database, one) as server,
-            tracking_server(database, other, "READ", server.passwords) as strict,
-        ):
-            yield server, strict, database
+    def served() -> Iterator[tuple[TrackingServer, str]]:
+        folder = tmp_path_factory.mktemp("server")
+        with postgresql(binaries) as database, tracking_server(database, folder) as server:
+            yield server, database
 
     @contextmanager
     def clustered() -> Iterator[Cluster]:
@@ -258,8 +253,7 @@ class TestWhatTheServerRefuses:
     def test_who_may_only_read_is_told_before_anything_is_trained(
         self, smoke: str, member: Member, tmp_path: Path
     ) -> None:
-        team = replace(member.team, server=member.team.strict)
-        guest = replace(member, folder=tmp_path, user=GUEST, team=team)
+        guest = replace(member, folder=tmp_path, user=GUEST)
         assert len(guest.runs("baseline_study")) == 2  # it may read
         said = guest.complaint(*SMOKE, "--first-seed", 5)
         assert "does not allow this user" in said and "EDIT" in said
@@ -423,8 +417,11 @@ class TestAHeadThatDies:
         lab = replace(member, folder=tmp_path, team=replace(member.team, cluster=own))
         words = ("train", "--filters", 16, "--epochs", 1000, "--seed", 12)  # longer than anybody waits for a head
         stopped = lab.start(*lab.on_cluster(*words))
+        os.setpriority(os.PRIO_PROCESS, stopped.pid, 19)  # a thread of Ray's takes a whole core once the head is gone
         (trajectory,) = wait_until(lambda: [one for one in lab.trajectories() if len(one.epochs()) > 1], stopped)
         os.kill(head, signal.SIGKILL)
+        for number in own.nodes[0].workers():  # it would go on training for as long as a head may be away
+            os.kill(number, signal.SIGSTOP)
         _, errors = stopped.communicate(timeout=600)
         assert stopped.returncode == 2 and "Traceback" not in errors
         assert errors.splitlines()[-1].startswith("error: the head of the Ray cluster at 127.0.0.1:")

@@ -29,12 +29,12 @@ if "fashion_cnn.running.template" in sys.orig_argv:
 
     figures.layer_scale = layer_scale
 """
-LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about half a second an epoch on `slow_data`
+LONG = ("train", "--name", "long", "--epochs", "12", "--filters", "8")  # about 0.25 s an epoch on `slow_data`
 
 
 @pytest.fixture(scope="module")
 def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_made_up(tmp_path_factory.mktemp("slow"), train=6000, test=64)
+    return write_made_up(tmp_path_factory.mktemp("slow"), train=3000, test=64)
 
 
 class TestReuse:

@@ -105,21 +105,17 @@ class TrackingServer:
 
 
 @contextmanager
-def tracking_server(
-    database: str, folder: Path, permission: str = "EDIT", passwords: Mapping[str, str] | None = None
-) -> Iterator[TrackingServer]:
+def tracking_server(database: str, folder: Path) -> Iterator[TrackingServer]:
     """An MLflow server with accounts on a database; it keeps the artifacts in a folder and hands them out itself.
 
     Args:
         database: its address.
         folder: for artifacts and settings.
-        permission: what each account may, unless it was granted more; README's server has EDIT.
-        passwords: of the accounts, where another server made them on this database; else they are made.
     """
-    there, port = passwords is not None, free_port()
-    passwords = passwords or {name: secrets.token_urlsafe(12) for name in (ADMINISTRATOR, MEMBER, GUEST)}
+    port = free_port()
+    passwords = {name: secrets.token_urlsafe(12) for name in (ADMINISTRATOR, MEMBER, GUEST)}
     settings = {
-        "default_permission": permission,
+        "default_permission": "READ",  # the stricter of the two that docs/server.md names
         "database_uri": database,
         "admin_username": ADMINISTRATOR,
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
@@ -145,7 +141,7 @@ def tracking_server(
     server = TrackingServer(f"http://{HOST}:{port}", passwords, command)
     try:
         _until(lambda: _answers(f"{server.uri}/health"), process, folder / "server.log")
-        for name in () if there else (MEMBER, GUEST):
+        for name in (MEMBER, GUEST):
             _add_user(server, name)
         yield server
     finally:
