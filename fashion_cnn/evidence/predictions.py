@@ -17,14 +17,14 @@ import math
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fashion_cnn.config import ConfigError, RunConfig, check_seed
+from fashion_cnn.config import CNN, ConfigError, RunConfig, check_seed
 from fashion_cnn.data import CLASS_NAMES, FASHION_MNIST
 from fashion_cnn.evaluation import CLIPPED, confusion
 from fashion_cnn.sample import sample_places
@@ -136,11 +136,16 @@ def tested_labels(config: RunConfig, seed: int, images: tuple[int, int] | None =
         seed: of the run.
         images: how many training and test images it took, from the first on; None is all.
     """
+    return _drawn_labels(config.split, seed, *(images or (FASHION_MNIST.train, FASHION_MNIST.test)))
+
+
+@functools.lru_cache(maxsize=64)  # all runs of a seed and a split have the same
+def _drawn_labels(split: str, seed: int, train: int, test: int) -> NDArray[np.uint8]:
+    """Which training images a run takes besides makes no difference; read-only."""
     training, tested = true_labels()
-    if images is not None:
-        training, tested = training[: images[0]], tested[: images[1]]
-    places = sample_places(config, seed, len(training), len(tested))[1]
-    labels: NDArray[np.uint8] = np.concatenate([training, tested])[places]
+    places = sample_places(replace(CNN, split=split), seed, train, test)[1]
+    labels: NDArray[np.uint8] = np.concatenate([training[:train], tested[:test]])[places]
+    labels.flags.writeable = False
     return labels
 
 

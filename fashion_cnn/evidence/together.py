@@ -122,6 +122,8 @@ def unlike(one: State, other: State) -> list[str]:
     Not among them: the stopping rule, which changes no state; the order of the images in epoch 1, which is the same in
     a frozen and a fresh order; and the threads, part of the environment, where other kernels may compute the same.
     """
+    if one.config == other.config:  # nearly always
+        return []
     ours, theirs = one.config.training_settings(), other.config.training_settings()
     alike = {"threads", *(["order"] if one.epoch == other.epoch == 1 else [])}
     return [name for name in {**ours, **theirs} if name not in alike and ours.get(name) != theirs.get(name)]

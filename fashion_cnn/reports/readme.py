@@ -60,6 +60,7 @@ class _Findings:
     studies: Sequence[Study]
     """Those that are published."""
     records: Sequence[Record]
+    """Theirs."""
     verdicts: Verdicts
     unpublished: str
     """Which are not, as a sentence, or nothing."""
@@ -268,8 +269,9 @@ def parts(
     `Appendix`.
     """
     there = with_records(studies, records)
-    lacking = unpublished(studies, {study.name for study in there})
-    findings = _Findings(there, records, verdicts, lacking)
+    names = {study.name for study in there}
+    lacking = unpublished(studies, names)
+    findings = _Findings(there, [one for one in records if one.row["study"] in names], verdicts, lacking)
     appendix = Appendix(records, findings.verdicts, findings.chosen, pilot)
     measured, scaling, server = (benchmarks.get(name) for name in ("benchmark", "scaling", "server"))
     return {
