@@ -166,8 +166,9 @@ def weights_sha256(model: Any) -> str:
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
     """Start a fresh process; `answer` takes what it prints."""
+    rarely = "from fashion_cnn.start import collect_rarely; collect_rarely()"  # as here
     return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
+        [sys.executable, "-c", f"{rarely}\n{code}", *map(str, arguments)],
         cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

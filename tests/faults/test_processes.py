@@ -84,6 +84,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights_and_each_run_onc
     life = (time.monotonic() - began) / 2  # seconds; the other half was the template's and this process's first import
     seeds = 1
     with ending(Lab(tmp_path / "killed", data)) as lab:
+        lab.store()
         while victims:
             process = lab.start(*command, "--seeds", seeds)
             # A moment of a run's life, from the start of its worker to what is sent at its end.
@@ -181,6 +182,7 @@ class Story:
 def story(tmp_path_factory: pytest.TempPathFactory, slow_data: Path) -> Story:
     told = Story(Lab(tmp_path_factory.mktemp("story"), slow_data))
     with ending(told.lab) as lab:
+        lab.store()
         for number, epoch in ((signal.SIGINT, 1), (signal.SIGTERM, 3)):
             process = lab.start(*LONG)
             wait_for_epochs(lab, epoch, process)

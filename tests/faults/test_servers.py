@@ -272,6 +272,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     lab = HTTPLab(folder, write_made_up(folder / "data", train=640, test=64), server.uri)
     with lab.at_home(), mock.patch.object(recording, "RETRY", 0.5):
         try:
+            open_store(folder)  # which spares the server making its database
             server.start()
             store = Store(resolve(server.uri, folder))
             trajectory, run = header_and_record(store, replace(DENSE, epochs=8))

@@ -79,7 +79,9 @@ class Copy:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory, made_up: Path) -> Copy:
-    return Copy(tmp_path_factory.mktemp("copy"), Lab(tmp_path_factory.mktemp("lab"), made_up))
+    lab = Lab(tmp_path_factory.mktemp("lab"), made_up)
+    lab.store()
+    return Copy(tmp_path_factory.mktemp("copy"), lab)
 
 
 def blocks(kind: str) -> list[str]:

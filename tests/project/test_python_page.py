@@ -45,7 +45,9 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, made_up: Path) -> Lab:
-    return Lab(tmp_path_factory.mktemp("python"), made_up)
+    lab = Lab(tmp_path_factory.mktemp("python"), made_up)
+    lab.store()
+    return lab
 
 
 @pytest.fixture(scope="module")

@@ -305,6 +305,7 @@ class TestOtherCode:
         self, tmp_path: Path, data: Path, checkout: Path
     ) -> None:
         lab = Lab(tmp_path / "lab", data)
+        lab.store()
         made = self.call(lab, checkout, "train", "--model", "dense", "--epochs", 1)
         assert made.returncode == 0, made.stderr
         path = checkout / "fashion_cnn" / "training.py"

@@ -31,12 +31,13 @@ def test_without_an_address_a_cluster_of_this_machine_is_started_on_loopback_and
     data: Path, tmp_path: Path
 ) -> None:
     lab = Lab(tmp_path, data)
+    lab.store()
     call = lab.start("train", "--model", "dense", "--epochs", 2, "--executor", "ray")
     started, heard = set[int](), set[str]()
     while call.poll() is None:
         started.update(descendants(call.pid))
         heard.update(*(listening(number) for number in {call.pid, *started}))
-        time.sleep(0.2)
+        time.sleep(0.4)
     printed, errors = call.communicate()
     assert call.returncode == 0, f"{printed}\n{errors}"
     (run,) = lab.runs("ad_hoc").to_dict("records")
