@@ -24,6 +24,7 @@ from fashion_cnn.store.tracking import Store
 from tests.support.command import Lab
 from tests.support.published import ARRAYS, BASELINE, published, records
 from tests.support.recorded import put, record
+from tests.support.watch import stop_ui
 
 PATIENCE = 60_000  # ms; the first page of a fresh server takes its time
 STUDY = next(study for study in STUDIES if study.name == "epochs_study")
@@ -43,6 +44,9 @@ class Served:
 
     lab: Lab
     addresses: dict[str, str]
+    process: subprocess.Popen[str]
+    log: Path
+    """What it says as errors, and its server."""
 
     @property
     def base(self) -> str:
@@ -93,10 +97,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
             if line.startswith("Ctrl-C"):
                 break
         assert lines and lines[-1].startswith("Ctrl-C"), log.read_text()[-2000:]
-        yield Served(lab, {what.rstrip(":"): address for what, address in zip(lines[:-1:2], lines[1::2], strict=True)})
+        addresses = {what.rstrip(":"): address for what, address in zip(lines[:-1:2], lines[1::2], strict=True)}
+        yield Served(lab, addresses, process, log)
     finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(120) == 130
+        process.send_signal(signal.SIGINT)  # unless a test has stopped it
+        process.wait(120)
         process.stdout.close()
 
 
@@ -247,3 +252,10 @@ def test_screenshots_for_the_documents(served: Served, page: Page) -> None:
         path = folder / f"{what.replace(' ', '-')}.jpg"
         page.screenshot(path=path, type="jpeg", quality=60)
         assert 10_000 < path.stat().st_size < 300_000
+
+
+@pytest.mark.fault("signal", note="SIGHUP")
+def test_a_ui_whose_terminal_is_closed_leaves_no_server_behind(served: Served) -> None:  # after all that ask it
+    stop_ui(served.process, signal.SIGHUP, int(served.base.rpartition(":")[2]))
+    errors = served.log.read_text(encoding="utf-8")
+    assert errors.endswith("stopped by SIGHUP; the store stays as it is\n") and "Traceback" not in errors

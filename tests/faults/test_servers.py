@@ -35,7 +35,7 @@ from tests.faults.test_names import MARKUP
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
 from tests.support.scripted import events, header_and_record, metrics, open_store, record_one
-from tests.support.watch import PATIENCE
+from tests.support.watch import PATIENCE, stop_ui
 
 START = 150.0  # seconds that a server may take on a busy machine
 
@@ -54,6 +54,9 @@ class UI:
 
     store: Store
     port: int
+    process: subprocess.Popen[str]
+    log: Path
+    """What it says as errors, and its server."""
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """The status and the text of an answer; `Host` and every other header are as given."""
@@ -103,12 +106,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UI]:
         assert f"  http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning\n" in said, (
             folder / "log"
         ).read_text()[-2000:]
-        yield UI(open_store(folder / "after"), port)
+        yield UI(open_store(folder / "after"), port, process, folder / "log")
     finally:
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 143
+        process.send_signal(signal.SIGINT)  # unless a test has stopped it
+        process.wait(PATIENCE)
         process.stdout.close()
-    check_stopped(signal.SIGTERM, (folder / "log").read_text(), port)
     assert {path.name for path in folder.iterdir()} == {"after", "log"}  # no uploads, no database of its own
 
 
@@ -188,25 +190,11 @@ class TestTheUI:
         page.context.close()
 
 
-def check_stopped(number: signal.Signals, errors: str, port: int) -> None:
-    """A UI said what stopped it, and no server is left at its port."""
-    assert errors.endswith(f"stopped by {number.name}; the store stays as it is\n") and "Traceback" not in errors
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", port))
-
-
-@pytest.mark.fault("signal")
-def test_a_ui_whose_terminal_is_closed_leaves_no_server_behind(tmp_path: Path) -> None:  # one that is ended: see `ui`
-    open_store(tmp_path)
-    lab, port = Lab(tmp_path, tmp_path), free_port()
-    process = lab.start("ui", "--port", port)
-    assert process.stdout is not None
-    assert "Ctrl-C stops it.\n" in iter(process.stdout.readline, "")
-    process.send_signal(signal.SIGHUP)
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 128 + signal.SIGHUP
-    check_stopped(signal.SIGHUP, errors, port)
+@pytest.mark.fault("signal", note="SIGTERM")
+def test_a_stopped_ui_leaves_no_server_behind(ui: UI) -> None:  # after all that ask it
+    stop_ui(ui.process, signal.SIGTERM, ui.port)
+    errors = ui.log.read_text(encoding="utf-8")
+    assert errors.endswith("stopped by SIGTERM; the store stays as it is\n") and "Traceback" not in errors
 
 
 @dataclass

@@ -18,16 +18,12 @@ from tests.support.command import REPOSITORY, Lab
 pytestmark = pytest.mark.slow
 
 PAGE = (REPOSITORY / "docs" / "add-a-study.md").read_text(encoding="utf-8")
-OF_STUDIES = (
+OF_BOTH = (
     *("tests/science/test_study.py", "tests/science/test_config.py", "tests/project/test_readme.py"),
-    "tests/evidence/test_power.py",
-)
-"""The tests of studies, documents and results that train nothing."""
-OF_SETTINGS = (
-    *("tests/science/test_config.py", "tests/evidence/test_record_formats.py", "tests/evidence/test_inert.py"),
+    *("tests/evidence/test_power.py", "tests/evidence/test_record_formats.py", "tests/evidence/test_inert.py"),
     *("tests/evidence/test_evidence.py", "tests/cli/test_answers.py"),
 )
-"""The tests of settings, formats of records and their tables."""
+"""The tests of studies and settings, of documents and results, and of formats of records, that train nothing."""
 DROPPED = ("train", "--dropout", "0.5", "--filters", "2", "--seed", "3")
 TRAIN = """
 import json, sys
@@ -104,7 +100,6 @@ def test_a_study_takes_a_script_and_one_line(copy: Copy, written: str) -> None:
     assert list(runs["arm"]) == ["batches of 128"] and list(runs["status"]) == ["FINISHED"]
     assert "docs/run.md written" in written
     assert "| `batch_study` (ours) | What do batches of" in (copy.folder / "docs" / "run.md").read_text("utf-8")
-    copy.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_STUDIES)
     copy.python("-m", "ruff", "check", "experiments")
 
 
@@ -121,7 +116,7 @@ def test_a_setting_takes_the_places_that_the_page_names_and_no_other(copy: Copy)
         assert {name: answer for name, answer in after["answers"].items() if name != "dropout"} == before["answers"]
     # Of what is published and of the study's pages: the page says it of both.
     assert "all of it holds. Not published yet: batch_study" in copy.command("results", "--check")
-    copy.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_SETTINGS)
+    copy.python("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *OF_BOTH)
 
     batches, study = blocks("python")
     script = copy.folder / "experiments" / "dropout_study.py"

@@ -13,7 +13,7 @@ from tests.science.test_checkout import git
 from tests.support.command import REPOSITORY, Lab
 from tests.support.made_up import write_made_up
 from tests.support.servers import free_port
-from tests.support.watch import PATIENCE
+from tests.support.watch import stop_ui
 
 TOKEN = "s3cr3t-T0ken-" + "x7" * 8
 VARIABLES = (
@@ -75,8 +75,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
             timeout=600,
         )
     finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(PATIENCE)
+        stop_ui(server, signal.SIGINT, port)
         server.stdout.close()
     assert trained.returncode == 0, trained.stderr
     (run,) = lab.runs().to_dict("records")

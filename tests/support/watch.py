@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +32,15 @@ def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENC
     while not holds():
         assert time.monotonic() < until, f"waited in vain: {what}"
         time.sleep(0.05)  # a look at all processes takes some milliseconds
+
+
+def stop_ui(process: subprocess.Popen[str], number: signal.Signals, port: int) -> None:
+    """Stop a UI by a signal: it says so by its status, and no server is left at its port."""
+    process.send_signal(number)
+    assert process.wait(PATIENCE) == 128 + number
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
 
 
 def epochs(lab: Lab, folder: str = "") -> int:
