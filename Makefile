@@ -36,7 +36,7 @@ export PIP_USER := 0
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 
 .DEFAULT_GOAL := help
-.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies quick test suite soak thorough style check emulated replay benchmark notebooks lab ui report lock clean
+.PHONY: $(if $(MOVED),$(PACKAGES)) help setup extras data studies quick test soak thorough style check emulated replay benchmark notebooks lab ui report lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -48,10 +48,7 @@ extras: $(INSTALLED) $(EXTRAS) ## also install what a Ray cluster and a tracking
 studies: setup ## train and record the post's five studies (STUDIES=all SEEDS=20 FIRST_SEED=10; SMOKE=1: a trial)
 	@$(BIN)/fashion-cnn run $(STUDIES) --seeds $(SEEDS) --first-seed $(FIRST_SEED) $(if $(filter-out 0,$(SMOKE)),--smoke) $(ARGS)
 
-test: setup ## set up, check the style and run the tests (ARGS="-k ..." to select some)
-	@$(MAKE) --no-print-directory -j 2 style suite
-
-suite: $(INSTALLED)
+test: setup style ## set up, check the style and run the tests (ARGS="-k ..." to select some)
 	@$(BIN)/pytest -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(INSTALLED) ## what to run while editing, in under a minute: lint, import contracts, the quick tests
