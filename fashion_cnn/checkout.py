@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 import subprocess
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,11 +113,12 @@ def export(commit: str, diff: str, folder: Path, modules: Collection[str], repos
     """
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
         return False
-    archive = folder / "archive.tar"
+    # No tar: Debian's Python 3.11.2 would write wherever one says, and newer ones have an argument against that.
+    archive = folder / "archive.zip"
     if _git(repository, "-c", "core.autocrlf=false", "archive", f"--output={archive}", commit, "fashion_cnn") is None:
         return False
-    with tarfile.open(archive) as packed:
-        packed.extractall(folder, filter="data")
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
     archive.unlink()
     if not diff:
         return True
