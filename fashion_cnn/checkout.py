@@ -113,7 +113,7 @@ def export(commit: str, diff: str, folder: Path, modules: Collection[str], repos
     """
     if not re.fullmatch(r"[0-9a-f]{40,64}", commit):
         return False
-    # No tar: Debian's Python 3.11.2 would write wherever one says, and newer ones have an argument against that.
+    # A zip: every Python keeps its members within the folder. Of a tar that takes an argument that 3.11.2 lacks.
     archive = folder / "archive.zip"
     if _git(repository, "-c", "core.autocrlf=false", "archive", f"--output={archive}", commit, "fashion_cnn") is None:
         return False

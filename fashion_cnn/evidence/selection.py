@@ -35,8 +35,13 @@ def select(
         The chosen rows by study, arm and seed, and how many were left out for which reason, the first that holds.
     """
     reasons = reasons_left_out(runs, study, incomplete)
-    cells = [(study, arm, int(seed)) for study, arm, seed in zip(*(runs[name] for name in CELL), strict=True)]
-    places = sorted((place for place, reason in enumerate(reasons) if not reason), key=cells.__getitem__)
+    cells = list(zip(*(runs[name] for name in CELL), strict=True))
+
+    def cell(place: int) -> tuple[str, str, int]:
+        study, arm, seed = cells[place]
+        return study, arm, int(seed)
+
+    places = sorted((place for place, reason in enumerate(reasons) if not reason), key=cell)
     return runs.iloc[places], list(reasons[reasons != ""].value_counts(sort=False).items())
 
 
@@ -49,20 +54,22 @@ def reasons_left_out(runs: pd.DataFrame, study: Study | None = None, incomplete:
     columns = [name for name in _COLUMNS if name in runs]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*(runs[name] for name in columns), strict=True)]
     reasons = [_own_reason(row, configs, incomplete) for row in rows]
-    left = [(_basis(row), row) for row, reason in zip(rows, reasons, strict=True) if not reason]
-    newest: dict[tuple[Any, ...], Any] = {}
-    for basis, row in sorted(left, key=lambda one: (one[1]["start_time"], one[1]["run_id"])):
-        newest[basis, *(row[name] for name in CELL)] = row
-    weights: dict[tuple[str, ...], tuple[int, Any]] = {}
-    for (basis, *_), row in newest.items():
-        count, latest = weights.get(basis, (0, row["start_time"]))
-        weights[basis] = count + 1, max(latest, row["start_time"])
-    wanted = max(weights, key=lambda basis: (*weights[basis], basis), default=())
-    kept = {id(row) for row in newest.values()}
-    for place, (row, reason) in enumerate(zip(rows, reasons, strict=True)):
-        if not reason:
-            others = [BASIS[name] for name, ours, its in zip(BASIS, wanted, _basis(row), strict=True) if its != ours]
-            reasons[place] = f"another {others[0]}" if others else "" if id(row) in kept else "an older duplicate"
+    left = [place for place, reason in enumerate(reasons) if not reason]
+    bases = {place: tuple("" if absent(rows[place][name]) else rows[place][name] for name in BASIS) for place in left}
+    newest: dict[tuple[Any, ...], int] = {}
+    for place in sorted(left, key=lambda place: (rows[place]["start_time"], rows[place]["run_id"])):
+        newest[bases[place], *(rows[place][name] for name in CELL)] = place
+    kept = set(newest.values())
+    starts: dict[tuple[str, ...], list[Any]] = {}
+    for place in kept:
+        starts.setdefault(bases[place], []).append(rows[place]["start_time"])
+    wanted = max(starts, key=lambda basis: (len(starts[basis]), max(starts[basis]), basis), default=())
+    for place in left:
+        others = [word for word, ours, its in zip(BASIS.values(), wanted, bases[place], strict=True) if its != ours]
+        if others:
+            reasons[place] = f"another {others[0]}"
+        elif place not in kept:
+            reasons[place] = "an older duplicate"
     return pd.Series(reasons, index=runs.index, dtype=object)
 
 
@@ -81,10 +88,6 @@ def _own_reason(row: Mapping[str, Any], configs: Mapping[str, str] | None, incom
     if any(absent(row[name]) or not abs(float(row[name])) < _LARGEST for name in _SCORES):
         return "a score that is not a number"
     return "an incomplete record" if row["run_id"] in incomplete else ""
-
-
-def _basis(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple("" if absent(row[name]) else row[name] for name in BASIS)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,11 @@ def test_a_failed_smoke_run_is_counted_once() -> None:
     assert left_out == [("smoke run", 1)]
 
 
+def test_a_run_that_is_left_out_anyway_may_have_a_seed_that_is_no_number() -> None:
+    chosen, left_out = select(frame(run(smoke="true") | {"seed": "none"}, run(seed=1)))
+    assert list(chosen["seed"]) == ["1"] and left_out == [("smoke run", 1)]
+
+
 def test_of_two_records_of_an_arm_and_seed_the_newest_is_taken_whatever_it_reused_and_wherever_it_stands() -> None:
     old, new = run(reuse="on"), run(reuse="off")
     for runs in (frame(old, new), frame(new, old)):

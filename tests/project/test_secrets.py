@@ -59,10 +59,11 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
     (checkout / "fashion_cnn" / "not_tracked.py").write_text(f"TOKEN = {TOKEN!r}\n")
     port = free_port()
     address = f"http://somebody:{TOKEN}@127.0.0.1:{port}"
-    server = subprocess.Popen(
-        lab.command("ui", "--port", port), cwd=REPOSITORY, env=lab.variables, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            lab.command("ui", "--port", port),
+            cwd=REPOSITORY, env=lab.variables, stdout=subprocess.PIPE, stderr=log, text=True,
+        )  # fmt: skip
     assert server.stdout is not None
     try:
         assert any(line.startswith("Ctrl-C") for line in server.stdout)
@@ -75,7 +76,7 @@ def test_a_planted_token_is_nowhere_in_what_a_run_leaves_behind(tmp_path: Path) 
             timeout=600,
         )
     finally:
-        stop_ui(server, signal.SIGINT, port)
+        stop_ui(server, signal.SIGINT, port, tmp_path / "log")
         server.stdout.close()
     assert trained.returncode == 0, trained.stderr
     (run,) = lab.runs().to_dict("records")

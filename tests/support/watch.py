@@ -34,13 +34,15 @@ def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENC
         time.sleep(0.05)  # a look at all processes takes some milliseconds
 
 
-def stop_ui(process: subprocess.Popen[str], number: signal.Signals, port: int) -> None:
-    """Stop a UI by a signal: it says so by its status, and no server is left at its port."""
+def stop_ui(process: subprocess.Popen[str], number: signal.Signals, port: int, log: Path) -> None:
+    """Stop a UI by a signal: it says so in its log and by its status, and no server is left at its port."""
     process.send_signal(number)
     assert process.wait(PATIENCE) == 128 + number
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
+    errors = log.read_text(encoding="utf-8")
+    assert errors.endswith(f"stopped by {number.name}; the store stays as it is\n") and "Traceback" not in errors
 
 
 def epochs(lab: Lab, folder: str = "") -> int:
