@@ -41,9 +41,9 @@ def own_modules_first() -> None:
 def main() -> None:
     """Run the module that the first argument names."""
     collect_rarely()
-    # Keras imports these where they are installed, for wrappers and a file editor that nothing here uses: a quarter of
-    # its own import.
-    for unused in ("sklearn", "IPython"):
+    # Keras imports these where they are installed, for data, pictures, wrappers and a file editor that nothing here
+    # uses: a fifth of importing TensorFlow.
+    for unused in ("pandas", "matplotlib.pyplot", "sklearn", "IPython"):
         sys.modules[unused] = None  # type: ignore[assignment]
     own_modules_first()
     spec = spec_from_file_location(PACKAGE.name, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)])

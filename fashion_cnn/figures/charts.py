@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import matplotlib
 import numpy as np
@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 from fashion_cnn.figures import style
 from fashion_cnn.figures.style import COLOURS, DASHES, STYLE, FigureError, Labels, Pixels, styled, wrap
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST_MISTAKES: Final = 12
 _MISTAKES: Final = (
@@ -88,24 +85,24 @@ def pixel_intensities(images: Pixels, labels: Labels, class_names: Sequence[str]
 
 
 @styled
-def learning_curves(epochs: pd.DataFrame, *, stop: tuple[int, str], title: str = "") -> Figure:
+def learning_curves(history: Sequence[Mapping[str, float]], *, stop: tuple[int, str], title: str = "") -> Figure:
     """Loss and accuracy by epoch, training and test, and where and why the run stopped.
 
-    `epochs` of one run: `epoch` (from 1), `loss` and `accuracy` (training, averaged over the epoch), `test_loss`,
+    `history`: of each epoch, from the first, `loss` and `accuracy` (training, averaged over the epoch), `test_loss`,
     `test_accuracy`; `stop`: the last epoch and what ended it, as "stopped after 7 epochs: training loss below 0.19".
     """
-    columns = ("epoch", "loss", "accuracy", "test_loss", "test_accuracy")
-    epochs = style.complete_rows(epochs, columns, "epochs").sort_values("epoch")
-    numbers, (last, reason) = epochs["epoch"], stop
-    if last not in set(numbers):
-        raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs {min(numbers)} to {max(numbers)}")
+    numbers, (last, reason) = range(1, len(history) + 1), stop
+    if not history:
+        raise FigureError("there are no epochs to draw")
+    if last not in numbers:
+        raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs 1 to {len(history)}")
     figure = style.chart(title, 7.5, 3.4)
     for axes, measure in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         for place, (name, label) in enumerate(((measure, "training, mean of the epoch"), (f"test_{measure}", "test"))):
             look = {**style.marker_style(place), "linestyle": DASHES[place]}
-            axes.plot(numbers, epochs[name], label=label, markersize=4, **look)
+            axes.plot(numbers, [epoch[name] for epoch in history], label=label, markersize=4, **look)
         axes.axvline(last, color="0.35", linestyle=":", label=wrap(reason, 3.2), zorder=1)
-        axes.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, max(numbers) + 0.5))
+        axes.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axes.xaxis.set_major_locator(style.tick_locator(integer=True))
     style.add_legend(figure, axes.get_legend_handles_labels()[0])
     return figure

@@ -127,8 +127,6 @@ def _figures(
     history: Sequence[Mapping[str, float]],
 ) -> dict[str, bytes]:
     """The figures of a cut, as PNG by file name."""
-    import pandas as pd
-
     from fashion_cnn import figures
 
     drawn = {}
@@ -137,9 +135,8 @@ def _figures(
         drawn["feature_maps.png"] = figures.feature_maps(shown.images, activations, class_name=boot, indices=places)
         first = {layer: values[0] for layer, values in activations.items()}
         drawn["all_channels.png"] = figures.all_channels(first, title=f"Every channel: {boot}, test image {places[0]}")
-    frame = pd.DataFrame(history).assign(epoch=range(1, len(history) + 1))
     for cut, words in stops.items():
-        drawn[f"learning_curves.{cut.reason}.png"] = figures.learning_curves(frame, stop=(cut.epoch, words))
+        drawn[f"learning_curves.{cut.reason}.png"] = figures.learning_curves(history, stop=(cut.epoch, words))
     answers, truths = evaluation.probabilities.argmax(axis=1), data.test_labels
     counts = confusion(answers.astype(np.uint8), truths)
     drawn["confusion_matrix.png"] = figures.confusion_matrix(counts, CLASS_NAMES)

@@ -158,7 +158,7 @@ class Forked:
 def serve_forks(control: socket.socket) -> None:
     """Fork a worker for each order, until the other end closes."""
     _end_with_parent()
-    import fashion_cnn.figures  # with pandas, for what a worker draws
+    import fashion_cnn.figures
     import fashion_cnn.training  # noqa: F401
     from fashion_cnn.running.worker import imported_code_sha256
 

@@ -415,7 +415,7 @@ class TestAHeadThatDies:
         started = descendants(own.holder.pid)
         (head,) = [number for number in started if command_line(number).split(" ")[0].endswith("gcs_server")]
         lab = replace(member, folder=tmp_path, team=replace(member.team, cluster=own))
-        words = ("train", "--filters", 16, "--epochs", 1000, "--seed", 12)  # longer than anybody waits for a head
+        words = ("train", "--filters", 64, "--epochs", 1000, "--seed", 12)  # longer than anybody waits for a head
         stopped = lab.start(*lab.on_cluster(*words))
         (trajectory,) = wait_until(lambda: [one for one in lab.trajectories() if len(one.epochs()) > 1], stopped)
         os.kill(head, signal.SIGKILL)

@@ -174,8 +174,3 @@ def test_an_empty_frame_other_arms_or_a_missing_column_are_told(draw: Callable[.
         draw(frame, ["99 filters"])
     with pytest.raises(FigureError, match=f"the frame of {what} has no column 'seed'; there are: "):
         draw(frame.drop(columns="seed"), ARMS)
-
-
-def test_learning_curves_of_no_epochs_are_told() -> None:
-    with pytest.raises(FigureError, match="no epochs to draw: of 0 rows"):
-        figures.learning_curves(epoch_frame().iloc[:0], stop=(1, ""))

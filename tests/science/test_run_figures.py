@@ -12,6 +12,7 @@ from tests.support.drawn import (
     NAMES,
     SAMPLES,
     epoch_frame,
+    history,
     lines,
     mistakes,
     pictures,
@@ -19,11 +20,9 @@ from tests.support.drawn import (
 )
 
 
-def test_learning_curves_show_the_frame_and_mark_the_stop() -> None:
+def test_learning_curves_show_each_epoch_and_mark_the_stop() -> None:
     frame = epoch_frame(1, (7, 0, 0))
-    figure = figures.learning_curves(
-        frame.sample(frac=1, random_state=3), stop=(7, "stopped after 7 epochs: training loss below 0.19")
-    )
+    figure = figures.learning_curves(history(7), stop=(7, "stopped after 7 epochs: training loss below 0.19"))
     for axes, measure in zip(figure.axes, ("loss", "accuracy"), strict=True):
         assert axes.get_title() == measure.capitalize()
         for label, column in (("training, mean of the epoch", measure), ("test", f"test_{measure}")):
@@ -33,14 +32,19 @@ def test_learning_curves_show_the_frame_and_mark_the_stop() -> None:
 
 
 def test_a_single_epoch_is_a_point_on_whole_numbers() -> None:
-    figure = figures.learning_curves(epoch_frame(1, (1, 0, 0)), stop=(1, "all 1 epochs"))
+    figure = figures.learning_curves(history(1), stop=(1, "all 1 epochs"))
     figures.png(figure)
     assert [tick for tick in figure.axes[0].get_xticks() if 0.5 <= tick <= 1.5] == [1]
 
 
 def test_a_stop_that_is_no_epoch_of_the_run_says_which_there_are() -> None:
     with pytest.raises(FigureError, match="a stop at epoch 12 cannot be shown; there are epochs 1 to 5"):
-        figures.learning_curves(epoch_frame(1, (5, 0, 0)), stop=(12, "all 12 epochs"))
+        figures.learning_curves(history(5), stop=(12, "all 12 epochs"))
+
+
+def test_learning_curves_of_no_epochs_are_told() -> None:
+    with pytest.raises(FigureError, match="no epochs to draw"):
+        figures.learning_curves([], stop=(1, ""))
 
 
 def test_a_confusion_matrix_writes_every_count_and_colours_by_the_share_of_the_true_class() -> None:

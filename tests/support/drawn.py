@@ -64,6 +64,11 @@ def epoch_frame(seeds: int = 3, ends: tuple[int, ...] = (5, 10, 10)) -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def history(epochs: int) -> list[dict[str, Any]]:
+    """The epochs of one run, as a worker has them."""
+    return [dict(row) for _, row in epoch_frame(1, (epochs, 0, 0)).iterrows()]
+
+
 def feature_maps(**changed: Any) -> Figure:
     return figures.feature_maps(
         **{"images": IMAGES, "activations": made_up_maps(), "class_name": "Ankle boot", "indices": INDICES, **changed}
@@ -122,7 +127,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "feature_maps": feature_maps,
     "all_channels": lambda: figures.all_channels(one_image(made_up_maps()), title="a network"),
     "arms_feature_maps": lambda: arms_feature_maps({"shallow": made_up_maps(2), "deep": made_up_maps(4)}),
-    "learning_curves": lambda: figures.learning_curves(epoch_frame(1, (5, 0, 0)), stop=(5, "all 5 epochs")),
+    "learning_curves": lambda: figures.learning_curves(history(5), stop=(5, "all 5 epochs")),
     "confusion_matrix": lambda: figures.confusion_matrix(np.diag(np.arange(10)), NAMES),
     "mistakes": lambda: mistakes((LABELS + 1) % 10, np.linspace(0, 1, 60)),
     "scores_by_arm": lambda: figures.scores_by_arm(run_frame(), ARMS, title="a study"),
