@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from experiments import STUDIES
 from fashion_cnn.reports import published as results
@@ -105,13 +105,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         process.stdout.close()
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
+@pytest.fixture(scope="module")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
     context = browser.new_context(viewport={"width": 1500, "height": 1000})
-    opened = context.new_page()
-    opened.set_default_timeout(PATIENCE)
-    yield opened
+    yield context
     context.close()
+
+
+@pytest.fixture
+def page(served: Served, profile: BrowserContext) -> Iterator[Page]:
+    """Of a profile that has nothing of the server but its scripts, which take a browser longer than all else."""
+    opened = profile.new_page()
+    opened.set_default_timeout(PATIENCE)
+    profile.new_cdp_session(opened).send("Storage.clearDataForOrigin", {"origin": served.base, "storageTypes": "all"})
+    yield opened
+    for shown in profile.pages:
+        shown.close()
 
 
 @pytest.mark.fault("ui-from-elsewhere")

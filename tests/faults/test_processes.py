@@ -62,7 +62,7 @@ def slow_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("kills", "command"),
     [
-        pytest.param(3, ("run", "baseline_study", "--smoke"), id="3"),
+        pytest.param(3, ("run", "baseline_study", "--smoke", "--arms", "cnn"), id="3"),
         pytest.param(
             50,
             ("run", "baseline_study", "epochs_study", "depth_study"),

@@ -13,9 +13,9 @@ from typing import Any
 from fashion_cnn.running.template import Forked, Template
 
 KEPT = 2  # at a time; each takes memory
-NOT_OF_WORKERS = (  # variables that a job replaces, or that mean nothing to a worker
-    *("FASHION_CNN_CALL", "FASHION_MNIST_DIR", "MLFLOW_TRACKING_URI"),
-    *("PYTEST_CURRENT_TEST", "NO_PROXY", "no_proxy", "RAY_CLIENT_MODE"),
+NOT_OF_WORKERS = (  # how variables begin that a job replaces, or that mean nothing to a worker
+    *("FASHION_CNN_CALL", "FASHION_CNN_TRAJECTORIES", "FASHION_MNIST_DIR", "MLFLOW_"),
+    *("PYTEST_CURRENT_TEST", "NO_PROXY", "no_proxy", "RAY_"),
 )
 
 
@@ -38,7 +38,7 @@ _uses: Counter[Any] = Counter()
 
 def shared_template(variables: Mapping[str, str]) -> SharedTemplate:
     """The template of these variables, of this user and under these limits."""
-    own = {name: value for name, value in variables.items() if name not in NOT_OF_WORKERS}
+    own = {name: value for name, value in variables.items() if not name.startswith(NOT_OF_WORKERS)}
     limits = [resource.getrlimit(limit) for limit in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE)]
     key = (frozenset(own.items()), os.geteuid(), os.getcwd(), *limits)
     _uses[key] += 1
