@@ -42,7 +42,7 @@ def main() -> None:
     """Run the module that the first argument names."""
     collect_rarely()
     # Keras imports these where they are installed, for data, pictures, wrappers and a file editor that nothing here
-    # uses: a fifth of importing TensorFlow.
+    # uses: over a third of importing it and TensorFlow.
     for unused in ("pandas", "matplotlib.pyplot", "sklearn", "IPython"):
         sys.modules[unused] = None  # type: ignore[assignment]
     own_modules_first()

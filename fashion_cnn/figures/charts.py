@@ -94,6 +94,9 @@ def learning_curves(history: Sequence[Mapping[str, float]], *, stop: tuple[int, 
     numbers, (last, reason) = range(1, len(history) + 1), stop
     if not history:
         raise FigureError("there are no epochs to draw")
+    for name in ("loss", "accuracy", "test_loss", "test_accuracy"):
+        if lacking := [epoch for epoch in history if name not in epoch]:
+            raise FigureError(f"an epoch has no {name!r}; there are: {', '.join(lacking[0]) or 'none'}")
     if last not in numbers:
         raise FigureError(f"a stop at epoch {last} cannot be shown; there are epochs 1 to {len(history)}")
     figure = style.chart(title, 7.5, 3.4)

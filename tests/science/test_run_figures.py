@@ -47,6 +47,11 @@ def test_learning_curves_of_no_epochs_are_told() -> None:
         figures.learning_curves([], stop=(1, ""))
 
 
+def test_an_epoch_that_lacks_a_metric_is_told_with_what_it_has() -> None:
+    with pytest.raises(FigureError, match="an epoch has no 'test_loss'; there are: loss, accuracy"):
+        figures.learning_curves([*history(1), {"loss": 1.0, "accuracy": 0.5}], stop=(1, ""))
+
+
 def test_a_confusion_matrix_writes_every_count_and_colours_by_the_share_of_the_true_class() -> None:
     counts = np.random.default_rng(0).integers(0, 50, (10, 10))
     counts[3] = 0
